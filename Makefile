@@ -1,0 +1,50 @@
+# Sets itself up on a machine with python3 (and its venv), perl, g++ and make; see README.md.
+#   make demo   a trained model writes text, then one step of it runs on the RTL
+#   make test   lint, types and every test         make lint   only the first two
+#   make bench  the published measurements         make docs   the generated manuals
+#   make clean  removes what was built, keeps the environment
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+SYSTEM := $(VENV)/.system-packages
+WORKERS ?= 2
+
+.PHONY: demo test lint bench docs clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(BIN)/python programs/demo.py
+
+test: lint $(SYSTEM)
+	$(BIN)/python -m pytest -n $(WORKERS) -ra
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python bench/run.py
+
+docs: $(READY)
+	$(BIN)/python -m isa.manual -o docs/isa.md
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp is written last: an interrupted installation starts again.
+$(READY): pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,demo]'
+	@touch $@
+
+$(SYSTEM): .ci/packages | $(READY)
+	@BIN=$(BIN) .ci/packages
+	@touch $@
