@@ -1,0 +1,196 @@
+"""Chip configuration: one frozen dataclass, validated once, from which every other part derives."""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+PRESETS = Path(__file__).parent / "presets"
+BF16_BYTES = 2
+F32_BYTES = 4
+HBM_ATOM_BYTES = 64  # unit of HBM addresses in instructions
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True)
+class ChipConfig:
+    """Sizes of one chip. All sizes are powers of two unless said.
+
+    ``rows`` × ``cols`` is the systolic array (R rows reduce, C columns produce); ``lanes`` is the
+    number of fp32 lanes of the vector unit; ``line_bytes`` is the width of one SRAM bank, the unit
+    in which DMA and engines access the SRAM.
+    """
+
+    name: str
+    rows: int
+    cols: int
+    lanes: int
+    line_bytes: int
+    sram_bytes: int
+    sram_banks: int
+    acc_rows: int  # accumulator rows, each of `cols` fp32 values
+    axi_bytes: int  # data width of the memory port
+    queue_depth: int = 4  # commands waiting in front of each engine
+    burst_beats: int = 16  # longest AXI burst the DMA engines issue
+    load_bursts: int = 4  # load bursts in flight (any positive number)
+    memory_bytes: int = 1 << 32  # capacity of the memory behind the port
+    memory_latency_cycles: int = 40  # of the simple memory model (any number >= 1)
+    memory_bytes_per_cycle: int = 0  # of the simple memory model; 0 = the port's width
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        for field in ("rows", "cols"):
+            self._want(field, 4 <= getattr(self, field) <= 128, "between 4 and 128")
+        self._want("lanes", self.cols % self.lanes == 0, f"a divisor of cols ({self.cols})")
+        widest = max(F32_BYTES * self.lanes, BF16_BYTES * self.rows, BF16_BYTES * self.cols)
+        self._want(
+            "line_bytes",
+            widest <= self.line_bytes <= 1024,
+            f"between {widest} (one fp32 vector, one array row, one array column) and 1024",
+        )
+        lines = self.sram_bytes // self.line_bytes
+        self._want("sram_bytes", self.sram_bytes <= 1 << 24, "at most 16 MiB (24-bit addresses)")
+        self._want("sram_bytes", lines >= 64, f"at least 64 lines of {self.line_bytes} bytes")
+        self._want("sram_banks", 2 <= self.sram_banks <= 32, "between 2 and 32")
+        self._want("acc_rows", 16 <= self.acc_rows <= 1 << 15, "between 16 and 32768")
+        self._want("axi_bytes", 4 <= self.axi_bytes <= 128, "between 4 and 128 (AXI4's limit)")
+        self._want(
+            "axi_bytes",
+            self.axi_bytes <= self.line_bytes,
+            f"at most line_bytes ({self.line_bytes})",
+        )
+        self._want("queue_depth", 2 <= self.queue_depth <= 64, "between 2 and 64")
+        self._want("burst_beats", 1 <= self.burst_beats <= 256, "between 1 and 256")
+        self._want(
+            "burst_beats",
+            self.burst_beats * self.axi_bytes <= 4096,
+            f"at most 4096 bytes of bursts, {4096 // self.axi_bytes} beats",
+        )
+        self._want(
+            "burst_beats",
+            self.burst_beats * self.axi_bytes >= self.line_bytes,
+            f"enough for one line, {self.line_bytes // self.axi_bytes} beats",
+        )
+        self._want("load_bursts", 1 <= self.load_bursts <= 64, "between 1 and 64")
+        self._want("memory_latency_cycles", self.memory_latency_cycles >= 1, "at least 1")
+        self._want("memory_bytes_per_cycle", self.memory_bytes_per_cycle >= 0, "at least 0")
+
+    def _check_types(self) -> None:
+        free = {"load_bursts", "memory_latency_cycles", "memory_bytes_per_cycle"}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "name":
+                self._want("name", isinstance(value, str) and value != "", "a non-empty string")
+                continue
+            is_int = isinstance(value, int) and not isinstance(value, bool)
+            self._want(field.name, is_int, "an integer")
+            if field.name not in free:
+                self._want(field.name, _power_of_two(value), "a power of two")
+
+    def _want(self, field: str, holds: bool, wanted: str) -> None:
+        if not holds:
+            value = getattr(self, field)
+            raise ValueError(
+                f"configuration {self.name!r}: {field} must be {wanted}, not {value!r}"
+            )
+
+    @property
+    def f32_vector_bytes(self) -> int:
+        """One vector of fp32 values; also the alignment of fp32 operands."""
+        return F32_BYTES * self.lanes
+
+    @property
+    def bf16_vector_bytes(self) -> int:
+        """One vector of bf16 values; also the SRAM's write granule and bf16 operands' alignment."""
+        return BF16_BYTES * self.lanes
+
+    @property
+    def array_row_bytes(self) -> int:
+        """Activations that enter the array together: R bf16 values."""
+        return BF16_BYTES * self.rows
+
+    @property
+    def array_col_bytes(self) -> int:
+        """One row of a weight tile: C bf16 values."""
+        return BF16_BYTES * self.cols
+
+    @property
+    def weight_rows_per_cycle(self) -> int:
+        """Weight rows that one SRAM line holds when they lie packed behind each other."""
+        return self.line_bytes // self.array_col_bytes
+
+    @property
+    def sram_lines(self) -> int:
+        return self.sram_bytes // self.line_bytes
+
+    @property
+    def bank_lines(self) -> int:
+        return self.sram_lines // self.sram_banks
+
+    @property
+    def hbm_alignment_bytes(self) -> int:
+        """Alignment that the compiler gives to every buffer and row in HBM."""
+        return max(HBM_ATOM_BYTES, self.line_bytes)
+
+    @property
+    def bandwidth_bytes_per_cycle(self) -> int:
+        """Of the simple memory model, after the default is applied."""
+        return self.memory_bytes_per_cycle or self.axi_bytes
+
+    def to_dict(self) -> dict[str, int | str]:
+        return asdict(self)
+
+    def digest(self) -> str:
+        """Short hash of all fields that a program depends on (not of the memory's speed)."""
+        data = self.to_dict()
+        for speed in ("memory_latency_cycles", "memory_bytes_per_cycle"):
+            del data[speed]
+        text = json.dumps(data, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, object], source: str) -> "ChipConfig":
+        """Build from a mapping; unknown or missing fields are refused by name."""
+        known = {field.name for field in fields(cls)}
+        for key in data:
+            if key not in known:
+                raise ValueError(
+                    f"{source}: unknown field {key!r}, expected one of {sorted(known)}"
+                )
+        try:
+            return cls(**data)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise ValueError(f"{source}: {str(error).split('() ')[-1]}") from None
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+
+    def replace(self, **changes: int | str) -> "ChipConfig":
+        """A validated copy with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def preset_names() -> list[str]:
+    """Names of the presets, smallest chip first."""
+    return ["tiny", "small", "edge", "server"]
+
+
+def load_config(name_or_path: str) -> ChipConfig:
+    """A preset by name (``tiny``, ``small``, ``edge``, ``server``) or any TOML file."""
+    path = (
+        PRESETS / f"{name_or_path}.toml" if name_or_path in preset_names() else Path(name_or_path)
+    )
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        names = ", ".join(preset_names())
+        raise ValueError(
+            f"{name_or_path}: no such configuration file, nor a preset ({names})"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{name_or_path}: not a TOML configuration: {error}") from None
+    data.setdefault("name", path.stem)
+    return ChipConfig.from_dict(data, str(name_or_path))

@@ -1,0 +1,84 @@
+"""Where a program keeps its inputs and outputs in HBM: the contract of compiler and host."""
+
+from dataclasses import asdict, dataclass, field
+
+STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2}
+KINDS = ("tokens", "positions", "mask", "kv", "logits")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An array in HBM, one row for each token.
+
+    Row t starts at byte ``address + t * row_bytes``. It holds ``groups`` groups (heads) that start
+    ``group_bytes`` apart, each of ``width`` contiguous elements of type ``dtype``.
+
+    ``kind``: ``tokens`` and ``positions`` (int32, one element a row), ``mask`` (not in HBM: the
+    host checks that it is all ones), ``kv`` (a layer's keys or values; ``output`` names the
+    present.* output that continues the past ``name``), ``logits``. ``onnx_dtype`` is the NumPy
+    name of the ONNX side's type, ``capacity`` the greatest number of rows.
+    """
+
+    name: str
+    kind: str
+    address: int
+    row_bytes: int
+    width: int
+    dtype: str
+    capacity: int
+    onnx_dtype: str
+    groups: int = 1
+    group_bytes: int = 0
+    output: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"tensor {self.name!r}: kind must be one of {KINDS}, not {self.kind!r}"
+            )
+        if self.dtype not in STORAGE_BYTES:
+            known = tuple(STORAGE_BYTES)
+            raise ValueError(
+                f"tensor {self.name!r}: dtype must be one of {known}, not {self.dtype!r}"
+            )
+
+    @property
+    def end(self) -> int:
+        """First byte address behind the buffer."""
+        return self.address + self.capacity * self.row_bytes
+
+    def group_step(self) -> int:
+        """Distance of groups in bytes; packed where ``group_bytes`` is 0."""
+        return self.group_bytes or self.width * STORAGE_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class IoMap:
+    """Inputs and outputs of a decoder program.
+
+    ``new_address`` and ``past_address``: byte addresses of the 32-bit words S (new tokens in this
+    run) and P (tokens already in the KV cache). S + P is at most ``max_context``. After a run,
+    row t of each ``kv`` tensor holds token t for t < P + S, and row i of ``logits`` belongs to
+    new token i. Programs without a model (assembled by hand) have no tensors and addresses of -1.
+    """
+
+    new_address: int = -1
+    past_address: int = -1
+    max_context: int = 0
+    tensors: tuple[Tensor, ...] = field(default_factory=tuple)
+
+    def of_kind(self, kind: str) -> list[Tensor]:
+        return [tensor for tensor in self.tensors if tensor.kind == kind]
+
+    @property
+    def is_model(self) -> bool:
+        """Whether the program has the inputs of a decoder."""
+        return self.new_address >= 0
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "IoMap":
+        tensors = tuple(Tensor(**tensor) for tensor in data["tensors"])
+        return cls(data["new_address"], data["past_address"], data["max_context"], tensors)

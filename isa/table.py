@@ -1,0 +1,282 @@
+"""The instruction set as data: everything about encodings derives from this module.
+
+An instruction is one 256-bit word (32 bytes, little-endian): the opcode, the semaphore fields,
+then the fields of the engine's format, packed from bit 0 upwards in the order in which they are
+listed here.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+INSTRUCTION_BYTES = 32
+REGISTERS = 16  # r0 reads as zero
+REGISTER_BITS = 4
+SEMAPHORES = 32
+SEMAPHORE_BITS = 5
+WAITS = 3  # semaphores an instruction can wait for
+SIGNALS = 3  # semaphores an instruction can signal
+WAIT_COUNT_BITS = 2
+SEMAPHORE_MAX = (1 << 16) - 1  # a semaphore's counter saturates never: programs must stay below
+
+
+class Engine(IntEnum):
+    """Executes its instructions in order, concurrently with the other engines."""
+
+    SEQUENCER = 0
+    LOAD = 1
+    STORE = 2
+    MATRIX = 3
+    VECTOR = 4
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value: an immediate of ``bits`` bits, or (flag bit on top set) the low ``bits`` of a
+    register."""
+
+    name: str
+    bits: int
+    doc: str
+
+    @property
+    def width(self) -> int:
+        return self.bits + 1
+
+
+@dataclass(frozen=True)
+class Register:
+    """A scalar register's number."""
+
+    name: str
+    doc: str
+
+    @property
+    def width(self) -> int:
+        return REGISTER_BITS
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A small enumeration; the position in ``values`` is the encoding, the first is the default."""
+
+    name: str
+    values: tuple[str, ...]
+    doc: str
+
+    @property
+    def width(self) -> int:
+        return max(1, (len(self.values) - 1).bit_length())
+
+
+Field = Operand | Register | Choice
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A field's place in the word."""
+
+    field: Field
+    offset: int
+
+    @property
+    def width(self) -> int:
+        return self.field.width
+
+
+@dataclass(frozen=True)
+class Format:
+    """The fields behind the common header; all instructions of one format share their places."""
+
+    name: str
+    fields: tuple[Field, ...]
+
+    @cached_property
+    def slots(self) -> dict[str, Slot]:
+        slots, offset = {}, HEADER_BITS
+        for field in self.fields:
+            slots[field.name] = Slot(field, offset)
+            offset += field.width
+        if offset > 8 * INSTRUCTION_BYTES:
+            raise ValueError(f"format {self.name}: needs at most 256 bits, not {offset}")
+        return slots
+
+
+OPCODE_BITS = 8
+WAIT_BITS = SEMAPHORE_BITS + WAIT_COUNT_BITS  # id, then count (0 = no wait)
+SIGNAL_BITS = SEMAPHORE_BITS + 1  # id, then valid
+HEADER_BITS = OPCODE_BITS + WAITS * WAIT_BITS + SIGNALS * SIGNAL_BITS
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One mnemonic: its opcode, engine, format, the fields it uses (others must be 0) and
+    meaning."""
+
+    mnemonic: str
+    opcode: int
+    engine: Engine
+    format: Format
+    uses: tuple[str, ...]
+    doc: str
+
+
+def _operand(name: str, bits: int, doc: str) -> Operand:
+    return Operand(name, bits, doc)
+
+
+SCALAR = Format(
+    "scalar",
+    (
+        Register("rd", "destination register"),
+        Register("rs", "source register"),
+        _operand("x", 32, "second source; for ld and st the base in HBM, in atoms of 64 bytes"),
+        _operand("y", 32, "branch target (instruction index); for ld and st the offset in bytes"),
+    ),
+)
+DMA = Format(
+    "dma",
+    (
+        _operand("hbm", 32, "first row in HBM, in atoms of 64 bytes"),
+        _operand("hstride", 24, "distance of rows in HBM, in atoms of 64 bytes"),
+        _operand("sram", 24, "first row in SRAM, byte address, a multiple of the line"),
+        _operand("sstride", 20, "distance of rows in SRAM in bytes, a multiple of the line"),
+        _operand("rows", 16, "number of rows"),
+        _operand("bytes", 20, "length of a row in bytes, a multiple of the line"),
+    ),
+)
+MATRIX = Format(
+    "matrix",
+    (
+        _operand("acc", 16, "first accumulator row of the result"),
+        _operand("a", 24, "activations: byte address of row 0 (bf16), a multiple of 2R"),
+        _operand("astride", 20, "distance of activation rows in bytes, a multiple of 2R"),
+        _operand(
+            "w", 24, "weights: byte address of row 0 (bf16), a multiple of 2C (transposed: 2R)"
+        ),
+        _operand("wstride", 20, "distance of stored weight rows in bytes, a multiple of 2C (2R)"),
+        _operand(
+            "wpanel", 24, "distance of C-column panels in bytes, a multiple of 2C; not transposed"
+        ),
+        _operand("m", 16, "activation rows M"),
+        _operand("k", 16, "reduction length K"),
+        _operand("n", 16, "result columns N"),
+        Choice("mode", ("overwrite", "accumulate"), "what happens to the accumulators"),
+        Choice("layout", ("normal", "transposed"), "stored weight rows run along N, or along K"),
+    ),
+)
+VECTOR = Format(
+    "vector",
+    (
+        _operand("dst", 24, "result: byte address of row 0"),
+        _operand("dstride", 20, "distance of result rows in bytes"),
+        _operand("a", 24, "first source: byte address of row 0; for at=acc the accumulator row"),
+        _operand(
+            "astride", 20, "distance of rows in bytes; for at=acc, of C-column panels in acc rows"
+        ),
+        _operand("b", 32, "second source: byte address of row 0, or the fp32 value of bt=scalar"),
+        _operand("bstride", 20, "distance of rows of b in bytes (0: one row for all)"),
+        _operand("rep", 16, "rows of a for each row of b (vrot: shift; vmask: limit of row 0)"),
+        _operand("rows", 16, "number of rows"),
+        _operand("cols", 20, "elements in a row"),
+        Choice("dt", ("f32", "bf16"), "type of the result"),
+        Choice("at", ("f32", "bf16", "acc"), "type of the first source"),
+        Choice("bt", ("f32", "bf16", "col", "scalar"), "second source; col: lane 0 of an fp32 row"),
+    ),
+)
+FORMATS = (SCALAR, DMA, MATRIX, VECTOR)
+
+_ENGINE_FORMAT = {
+    Engine.SEQUENCER: SCALAR,
+    Engine.LOAD: DMA,
+    Engine.STORE: DMA,
+    Engine.MATRIX: MATRIX,
+    Engine.VECTOR: VECTOR,
+}
+
+
+def _define(opcode: int, mnemonic: str, uses: str, doc: str) -> Instruction:
+    engine = Engine(opcode >> 4)
+    fields = _ENGINE_FORMAT[engine]
+    names = tuple(uses.split())
+    for name in names:
+        if name not in {field.name for field in fields.fields}:
+            raise ValueError(f"{mnemonic}: {name!r} is no field of format {fields.name}")
+    return Instruction(mnemonic, opcode, engine, fields, names, doc)
+
+
+_ALU = "rd rs x"
+_BRANCH = "rs x y"
+_DMA = "hbm hstride sram sstride rows bytes"
+_UNARY = "dst dstride a astride rows cols dt at"
+_BINARY = "dst dstride a astride b bstride rep rows cols dt at bt"
+
+INSTRUCTIONS = (
+    # Opcode 0 is illegal, so that running into zeroed memory traps.
+    _define(0x01, "halt", "", "Wait until all engines are idle, then stop."),
+    _define(0x02, "sync", "", "Wait until all queues are empty and all engines are idle."),
+    _define(0x03, "add", _ALU, "rd = rs + x (mod 2^32)"),
+    _define(0x04, "sub", _ALU, "rd = rs - x (mod 2^32)"),
+    _define(0x05, "mul", _ALU, "rd = rs * x (low 32 bits)"),
+    _define(0x06, "and", _ALU, "rd = rs & x"),
+    _define(0x07, "or", _ALU, "rd = rs | x"),
+    _define(0x08, "shl", _ALU, "rd = rs << (x mod 32)"),
+    _define(0x09, "shr", _ALU, "rd = rs >> (x mod 32), zeros enter"),
+    _define(0x0A, "min", _ALU, "rd = min(rs, x), unsigned"),
+    _define(0x0B, "max", _ALU, "rd = max(rs, x), unsigned"),
+    _define(0x0C, "beq", _BRANCH, "go to y if rs = x"),
+    _define(0x0D, "blt", _BRANCH, "go to y if rs < x, unsigned"),
+    _define(0x0E, "ld", "rd x y", "rd = 32-bit word in HBM at 64 x + y (y a multiple of 4)"),
+    _define(0x0F, "st", "rs x y", "32-bit word in HBM at 64 x + y = rs (y a multiple of 4)"),
+    _define(0x10, "lnop", "", "Load engine: nothing but the semaphores."),
+    _define(0x11, "load", _DMA, "HBM to SRAM, row by row."),
+    _define(0x20, "snop", "", "Store engine: nothing but the semaphores."),
+    _define(0x21, "store", _DMA, "SRAM to HBM, row by row; done when memory has acknowledged."),
+    _define(0x30, "mnop", "", "Matrix unit: nothing but the semaphores."),
+    _define(
+        0x31,
+        "matmul",
+        "acc a astride w wstride wpanel m k n mode layout",
+        "acc[panel j, row i] (+)= A[i, :] W[:, j C ...], i < M; panel j's row i is accumulator row "
+        "acc + j M + i; columns from N on get 0. See numbers.matmul for the order of additions.",
+    ),
+    _define(0x40, "vnop", "", "Vector unit: nothing but the semaphores."),
+    _define(0x41, "vmov", _UNARY, "dst = a, converted"),
+    _define(0x42, "vadd", _BINARY, "dst = a + b"),
+    _define(0x43, "vsub", _BINARY, "dst = a - b"),
+    _define(0x44, "vmul", _BINARY, "dst = a * b"),
+    _define(0x45, "vmax", _BINARY, "dst = max(a, b)"),
+    _define(0x46, "vmin", _BINARY, "dst = min(a, b)"),
+    _define(0x47, "vexp2", _UNARY, "dst = 2^a"),
+    _define(0x48, "vrecip", _UNARY, "dst = 1 / a"),
+    _define(0x49, "vrsqrt", _UNARY, "dst = 1 / sqrt(a)"),
+    _define(0x4A, "vsum", _UNARY, "dst[r] = sum of row r, in lane 0; other lanes 0"),
+    _define(0x4B, "vrmax", _UNARY, "dst[r] = maximum of row r, in lane 0; other lanes 0"),
+    _define(
+        0x4C,
+        "vmask",
+        "dst dstride a astride b rep rows cols dt at",
+        "dst[r, c] = a[r, c] if c < rep + r else b (an fp32 value): causal masking",
+    ),
+    _define(
+        0x4D,
+        "vrot",
+        "dst dstride a astride rep rows cols dt at",
+        "dst[r, c] = a[r, (c + rep) mod cols]; cols at most lanes, or cols and rep multiples of "
+        "lanes; rep < cols",
+    ),
+)
+BY_MNEMONIC = {instruction.mnemonic: instruction for instruction in INSTRUCTIONS}
+BY_OPCODE = {instruction.opcode: instruction for instruction in INSTRUCTIONS}
+if len(BY_OPCODE) != len(INSTRUCTIONS) or len(BY_MNEMONIC) != len(INSTRUCTIONS):
+    raise ValueError("instruction table: opcodes and mnemonics must be unique")
+
+
+def wait_offset(index: int) -> int:
+    """Bit position of wait field ``index``: semaphore id, then count."""
+    return OPCODE_BITS + index * WAIT_BITS
+
+
+def signal_offset(index: int) -> int:
+    """Bit position of signal field ``index``: semaphore id, then the valid bit."""
+    return OPCODE_BITS + WAITS * WAIT_BITS + index * SIGNAL_BITS
