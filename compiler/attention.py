@@ -1,0 +1,241 @@
+"""Attention, recognised by what it computes: scores of a KV cache, a causal mask, a Softmax.
+
+The cache is a Concat of a past input and new tokens. A MatMul of a tensor with moved keys starts
+`Scores`; scalars multiply its scale, known masks are kept until the Softmax and then evaluated at
+several sizes: together they must be exactly causal. A MatMul with moved values ends it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+
+from compiler.canonical_context import SAMPLES, Context, attribute, refuse
+from compiler.canonical_operands import scalar
+from compiler.evaluate import results, source_of
+from compiler.evaluate_sample import Sample
+from compiler.graph import Scalar, Source, Tensor
+from compiler.movement import CacheRoot, Moved, Past
+
+FORBIDDEN = -1e30  # an additive mask below this leaves no weight in float32
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A known value that forbids keys: additive, or a condition that keeps or drops scores."""
+
+    name: str
+    form: str  # "additive", "keep" or "drop"
+
+    def allowed(self, array: np.ndarray) -> np.ndarray | None:
+        """Where keys are allowed; None if the values are neither 0 nor forbidding."""
+        if self.form != "additive":
+            return array.astype(bool) if self.form == "keep" else ~array.astype(bool)
+        zero, forbidden = array == 0, array <= FORBIDDEN
+        return zero if (zero | forbidden).all() else None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """scale · q Kᵀ of one layer, (heads, S, T) in any leading axes; `stage` tells how far it is."""
+
+    q: Tensor
+    key: CacheRoot
+    scale: float
+    sources: tuple[Source, ...]
+    masks: tuple[Mask, ...] = ()
+    stage: str = "scores"  # then "weights"; "nan" is IsNaN(weights)
+
+    def then(self, node: onnx.NodeProto, **changes: object) -> "Scores":
+        """The scores after one more node."""
+        return replace(self, sources=(*self.sources, source_of(node)), **changes)  # type: ignore[arg-type]
+
+
+def append_to_cache(context: Context, node: onnx.NodeProto) -> bool:
+    """Handle Concat(past, new) on the token axis; False if `node` is something else."""
+    past = context.values.get(node.input[0])
+    if not isinstance(past, Past):
+        return False
+    cache, part = past.cache, past.part
+    axis = attribute(node, "axis") % 4
+    if len(node.input) != 2 or axis != 2 or context.is_known(node.input[1]):
+        refuse(node, "the cache must be the past and the new tokens, joined on axis 2")
+    layout = context.layout(node.input[1], node)
+    if layout.token_axis != 2 or layout.rest != (1, cache.heads, cache.width):
+        refuse(node, f"new {part}s must be [1, {cache.heads}, tokens, {cache.width}]")
+    root = CacheRoot(cache, part, context.tensor(node.input[1], node))
+    context.values[node.output[0]] = Moved(root, context.shapes(node.output[0]))
+    return True
+
+
+def scale_cache(context: Context, node: onnx.NodeProto) -> None:
+    """Mul or Div of moved keys by a number: remember it in the scale."""
+    name, factor = _factor(context, node)
+    value = context.values[name]
+    assert isinstance(value, Moved)
+    sources = (*value.sources, source_of(node))
+    moved = replace(value, scale=value.scale * factor, sources=sources)
+    context.values[node.output[0]] = moved
+
+
+def _factor(context: Context, node: onnx.NodeProto) -> tuple[str, float]:
+    """The activation and the number of a Mul or Div by a known scalar."""
+    name, other = node.input
+    if context.is_known(name) and node.op_type == "Mul":
+        name, other = other, name
+    factor = scalar(context, other)
+    if context.is_known(name) or factor is None or factor == 0:
+        refuse(node, "scores and caches can only be multiplied or divided by a number")
+    return name, factor if node.op_type == "Mul" else 1.0 / factor
+
+
+def start_scores(context: Context, node: onnx.NodeProto) -> None:
+    """MatMul(q, Kᵀ): check that the moved keys are the cache, each head repeated in order."""
+    if context.is_known(node.input[0]):
+        refuse(node, "keys must be multiplied by queries of tokens")
+    moved = context.values[node.input[1]]
+    assert isinstance(moved, Moved)
+    assert isinstance(moved.root, CacheRoot)
+    q, layout = context.tensor(node.input[0], node), context.layout(node.input[0], node)
+    if moved.root.part != "key" or layout.token_axis != layout.rank - 2:
+        refuse(node, "scores must be queries [heads, tokens, width] times transposed keys")
+    _check_heads(context, node, moved, q.groups, transposed=True)
+    q, scale, sources = _peel_scale(context, q)
+    sources = (*sources, *moved.sources, source_of(node))
+    scores = Scores(q, moved.root, scale * moved.scale, tuple(dict.fromkeys(sources)))
+    context.values[node.output[0]] = scores
+
+
+def _peel_scale(context: Context, q: Tensor) -> tuple[Tensor, float, tuple[Source, ...]]:
+    """Take multiplications by numbers off the queries, into the scale."""
+    scale, sources = 1.0, tuple[Source, ...]()
+    while (op := context.ops.get(q.name)) and op.kind == "mul" and isinstance(op.inputs[1], Scalar):
+        first = op.inputs[0]
+        assert isinstance(first, Tensor)
+        q, scale, sources = first, scale * op.inputs[1].value, (*op.sources, *sources)
+    return q, scale, sources
+
+
+def _check_heads(
+    context: Context, node: onnx.NodeProto, moved: Moved, heads: int, transposed: bool
+) -> None:
+    """Check that head h of the moved cache is head h // (heads / cache heads) of the cache."""
+    assert isinstance(moved.root, CacheRoot)
+    cache = moved.root.cache
+    if heads % cache.heads:
+        refuse(node, f"{heads} query heads must be a multiple of {cache.heads} key heads")
+    shapes = context.shapes(node.output[0])
+    for index, shape, sample in zip(moved.indices(), shapes, SAMPLES, strict=True):
+        size = cache.heads, sample.total, cache.width
+        order = np.arange(1, 1 + int(np.prod(size))).reshape(size)
+        want = np.repeat(order, heads // cache.heads, axis=0)
+        index = index.swapaxes(-1, -2) if transposed else index
+        lead = shape[:-2]
+        try:
+            index = np.broadcast_to(index, (*lead, *index.shape[-2:]))
+        except ValueError:
+            index = np.zeros(0)
+        if int(np.prod(lead)) != heads or index.size != want.size:
+            refuse(node, f"{moved.root.part}s must have {heads} heads, one for each query head")
+        if (index.reshape(heads, -1) != want.reshape(heads, -1)).any():
+            refuse(node, f"its {moved.root.part}s are not the cache in order, heads repeated")
+
+
+def continue_scores(context: Context, node: onnx.NodeProto) -> None:
+    """A node with scores, attention weights or their IsNaN among its inputs."""
+    value = next(v for n in node.input if isinstance(v := context.values.get(n), Scores))
+    kind, out = node.op_type, node.output[0]
+    if value.stage == "scores" and kind in ("Mul", "Div"):
+        factor = _factor(context, node)[1]
+        if value.masks and factor < 0:
+            refuse(node, f"masked scores must be multiplied by a positive number, not {factor}")
+        context.values[out] = value.then(node, scale=value.scale * factor)
+    elif value.stage == "scores" and kind in ("Add", "Where"):
+        mask = _mask(context, node)
+        context.values[out] = value.then(node, masks=(*value.masks, mask))
+    elif value.stage == "scores" and kind == "Softmax":
+        _check_causal(context, node, value)
+        context.values[out] = value.then(node, stage="weights")
+    elif value.stage == "weights" and kind == "IsNaN":
+        context.values[out] = replace(value, stage="nan")
+    elif kind == "Where" and _replaces_nan(context, node):
+        context.values[out] = context.values[node.input[2]]
+    elif value.stage == "weights" and kind == "MatMul":
+        _finish(context, node, value)
+    elif kind in ("Cast", "Identity", "Dropout"):
+        for name in results(node):
+            context.values[name] = value
+    else:
+        refuse(node, f"it cannot be applied to attention {value.stage}")
+
+
+def _mask(context: Context, node: onnx.NodeProto) -> Mask:
+    """The known mask of Add(scores, mask) or Where(condition, scores, -inf), either way round."""
+    form, name, kept = "additive", node.input[0], 1
+    if node.op_type == "Add":
+        if not context.is_known(name):
+            name, kept = node.input[1], 0
+    else:
+        form, kept = ("drop", 2) if context.is_known(node.input[1]) else ("keep", 1)
+        filler = scalar(context, node.input[3 - kept])
+        if filler is None or filler > FORBIDDEN:
+            refuse(node, f"forbidden scores must become {FORBIDDEN} or less, not {filler}")
+    if not context.is_known(name) or context.is_known(node.input[kept]):
+        refuse(node, "scores can only be masked by what depends on positions and attention_mask")
+    return Mask(name, form)
+
+
+def _check_causal(context: Context, node: onnx.NodeProto, scores: Scores) -> None:
+    """Softmax over the keys of scores whose masks together are exactly causal."""
+    shapes = context.shapes(node.output[0])
+    if attribute(node, "axis", -1) % len(shapes[0]) != len(shapes[0]) - 1:
+        refuse(node, "the Softmax of attention must be over the keys, its last axis")
+    runs = list(zip(SAMPLES, context.runs, strict=True))
+    # The last tokens of a full context show windows that short samples do not.
+    last = Sample(min(3, context.max_context), max(0, context.max_context - 3))
+    runs.append((last, context.evaluator.run(last, [mask.name for mask in scores.masks])))
+    for sample, run in runs:
+        size = (*shapes[0][:-2], sample.new, sample.total)
+        keys, queries = np.arange(sample.total), np.arange(sample.past, sample.total)[:, None]
+        allowed = np.ones(size, dtype=bool)
+        for mask in scores.masks:
+            array = mask.allowed(context.evaluator.known(mask.name, run))
+            if array is None:
+                refuse(node, f'mask "{mask.name}" must add 0 or at most {FORBIDDEN}')
+            try:
+                allowed &= array
+            except ValueError:
+                refuse(node, f'mask "{mask.name}" of shape {array.shape} does not fit {size}')
+        if (allowed != (keys <= queries)).any():
+            refuse(
+                node,
+                f"its mask is not causal for {sample.new} tokens after {sample.past}",
+                "only attention to all earlier tokens and itself can run on the chip",
+            )
+
+
+def _replaces_nan(context: Context, node: onnx.NodeProto) -> bool:
+    """Whether it is Where(IsNaN(w), 0, w): no row of a causal mask is empty, so it is w."""
+    flag, weights = context.values.get(node.input[0]), context.values.get(node.input[2])
+    if not isinstance(flag, Scores) or not isinstance(weights, Scores):
+        return False
+    same = flag.stage == "nan" and replace(flag, stage="weights") == weights
+    return same and scalar(context, node.input[1]) == 0
+
+
+def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
+    """MatMul(weights, V): emit the operator, (heads, width) per token."""
+    moved = context.values.get(node.input[1])
+    if not isinstance(moved, Moved) or not isinstance(moved.root, CacheRoot):
+        refuse(node, "attention weights must be multiplied by the values of the cache")
+    value, q, key = moved.root, weights.q, weights.key
+    if value.part != "value" or value.cache != key.cache or moved.scale != 1:
+        refuse(node, f"it must use the values of the cache of layer {key.cache.layer}")
+    _check_heads(context, node, moved, q.groups, transposed=False)
+    sources = dict.fromkeys((*weights.sources, *moved.sources, source_of(node)))
+    layer = context.evaluator.interface.caches.index(key.cache)
+    attributes = {"scale": weights.scale, "layer": layer}
+    inputs, size = (q, key.new, value.new), (q.groups, value.cache.width)
+    out = node.output[0]
+    result = context.emit("attention", inputs, size, out, tuple(sources), attributes)
+    context.define(out, result, node)

@@ -1,0 +1,134 @@
+"""Builder: emits virtual instructions, keeps the scalar registers and the memory image in HBM."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from compiler.virtual import Access, Buffer, FieldValue, Item, Label, VirtualOp
+from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.program import Reg
+
+# Registers of a compiled decoder. r11 … r13 cache multiples of m, r14 and r15 are scratch.
+NEW_TOKENS, PAST, DONE, M, PAST_NOW, CONTEXT, LIMIT = (Reg(i) for i in range(1, 8))
+PAST_BYTES, M_BYTES, PAST_LOAD_BYTES = Reg(8), Reg(9), Reg(10)
+MULTIPLES = INDEX, OFFSET, PLACE = (Reg(11), Reg(12), Reg(13))  # the names: in the token loop
+SCRATCH, SCRATCH2 = Reg(14), Reg(15)
+ZERO = Reg(0)
+
+
+def round_up(value: int, unit: int) -> int:
+    """The least multiple of ``unit`` that is not below ``value``."""
+    return -(-value // unit) * unit
+
+
+class HbmImage:
+    """Lays out HBM: buffers behind each other, aligned; initialised data first."""
+
+    def __init__(self, config: ChipConfig):
+        self._alignment = config.hbm_alignment_bytes
+        self._data: list[tuple[int, bytes]] = []
+        self.size = 0
+
+    def reserve(self, name: str, size: int) -> Buffer:
+        """A buffer whose contents start as zeros."""
+        address = self.size
+        self.size += round_up(max(size, 1), self._alignment)
+        return Buffer(name, "hbm", size, address)
+
+    def place(self, name: str, array: np.ndarray) -> Buffer:
+        """A buffer that holds the array's bytes when the program starts."""
+        data = np.ascontiguousarray(array).tobytes()
+        buffer = self.reserve(name, len(data))
+        assert buffer.address is not None
+        self._data.append((buffer.address, data))
+        return buffer
+
+    def contents(self) -> np.ndarray:
+        """All initialised bytes, up to the last one: (n,) uint8."""
+        end = max((address + len(data) for address, data in self._data), default=0)
+        image = np.zeros(end, np.uint8)
+        for address, data in self._data:
+            image[address : address + len(data)] = np.frombuffer(data, np.uint8)
+        return image
+
+
+class Builder:
+    """Collects the program in order. ``chunk`` is the most tokens that one pass handles."""
+
+    def __init__(self, config: ChipConfig, chunk: int):
+        self.config = config
+        self.chunk = chunk
+        self.hbm = HbmImage(config)
+        self.items: list[Item] = []
+        self._source = ""
+        self._multiples: dict[int, Reg] = {}
+        half = config.acc_rows // 2
+        self._acc = tuple(Buffer(f"acc{i}", "acc", half, i * half) for i in range(2))
+        self._next_acc = 0
+
+    @contextmanager
+    def working_for(self, source: str) -> Iterator[None]:
+        """Instructions emitted inside belong to this ONNX node."""
+        before, self._source = self._source, source
+        yield
+        self._source = before
+
+    def emit(
+        self,
+        mnemonic: str,
+        reads: tuple[Access, ...] = (),
+        writes: tuple[Access, ...] = (),
+        prefetch: bool = False,
+        fields: dict[str, FieldValue] | None = None,
+    ) -> None:
+        """Append one instruction."""
+        op = VirtualOp(mnemonic, dict(fields or {}), reads, writes, self._source, prefetch)
+        self.items.append(op)
+
+    def scalar(self, mnemonic: str, **fields: FieldValue) -> None:
+        """Append a sequencer instruction."""
+        self.emit(mnemonic, fields=fields)
+
+    def label(self, name: str) -> Label:
+        """Mark this place in the program."""
+        mark = Label(name)
+        self.items.append(mark)
+        return mark
+
+    def sram(self, name: str, size: int) -> Buffer:
+        """Room in SRAM, in whole lines; placed by the allocator."""
+        return Buffer(f"{name}#{len(self.items)}", "sram", round_up(size, self.config.line_bytes))
+
+    def accumulators(self) -> Buffer:
+        """One half of the accumulators, alternating: one fills while the other drains."""
+        self._next_acc ^= 1
+        return self._acc[self._next_acc]
+
+    def rows(self, multiple: int = 1) -> Reg:
+        """A register that holds m · multiple; valid for the next instruction at least."""
+        if multiple == 1:
+            return M
+        if multiple not in self._multiples:
+            cached = len(self._multiples) < len(MULTIPLES)
+            register = MULTIPLES[len(self._multiples)] if cached else SCRATCH2
+            self.scalar("mul", rd=register, rs=M, x=multiple)
+            if not cached:
+                return register
+            self._multiples[multiple] = register
+        return self._multiples[multiple]
+
+    def load(
+        self, name: str, source: Buffer, prefetch: bool = True, size: int | None = None
+    ) -> Buffer:
+        """Bring a whole buffer (``size`` bytes) from HBM to a new buffer in SRAM."""
+        size = round_up(source.size if size is None else size, self.config.line_bytes)
+        target = self.sram(name, size)
+        fields: dict[str, FieldValue] = {
+            "hbm": source.at(0, HBM_ATOM_BYTES),
+            "sram": target.at(),
+            "rows": 1,
+            "bytes": size,
+        }
+        self.emit("load", (source.access(),), (target.access(),), prefetch, fields)
+        return target

@@ -1,0 +1,154 @@
+"""Turn a decoder ONNX model, as any exporter writes it, into the canonical graph."""
+
+from collections.abc import Callable
+
+import onnx
+
+from compiler import attention
+from compiler import canonical_elementwise as elementwise
+from compiler import canonical_linear as linear
+from compiler.canonical_context import IDS, Context, refuse
+from compiler.canonical_movement import ALIASES, MOVES, alias, move
+from compiler.errors import CompileError
+from compiler.evaluate import Evaluator, source_of
+from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
+from compiler.graph_rules import validate
+from compiler.importer import is_registered
+from compiler.importer_interface import check_shapes, find_interface
+from compiler.movement import CacheRoot, Moved, Past
+
+Handler = Callable[[Context, onnx.NodeProto], None]
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(elementwise.BINARY, elementwise.binary),
+    **dict.fromkeys((*elementwise.UNARY, "Reciprocal"), elementwise.unary),
+    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax"), elementwise.reduce),
+    "Pow": elementwise.power,
+    "Softmax": elementwise.softmax,
+    "MatMul": linear.matmul,
+    "Gemm": linear.gemm,
+}
+IN_ATTENTION = {"IsNaN", "Where"}  # and nowhere else
+SUPPORTED = {*HANDLERS, *MOVES, *ALIASES, *IN_ATTENTION}
+CONTROL_FLOW = {"If", "Loop", "Scan"}
+MOST_NAMED = 3  # nodes named for each unsupported operator
+
+
+def canonicalise(model: onnx.ModelProto, max_context: int, source: str) -> Graph:
+    """The canonical graph of `model` for up to `max_context` tokens; batch is 1.
+
+    `source` names the file in errors. Raises CompileError, one line, where the model cannot run on
+    the chip: an unsupported operator, no KV cache, a mask that is not causal, and the like.
+    """
+    if max_context < 1:
+        raise ValueError(f"max_context must be at least 1, not {max_context!r}")
+    interface = find_interface(model, source)
+    evaluator = Evaluator(model, interface)
+    _refuse_unsupported(evaluator, source)
+    check_shapes(model, interface, source)
+    try:
+        context = Context(evaluator, max_context)
+        _define_inputs(context)
+        for node in evaluator.live:
+            if not evaluator.activations.isdisjoint(node.output):
+                _canonicalise_node(context, node)
+        graph = _finish(context, source)
+    except CompileError as error:
+        raise CompileError(source, str(error)) from error
+    validate(graph)
+    return graph
+
+
+def _refuse_unsupported(evaluator: Evaluator, source: str) -> None:
+    """One error for all operators that nothing here can run or evaluate."""
+    found: dict[str, list[str]] = {}
+    for node in evaluator.live:
+        standard = is_registered(node) and node.op_type not in CONTROL_FLOW
+        computes = not evaluator.activations.isdisjoint(node.output)
+        if not standard or (computes and node.op_type not in SUPPORTED):
+            origin = source_of(node)
+            found.setdefault(origin.op_type, []).append(origin.name)
+    if found:
+        listed = [
+            f"{op_type} ({', '.join(names[:MOST_NAMED])}"
+            + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+            + ")"
+            for op_type, names in sorted(found.items())
+        ]
+        raise CompileError(
+            source, f"unsupported operators: {', '.join(listed)}", "export the model without them"
+        )
+
+
+def _define_inputs(context: Context) -> None:
+    ids = context.evaluator.interface.ids
+    context.values[ids] = Moved(IDS, context.shapes(ids), token_axis=1)
+    for cache in context.evaluator.interface.caches:
+        context.values[cache.past_key] = Past(cache, "key")
+        context.values[cache.past_value] = Past(cache, "value")
+
+
+def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
+    values = [context.values.get(name) for name in node.input]
+    on_cache = [isinstance(v, Moved) and isinstance(v.root, CacheRoot) for v in values]
+    kind = node.op_type
+    if any(isinstance(value, attention.Scores) for value in values):
+        attention.continue_scores(context, node)
+    elif kind == "Concat" and attention.append_to_cache(context, node):
+        return
+    elif any(on_cache) and kind in ("Mul", "Div"):
+        attention.scale_cache(context, node)
+    elif on_cache[1:] == [True] and kind == "MatMul":
+        attention.start_scores(context, node)
+    elif kind == "Gather" and context.is_known(node.input[0]):
+        linear.embed(context, node)
+    elif kind in ALIASES:
+        alias(context, node)
+    elif kind in MOVES:
+        move(context, node)
+    elif kind in HANDLERS:
+        HANDLERS[kind](context, node)
+    elif kind != "Shape" and kind != "Size":
+        refuse(node, "it is supported in attention only")
+
+
+def _finish(context: Context, source: str) -> Graph:
+    """Check the outputs, drop dead operators and what only they used."""
+    interface = context.evaluator.interface
+    attended = [op.attributes["layer"] for op in context.ops.values() if op.kind == "attention"]
+    for layer, cache in enumerate(interface.caches):
+        if attended.count(layer) != 1:
+            raise CompileError(
+                f'input "{cache.past_key}"',
+                f"its cache must be used by one attention, not by {attended.count(layer)}",
+            )
+        for name, part in ((cache.present_key, "key"), (cache.present_value, "value")):
+            value = context.values.get(name)
+            root = value.root if isinstance(value, Moved) and value.index is None else None
+            if not isinstance(root, CacheRoot) or (root.cache, root.part) != (cache, part):
+                raise CompileError(f'output "{name}"', f"it must be layer {cache.layer}'s {part}s")
+    producer = context.evaluator.producer.get(interface.logits)
+    if producer is None or context.is_known(interface.logits):
+        raise CompileError(f'output "{interface.logits}"', "it must depend on the tokens")
+    logits = context.tensor(interface.logits, producer)
+    ops = _live(context.ops, logits)
+    used = {x for op in ops for x in op.inputs}
+    return Graph(
+        source=source,
+        max_context=context.max_context,
+        inputs=tuple(interface.elem_types),
+        ops=ops,
+        constants={k: v for k, v in context.constants.items() if Constant(k) in used},
+        tables={k: v for k, v in context.tables.items() if Table(k) in used},
+        caches=interface.caches,
+        logits=Output(interface.logits, logits, interface.logits_type),
+    )
+
+
+def _live(ops: dict[str, Op], logits: Tensor) -> tuple[Op, ...]:
+    """The operators that logits and caches need, in order."""
+    needed = {logits.name, *(op.output.name for op in ops.values() if op.kind == "attention")}
+    for op in reversed(list(ops.values())):
+        if op.output.name in needed:
+            needed.update(x.name for x in op.inputs if isinstance(x, Tensor))
+    return tuple(op for op in ops.values() if op.output.name in needed)

@@ -1,0 +1,183 @@
+"""The state of canonicalisation: what every ONNX value has become, and the operators so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from compiler.errors import CompileError
+from compiler.evaluate import Evaluator, source_of
+from compiler.evaluate_sample import Sample, Shape
+from compiler.graph import Op, Operand, Scalar, Source, Tensor
+from compiler.movement import Moved, feature_map, rotation
+
+# Sizes unlike each other: a dimension is the number of tokens only if it follows all of them.
+SAMPLES = (Sample(7, 13), Sample(11, 5), Sample(3, 0), Sample(1, 17))
+IDS = Tensor("input_ids", 1, 1)
+
+
+class Value(Protocol):
+    """An activation: a moved tensor or, inside attention, scores."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens lie in an ONNX shape, and the other axes in order."""
+
+    token_axis: int
+    rank: int
+    rest: tuple[int, ...]
+
+    @property
+    def groups(self) -> int:
+        return int(np.prod(self.rest[:-1], dtype=np.int64))
+
+    @property
+    def width(self) -> int:
+        return self.rest[-1] if self.rest else 1
+
+    @property
+    def width_is_last(self) -> bool:
+        """Whether the last ONNX axis is the width, not the tokens."""
+        return self.token_axis != self.rank - 1
+
+
+def refuse(node: onnx.NodeProto, problem: str, remedy: str = "") -> NoReturn:
+    """Raise CompileError about `node`."""
+    raise CompileError(str(source_of(node)), problem, remedy)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
+    """An ONNX attribute's value, or `default`."""
+    for item in node.attribute:
+        if item.name == name:
+            return helper.get_attribute_value(item)
+    return default
+
+
+class Context:
+    """Values by ONNX name, operators by output tensor, and the samples they are read from."""
+
+    def __init__(self, evaluator: Evaluator, max_context: int) -> None:
+        self.evaluator = evaluator
+        self.max_context = max_context
+        self.runs = evaluator.learn_shapes(SAMPLES)
+        self.values: dict[str, Value] = {}
+        self.ops: dict[str, Op] = {}
+        self.constants: dict[str, np.ndarray] = {}
+        self.tables: dict[str, np.ndarray] = {}
+        self._materialised: dict[str, Tensor] = {}
+        self._emitted: dict[tuple[Any, ...], Tensor] = {}
+
+    def is_known(self, name: str) -> bool:
+        return name not in self.evaluator.activations
+
+    def known(self, name: str) -> list[np.ndarray]:
+        """A known value in every sample."""
+        return [self.evaluator.known(name, run) for run in self.runs]
+
+    def shapes(self, name: str) -> tuple[Shape, ...]:
+        """An activation's ONNX shape in every sample."""
+        return tuple(run.shapes[name] for run in self.runs)
+
+    def layout(self, name: str, node: onnx.NodeProto) -> Layout:
+        """Find the one axis of an activation that follows the number of tokens."""
+        dims = self.evaluator.symbols.get(name, ())
+        fixed = tuple(dim for dim in dims if isinstance(dim, int))
+        if "new" not in dims or len(fixed) != len(dims) - 1:
+            first, second = self.shapes(name)[:2]
+            refuse(
+                node,
+                f'"{name}" must have one axis of tokens and fixed others, not shapes {first} '
+                f"and {second} for {SAMPLES[0]} and {SAMPLES[1]}",
+            )
+        return Layout(dims.index("new"), len(dims), fixed)
+
+    def define(self, name: str, tensor: Tensor, node: onnx.NodeProto) -> None:
+        """The ONNX value `name` is `tensor`, in its own order."""
+        axis = self.layout(name, node).token_axis
+        self.values[name] = Moved(tensor, self.shapes(name), axis)
+
+    def emit(
+        self,
+        kind: str,
+        inputs: Sequence[Operand],
+        size: tuple[int, int],
+        name: str,
+        sources: Sequence[Source],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Append an operator whose output is (groups, width) = `size`, named after `name`."""
+        unique, count = name, 0
+        while unique in self.ops:
+            count += 1
+            unique = f"{name}.{count}"
+        output = Tensor(unique, *size)
+        self.ops[unique] = Op(kind, tuple(inputs), output, tuple(sources), attributes or {})
+        return output
+
+    def tensor(self, name: str, node: onnx.NodeProto) -> Tensor:
+        """The value `name` as a per-token tensor of its ONNX shape, moved if it must be."""
+        if name not in self._materialised:
+            value = self.values[name]
+            if not isinstance(value, Moved) or not isinstance(value.root, Tensor):
+                refuse(node, f'"{name}" is used outside the attention it belongs to')
+            if value.root == IDS:
+                refuse(node, "token ids can only select rows of the embedding")
+            self._materialised[name] = self._materialise(name, value, node)
+        return self._materialised[name]
+
+    def _materialise(self, name: str, value: Moved, node: onnx.NodeProto) -> Tensor:
+        root, layout = value.root, self.layout(name, node)
+        assert isinstance(root, Tensor)
+        size = layout.groups, layout.width
+        if value.index is None:
+            return self._view(root, size, name, value.sources)
+        origin = f'"{value.sources[-1].name}" ({value.sources[-1].op_type})'
+        features = feature_map(value, layout.token_axis)
+        if features is None:
+            refuse(node, f"its input from {origin} mixes tokens or has elements of no one token")
+        if features.keeps_order() and features.size == root.size:
+            if (features.sign > 0).all():
+                return self._view(root, size, name, value.sources)
+            if (features.sign < 0).all():
+                return self._negative(self._view(root, size, name, value.sources), name, value)
+        turned = rotation(features, *size) if features.size == root.size else None
+        if turned is None:
+            refuse(
+                node,
+                f"its input from {origin} rearranges the features of a token; only "
+                "reinterpreting them and rotating halves of a head can run on the chip",
+            )
+        attributes = {"shift": turned[0], "signs": turned[1]}
+        source = self._view(root, size, f"{name}.view", value.sources)
+        return self._once("rotate", source, size, name, value.sources, attributes)
+
+    def _negative(self, tensor: Tensor, name: str, value: Moved) -> Tensor:
+        size = tensor.groups, tensor.width
+        return self.emit("mul", (tensor, Scalar(-1.0)), size, name, value.sources)
+
+    def _view(
+        self, root: Tensor, size: tuple[int, int], name: str, sources: Sequence[Source]
+    ) -> Tensor:
+        if (root.groups, root.width) == size:
+            return root
+        return self._once("view", root, size, name, sources)
+
+    def _once(
+        self,
+        kind: str,
+        source: Tensor,
+        size: tuple[int, int],
+        name: str,
+        sources: Sequence[Source],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Emit a movement of `source`, or return the equal one that exists."""
+        key = (kind, source, size, *(attributes or {}).values())
+        if key not in self._emitted:
+            self._emitted[key] = self.emit(kind, (source,), size, name, sources, attributes)
+        return self._emitted[key]

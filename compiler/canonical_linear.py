@@ -1,0 +1,73 @@
+"""Products with constant weights, and the embedding."""
+
+import numpy as np
+import onnx
+
+from compiler.canonical_context import IDS, Context, attribute, refuse
+from compiler.canonical_elementwise import Emitter
+from compiler.canonical_operands import add_constant, operand
+from compiler.evaluate import source_of
+from compiler.graph import Scalar, Tensor
+from compiler.movement import Moved
+
+
+def embed(context: Context, node: onnx.NodeProto) -> None:
+    """Gather(weight [V, D], input_ids) → (1, D)."""
+    ids = context.values[node.input[1]]
+    weight = _weight(context, node.input[0], node)
+    if not isinstance(ids, Moved) or ids.root != IDS or attribute(node, "axis", 0) != 0:
+        refuse(node, "it must select rows of a constant by input_ids")
+    if any((np.ravel(i) != np.arange(1, 1 + i.size)).any() for i in ids.indices()):
+        refuse(node, "it must select rows by input_ids in their own order")
+    constant = add_constant(context, node.input[0], weight)
+    size = 1, weight.shape[1]
+    result = context.emit("embed", (constant,), size, node.output[0], (source_of(node),))
+    context.define(node.output[0], result, node)
+
+
+def matmul(context: Context, node: onnx.NodeProto) -> None:
+    """MatMul(x, W [K, N]) over the features of each group."""
+    if context.is_known(node.input[0]) or not context.is_known(node.input[1]):
+        refuse(node, "a product must be of tokens and constant weights, or part of attention")
+    weight = _weight(context, node.input[1], node)
+    result = _linear(context, node, node.input[1], weight)
+    context.define(node.output[0], result, node)
+
+
+def gemm(context: Context, node: onnx.NodeProto) -> None:
+    """Gemm(x [S, K], W, bias) with any transB, alpha and beta."""
+    if context.is_known(node.input[0]) or attribute(node, "transA", 0):
+        refuse(node, "its first input must be tokens, not transposed")
+    if not all(context.is_known(name) for name in node.input[1:]):
+        refuse(node, "its weights and bias must be constant")
+    weight, name = _weight(context, node.input[1], node), node.input[1]
+    if attribute(node, "transB", 0):
+        weight, name = weight.T, f"{name}.T"
+    emitter = Emitter(context, node)
+    result = _linear(context, node, name, weight)
+    if (alpha := attribute(node, "alpha", 1.0)) != 1.0:
+        result = emitter.emit("mul", result, Scalar(alpha))
+    if len(node.input) > 2 and node.input[2]:
+        bias = operand(context, node.input[2], context.layout(node.output[0], node), node)
+        if attribute(node, "beta", 1.0) != 1.0:
+            refuse(node, "its beta must be 1")
+        result = emitter.emit("add", result, bias)
+    context.define(node.output[0], result, node)
+
+
+def _linear(context: Context, node: onnx.NodeProto, name: str, weight: np.ndarray) -> Tensor:
+    if not context.layout(node.input[0], node).width_is_last:
+        refuse(node, "the product must be over the features of a token, not over the tokens")
+    x = context.tensor(node.input[0], node)
+    constant = add_constant(context, name, weight)
+    return Emitter(context, node).emit("linear", x, constant, width=weight.shape[1])
+
+
+def _weight(context: Context, name: str, node: onnx.NodeProto) -> np.ndarray:
+    """A constant matrix; leading axes of size 1 are dropped."""
+    if name in context.evaluator.varying:
+        refuse(node, f'the weight "{name}" depends on an input')
+    weight = context.evaluator.constant(name)
+    if weight.ndim < 2 or set(weight.shape[:-2]) > {1}:
+        refuse(node, f'the weight "{name}" must be a matrix, not of shape {weight.shape}')
+    return weight.reshape(weight.shape[-2:])

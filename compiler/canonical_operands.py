@@ -1,0 +1,127 @@
+"""Known values that meet activations: numbers, constant vectors and tables by position."""
+
+import numpy as np
+import onnx
+
+from compiler.canonical_context import SAMPLES, Context, Layout, refuse
+from compiler.evaluate_sample import Sample
+from compiler.graph import Constant, Operand, Scalar, Table
+
+SHUFFLED = Sample(7, 13, positions=(4, 0, 17, 3, 9, 1, 12))
+
+
+def scalar(context: Context, name: str) -> float | None:
+    """The number that a known value holds at every size, else None."""
+    if not context.is_known(name):
+        return None
+    arrays = context.known(name)
+    if any(array.size != 1 for array in arrays):
+        return None
+    if name in context.evaluator.varying:
+        arrays.append(_at_full_size(context, name).reshape(arrays[0].shape))
+    first = float(arrays[0].reshape(()))
+    return first if all(_same(array, arrays[0]) for array in arrays) else None
+
+
+def operand(context: Context, name: str, output: Layout, node: onnx.NodeProto) -> Operand:
+    """The known value `name` as an operand of a node whose output has the layout `output`."""
+    arrays = [_widen(array, output.rank, node) for array in context.known(name)]
+    sizes = tuple(array.shape[output.token_axis] for array in arrays)
+    if set(sizes) == {1}:
+        return _constant(context, name, arrays, output, node)
+    if sizes != tuple(sample.new for sample in SAMPLES):
+        refuse(node, f'"{name}" has {sizes[0]} rows for {SAMPLES[0].new} tokens')
+    return _table(context, name, arrays, output, node)
+
+
+def add_constant(context: Context, name: str, array: np.ndarray) -> Constant:
+    """Keep `array` as float32 under `name`, or a variant of it where that is taken."""
+    array, unique, count = np.ascontiguousarray(array, dtype=np.float32), name, 0
+    while unique in context.constants and not _same(context.constants[unique], array):
+        count += 1
+        unique = f"{name}.{count}"
+    context.constants[unique] = array
+    return Constant(unique)
+
+
+def add_table(context: Context, name: str, array: np.ndarray) -> Table:
+    """Keep `array` as a table, or find the equal one: exporters reshape one table per layer."""
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    for known, other in context.tables.items():
+        if _same(other, array):
+            return Table(known)
+    context.tables[name] = array
+    return Table(name)
+
+
+def _constant(
+    context: Context, name: str, arrays: list[np.ndarray], output: Layout, node: onnx.NodeProto
+) -> Operand:
+    first = arrays[0]
+    others = arrays[1:]
+    if name in context.evaluator.varying:
+        others = [*others, _widen(_at_full_size(context, name), output.rank, node)]
+    if not all(_same(array, first) for array in others):
+        refuse(node, f'"{name}" depends on the number of tokens, but has no row for each')
+    if first.size == 1:
+        return Scalar(float(first.reshape(())))
+    rest = _features(first, output, node)
+    if rest.shape[1] == 1 and rest.shape[0] == 1:
+        return Scalar(float(rest[0, 0]))
+    return add_constant(context, name, rest)
+
+
+def _features(array: np.ndarray, output: Layout, node: onnx.NodeProto) -> np.ndarray:
+    """A one-row array as (1 or groups, 1 or width)."""
+    array = array.reshape(np.delete(array.shape, output.token_axis))
+    if array.ndim == 0:
+        return array.reshape(1, 1)
+    width = array.shape[-1]
+    if set(array.shape[:-1]) <= {1}:
+        return array.reshape(1, width)
+    try:
+        return np.broadcast_to(array, (*output.rest[:-1], width)).reshape(output.groups, width)
+    except ValueError:
+        refuse(node, f"a constant of shape {array.shape} does not fit features {output.rest}")
+
+
+def _table(
+    context: Context, name: str, arrays: list[np.ndarray], output: Layout, node: onnx.NodeProto
+) -> Operand:
+    """A known value with a row per token: check that the row is a function of the position."""
+    full = _at_full_size(context, name)
+    table = _rows(_widen(full, output.rank, node), output, name, node)
+    cases = list(zip(arrays, (s.position_array()[0] for s in SAMPLES), strict=True))
+    if context.evaluator.interface.positions:
+        shuffled = context.evaluator.run(SHUFFLED, [name])
+        array = _widen(context.evaluator.known(name, shuffled), output.rank, node)
+        cases.append((array, SHUFFLED.position_array()[0]))
+    for array, positions in cases:
+        if not _same(_rows(array, output, name, node), table[positions]):
+            refuse(node, f'"{name}" depends on more than the position of each token')
+    return add_table(context, name, table[: context.max_context])
+
+
+def _at_full_size(context: Context, name: str) -> np.ndarray:
+    """A known value for `max_context` tokens at once (at least as many as samples have)."""
+    count = max(context.max_context, *(sample.total for sample in SAMPLES))
+    run = context.evaluator.run(Sample(count, 0), [name])
+    return context.evaluator.known(name, run)
+
+
+def _rows(array: np.ndarray, output: Layout, name: str, node: onnx.NodeProto) -> np.ndarray:
+    """[tokens, 1 or width] of an array whose other axes are 1."""
+    array = np.moveaxis(array, output.token_axis, 0)
+    if array.size != array.shape[0] * (array.shape[-1] if array.ndim > 1 else 1):
+        refuse(node, f'"{name}" differs between the heads of a token, not only between positions')
+    return array.reshape(array.shape[0], -1)
+
+
+def _widen(array: np.ndarray, rank: int, node: onnx.NodeProto) -> np.ndarray:
+    if array.ndim > rank:
+        refuse(node, f"a constant of rank {array.ndim} meets a result of rank {rank}")
+    return array.reshape((1,) * (rank - array.ndim) + array.shape)
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())

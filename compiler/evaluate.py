@@ -1,0 +1,220 @@
+"""Evaluate what a decoder graph computes from shapes, masks and positions alone.
+
+Exporters write masks, position tables and shapes in dozens of ways. Bound to a sample size, all of
+that is *known*: it depends on no token and no cache, and `onnx.reference` computes it. Everything
+else is an *activation*: only its concrete shape is inferred. Comparing samples of different sizes
+then tells which dimension of an activation is the number of tokens.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import onnx
+from onnx import defs, helper, numpy_helper
+from onnx.checker import ValidationError
+from onnx.reference import ReferenceEvaluator
+from onnx.shape_inference import InferenceError, infer_node_outputs
+
+from compiler.errors import CompileError
+from compiler.evaluate_sample import Sample, Shape, Values
+from compiler.evaluate_shapes import Dim, concrete_shape, symbolic_shapes
+from compiler.graph import Source
+from compiler.importer_interface import Interface
+
+SHAPE_ONLY = {"Shape", "Size"}  # known whatever their input holds
+LARGEST_SHAPE_INPUT = 64  # elements: what shape inference may need the value of
+
+Runner = Callable[..., list[np.ndarray]]
+
+
+def source_of(node: onnx.NodeProto) -> Source:
+    """The node's name (its first output's, if it has none) and operator."""
+    op_type = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    return Source(node.name or node.output[0], op_type)
+
+
+def results(node: onnx.NodeProto) -> list[str]:
+    """The names of the node's outputs, without the ones it leaves out."""
+    return [name for name in node.output if name]
+
+
+class Evaluator:
+    """A model split into known and activation nodes, evaluated at any sample size.
+
+    `activations` are the names of values that depend on tokens or caches; `live` are the nodes that
+    an output needs, in topological order.
+    """
+
+    def __init__(self, model: onnx.ModelProto, interface: Interface) -> None:
+        self.interface = interface
+        self.opsets = list(model.opset_import)
+        self.ir_version = model.ir_version
+        self.producer = {name: node for node in model.graph.node for name in node.output if name}
+        self._initialisers = {t.name: t for t in model.graph.initializer}
+        self._static: dict[str, np.ndarray] = {}
+        self._runners: dict[int, Runner] = {}
+        self._nodes = list(model.graph.node)
+        self._elem_types: dict[str, int] = {}
+        self.symbols: dict[str, tuple[Dim, ...]] = {}
+        self.live = self._needed(v.name for v in model.graph.output)
+
+    @cached_property
+    def activations(self) -> set[str]:
+        caches = self.interface.caches
+        found = {self.interface.ids, *(c.past_key for c in caches), *(c.past_value for c in caches)}
+        for node in self._nodes:
+            if node.op_type not in SHAPE_ONLY and found.intersection(node.input):
+                found.update(node.output)
+        return found
+
+    @cached_property
+    def varying(self) -> set[str]:
+        """Names that depend on any input, be it on its shape only."""
+        found = set(self.interface.elem_types)
+        for node in self._nodes:
+            if found.intersection(node.input):
+                found.update(node.output)
+        return found
+
+    def constant(self, name: str) -> np.ndarray:
+        """The value of a name outside `varying`, computed once."""
+        if name not in self._static:
+            if name in self._initialisers:
+                self._static[name] = numpy_helper.to_array(self._initialisers[name])
+            else:
+                node = self.producer[name]
+                outputs = self.run_node(node, [self.constant(n) for n in node.input if n])
+                self._static.update(zip(results(node), outputs, strict=True))
+        return self._static[name]
+
+    def run_node(self, node: onnx.NodeProto, inputs: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """The node's outputs for the arrays of its non-empty inputs, by onnx.reference."""
+        try:
+            if id(node) not in self._runners:
+                self._runners[id(node)] = self._runner(node)
+            return self._runners[id(node)](*inputs)
+        except Exception as error:  # the reference raises anything, from IndexError to its own
+            text = str(error) or type(error).__name__
+            raise CompileError(str(source_of(node)), f"cannot be evaluated: {text}") from error
+
+    def _runner(self, node: onnx.NodeProto) -> Runner:
+        names = list(dict.fromkeys(name for name in node.input if name))
+        function = helper.make_function("", "one", names, results(node), [node], self.opsets)
+        evaluator = ReferenceEvaluator(function)
+        given = [name for name in node.input if name]
+
+        def run(*inputs: np.ndarray) -> list[np.ndarray]:
+            with np.errstate(all="ignore"):
+                outputs = evaluator.run(None, dict(zip(given, inputs, strict=True)), attributes={})
+            return [np.asarray(output) for output in outputs]
+
+        return run
+
+    def _needed(self, names: Iterable[str]) -> list[onnx.NodeProto]:
+        """The nodes that `names` depend on, in the graph's order, cut where `symbols` knows all."""
+        stack, seen = list(names), set[int]()
+        while stack:
+            node = self.producer.get(stack.pop())
+            if node is not None and id(node) not in seen:
+                seen.add(id(node))
+                stack.extend(name for name in node.input if name not in self.symbols)
+        return [node for node in self._nodes if id(node) in seen]
+
+    def learn_shapes(self, samples: Sequence[Sample]) -> list[Values]:
+        """Run the samples and keep the symbolic shapes: later runs need not infer them again."""
+        runs = [self.run(sample) for sample in samples]
+        self.symbols = symbolic_shapes(samples, [run.shapes for run in runs])
+        self._elem_types = runs[0].elem_types
+        return runs
+
+    def run(self, sample: Sample, names: Iterable[str] | None = None) -> Values:
+        """Evaluate the live graph (or what known `names` depend on) at one sample size."""
+        values = Values()
+        self._bind(sample, values)
+        for name, dims in self.symbols.items():
+            values.shapes[name] = concrete_shape(dims, sample)
+            values.elem_types[name] = self._elem_types[name]
+        nodes = self.live if names is None else self._needed(names)
+        for node in nodes:
+            if not self.varying.intersection(node.input):
+                continue
+            if node.output[0] in self.activations:
+                self._infer(node, values)
+            else:
+                arrays = [self._array(name, values) for name in node.input if name]
+                outputs = self.run_node(node, arrays)
+                values.known.update(zip(results(node), outputs, strict=True))
+        return values
+
+    def known(self, name: str, values: Values) -> np.ndarray:
+        """A known value, constant or of this sample."""
+        return values.known[name] if name in values.known else self.constant(name)
+
+    def _bind(self, sample: Sample, values: Values) -> None:
+        interface = self.interface
+        shapes = interface.shapes(sample.new, sample.past)
+        for name, shape in shapes.items():
+            values.elem_types[name] = interface.elem_types[name]
+            if name not in (interface.mask, interface.positions):
+                values.shapes[name] = shape
+        for name, array in (
+            (interface.mask, np.ones((1, sample.total))),
+            (interface.positions, sample.position_array()),
+        ):
+            if name:
+                dtype = helper.tensor_dtype_to_np_dtype(interface.elem_types[name])
+                values.known[name] = array.astype(dtype)
+
+    def _array(self, name: str, values: Values) -> np.ndarray:
+        """A known array, or zeros that take no memory where only the shape counts."""
+        if name in values.shapes:
+            return np.broadcast_to(np.float32(0), values.shapes[name])
+        return self.known(name, values)
+
+    def _infer(self, node: onnx.NodeProto, values: Values) -> None:
+        """Infer the shapes of an activation node's outputs."""
+        types, data = {}, {}
+        for name in node.input:
+            if name in values.shapes:
+                types[name] = _tensor_type(values.elem_types[name], values.shapes[name])
+            elif name:
+                array = self.known(name, values)
+                types[name] = _tensor_type(
+                    helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+                )
+                if array.size <= LARGEST_SHAPE_INPUT:
+                    data[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        for name, inferred in self._infer_types(node, types, data).items():
+            tensor = inferred.tensor_type
+            dims = tensor.shape.dim
+            if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in dims):
+                raise CompileError(str(source_of(node)), "its output shape cannot be inferred")
+            values.shapes[name] = tuple(d.dim_value for d in dims)
+            values.elem_types[name] = tensor.elem_type
+
+    def _infer_types(
+        self,
+        node: onnx.NodeProto,
+        types: Mapping[str, onnx.TypeProto],
+        data: Mapping[str, onnx.TensorProto],
+    ) -> dict[str, onnx.TypeProto]:
+        version = next(o.version for o in self.opsets if o.domain == node.domain)
+        schema = defs.get_schema(node.op_type, version, node.domain)
+        try:
+            return infer_node_outputs(
+                schema,
+                node,
+                dict(types),
+                dict(data),
+                opset_imports=self.opsets,
+                ir_version=self.ir_version,
+            )
+        except (InferenceError, ValidationError, ValueError, RuntimeError) as error:
+            raise CompileError(
+                str(source_of(node)), f"its shapes do not fit: {str(error).strip()}"
+            ) from error
+
+
+def _tensor_type(elem_type: int, shape: Shape) -> onnx.TypeProto:
+    return helper.make_tensor_type_proto(elem_type, shape)

@@ -1,0 +1,34 @@
+"""The sizes that a graph is evaluated at, and what evaluating it gives."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sizes to bind: `new` tokens after `past`; positions past.. unless given."""
+
+    new: int
+    past: int
+    positions: tuple[int, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return self.past + self.new
+
+    def position_array(self) -> np.ndarray:
+        """[1, new] int64."""
+        positions = self.positions or tuple(range(self.past, self.total))
+        return np.array([positions], dtype=np.int64)
+
+
+@dataclass
+class Values:
+    """What one sample gave: arrays of known values, element type and shape of activations."""
+
+    known: dict[str, np.ndarray] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    elem_types: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,164 @@
+"""The canonical graph: what is left of a decoder once exporters' noise is evaluated away.
+
+Every value is per token: `value[s, g, d]` for the new tokens s, in `groups` g of `width` d. A graph
+is a list of operators in execution order over such values and four kinds of operand:
+
+- `Tensor(name, groups, width)`: an earlier operator's output;
+- `Constant(name)`: a float32 array in `graph.constants`;
+- `Scalar(value)`: one number;
+- `Table(name)`: `graph.tables[name]`, float32 [max_context, width], row = the token's position.
+
+The operators (`compiler.graph_rules.validate` checks their legality; `a` and `x` are tensors):
+
+| kind | inputs | output[s] |
+|---|---|---|
+| embed | Constant [V, D] | row input_ids[s] as (1, D) |
+| linear | x (g, K), Constant [K, N] | x @ W as (g, N) |
+| add, sub, mul, max, min | a, Tensor/Constant/Scalar/Table | element-wise, 1 broadcasts |
+| sigmoid, exp, sqrt, recip, rsqrt, tanh | x | element-wise |
+| reduce_sum, reduce_max | x (g, d) | over d, as (g, 1) |
+| rotate | x (g, d); shift, signs [d] | out[g, i] = signs[i] * x[g, (i + shift) mod d] |
+| view | x (g, d) | the same numbers in the same order as (g', d') |
+| attention | q (H, d), k, v (Hkv, d); scale, layer | causal softmax(scale q Kᵀ) V as (H, d) |
+
+A constant operand is shaped (1 or groups, 1 or width); a table is one row a token, shared by all
+groups. Attention appends k and v to the cache `graph.caches[layer]` first: query i of S sees the
+keys 0..P+i of P+S; query head h uses key head h // (H // Hkv).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A per-token value of `groups` × `width` numbers."""
+
+    name: str
+    groups: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        """Numbers per token."""
+        return self.groups * self.width
+
+    def __str__(self) -> str:
+        return f"%{self.name}({self.groups}×{self.width})"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A reference to `graph.constants[name]`."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"${self.name}"
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number written in the operator."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.9g}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A reference to `graph.tables[name]`: one row per position."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"@{self.name}[position]"
+
+
+Operand = Tensor | Constant | Scalar | Table
+
+
+@dataclass(frozen=True)
+class Source:
+    """The ONNX node that an operator came from."""
+
+    name: str
+    op_type: str
+
+    def __str__(self) -> str:
+        return f'node "{self.name}" ({self.op_type})'
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator of the table above: `output = kind(inputs; attributes)`."""
+
+    kind: str
+    inputs: tuple[Operand, ...]
+    output: Tensor
+    sources: tuple[Source, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        attributes = "".join(f" {k}={_short(v)}" for k, v in self.attributes.items())
+        origin = ", ".join(f"{s.name} ({s.op_type})" for s in self.sources)
+        operands = ", ".join(map(str, self.inputs))
+        return f"{self.output} = {self.kind}({operands}){attributes}  # {origin}"
+
+
+def _short(value: Any) -> str:
+    text = str(list(value)) if isinstance(value, Sequence) else f"{value:.9g}"
+    return text if len(text) <= 24 else text[:20] + " …]"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One layer's KV cache: ONNX names; [1, heads, P, width] in, [1, heads, P + S, width] out."""
+
+    layer: int
+    past_key: str
+    past_value: str
+    present_key: str
+    present_value: str
+    heads: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """A graph output that is a per-token tensor, with its ONNX name and element type."""
+
+    name: str
+    tensor: Tensor
+    elem_type: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A decoder as canonical operators. Names of `inputs` are those of the ONNX file."""
+
+    source: str
+    max_context: int
+    inputs: tuple[str, ...]
+    ops: tuple[Op, ...]
+    constants: Mapping[str, np.ndarray]
+    tables: Mapping[str, np.ndarray]
+    caches: tuple[Cache, ...]
+    logits: Output
+
+    def __str__(self) -> str:
+        """One line an operator, after the constants, tables and caches."""
+        lines = [f"{self.source}: {len(self.ops)} operators, context {self.max_context}"]
+        lines += [f"  ${k} {v.dtype}{list(v.shape)}" for k, v in self.constants.items()]
+        lines += [f"  @{k} {v.dtype}{list(v.shape)}" for k, v in self.tables.items()]
+        lines += [
+            f"  cache {c.layer}: {c.past_key}, {c.past_value} ({c.heads}×{c.width})"
+            for c in self.caches
+        ]
+        lines += [f"  {op}" for op in self.ops]
+        return "\n".join([*lines, f"  {self.logits.name} = {self.logits.tensor}"])

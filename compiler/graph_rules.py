@@ -1,0 +1,110 @@
+"""Legality of a canonical graph, as a table: one rule per operator kind."""
+
+from collections.abc import Callable
+
+from compiler.graph import Constant, Graph, Op, Operand, Scalar, Table, Tensor
+
+Rule = Callable[[Graph, Op], bool]
+
+
+def _size(graph: Graph, x: Operand) -> tuple[int, int]:
+    """(groups, width) of an operand for one token."""
+    if isinstance(x, Tensor):
+        return x.groups, x.width
+    if isinstance(x, Constant):
+        groups, width = graph.constants[x.name].shape
+        return groups, width
+    return (1, graph.tables[x.name].shape[1]) if isinstance(x, Table) else (1, 1)
+
+
+def _elementwise(graph: Graph, op: Op) -> bool:
+    first, other = op.inputs
+    out, size = _size(graph, op.output), _size(graph, other)
+    fits = all(a in (1, b) for a, b in zip(size, out, strict=True))
+    return isinstance(first, Tensor) and _size(graph, first) == out and fits
+
+
+def _unary(graph: Graph, op: Op) -> bool:
+    return _tensors(op, 1) and _size(graph, op.inputs[0]) == _size(graph, op.output)
+
+
+def _reduce(graph: Graph, op: Op) -> bool:
+    return _tensors(op, 1) and (_size(graph, op.inputs[0])[0], 1) == _size(graph, op.output)
+
+
+def _embed(graph: Graph, op: Op) -> bool:
+    (weight,) = op.inputs
+    return isinstance(weight, Constant) and op.output.width == _size(graph, weight)[1]
+
+
+def _linear(graph: Graph, op: Op) -> bool:
+    x, weight = op.inputs
+    if not isinstance(x, Tensor) or not isinstance(weight, Constant):
+        return False
+    want = x.width, op.output.width
+    return graph.constants[weight.name].shape == want and x.groups == op.output.groups
+
+
+def _rotate(graph: Graph, op: Op) -> bool:
+    shift, signs, width = op.attributes["shift"], op.attributes["signs"], op.output.width
+    return _unary(graph, op) and 0 <= shift < width == len(signs) and set(signs) <= {-1, 1}
+
+
+def _view(graph: Graph, op: Op) -> bool:
+    (x,) = op.inputs
+    return isinstance(x, Tensor) and x.size == op.output.size
+
+
+def _attention(graph: Graph, op: Op) -> bool:
+    if not _tensors(op, 3) or not 0 <= op.attributes["layer"] < len(graph.caches):
+        return False
+    cache = graph.caches[op.attributes["layer"]]
+    q, k, v = (_size(graph, x) for x in op.inputs)
+    fits = k == v == (cache.heads, cache.width) and q[1] == cache.width
+    return fits and q[0] % k[0] == 0 and q == _size(graph, op.output)
+
+
+def _tensors(op: Op, count: int) -> bool:
+    return len(op.inputs) == count and all(isinstance(x, Tensor) for x in op.inputs)
+
+
+RULES: dict[str, tuple[int, Rule]] = {
+    **dict.fromkeys(("add", "sub", "mul", "max", "min"), (2, _elementwise)),
+    **dict.fromkeys(("sigmoid", "exp", "sqrt", "recip", "rsqrt", "tanh"), (1, _unary)),
+    **dict.fromkeys(("reduce_sum", "reduce_max"), (1, _reduce)),
+    "embed": (1, _embed),
+    "linear": (2, _linear),
+    "rotate": (1, _rotate),
+    "view": (1, _view),
+    "attention": (3, _attention),
+}
+
+
+def validate(graph: Graph) -> None:
+    """Raise ValueError unless every operator is legal and uses only what exists before it."""
+    defined = set[Tensor]()
+    for op in graph.ops:
+        if op.kind not in RULES:
+            raise ValueError(f"operator kind must be one of {', '.join(RULES)}, not {op.kind!r}")
+        arity, rule = RULES[op.kind]
+        missing = [x for x in op.inputs if not _exists(graph, x, defined)]
+        if missing:
+            raise ValueError(f"operands must exist before they are used, not {missing[0]}: {op}")
+        if len(op.inputs) != arity or not rule(graph, op):
+            raise ValueError(f"operands must fit the operator, not {op}")
+        if op.output.name in {tensor.name for tensor in defined}:
+            raise ValueError(f"a tensor must have one operator, not two: {op}")
+        defined.add(op.output)
+    layers = sorted(op.attributes["layer"] for op in graph.ops if op.kind == "attention")
+    if layers != list(range(len(graph.caches))):
+        raise ValueError(f"each of {len(graph.caches)} caches needs one attention, not {layers}")
+    if graph.logits.tensor not in defined:
+        raise ValueError(f"logits must be the output of an operator, not {graph.logits.tensor}")
+
+
+def _exists(graph: Graph, x: Operand, defined: set[Tensor]) -> bool:
+    if isinstance(x, Tensor):
+        return x in defined
+    if isinstance(x, Constant):
+        return x.name in graph.constants
+    return isinstance(x, Scalar) or x.name in graph.tables

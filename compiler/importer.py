@@ -1,0 +1,109 @@
+"""Read an ONNX file: parse, find its external data, check it, inline its functions."""
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import checker, defs, external_data_helper, inliner
+
+from compiler.errors import CompileError
+
+OLDEST_OPSET = 13  # Softmax, Squeeze and ReduceSum mean something else before
+
+
+def load_model(path: str | Path) -> onnx.ModelProto:
+    """The model in `path`, with its external data, checked, without local functions.
+
+    Raises CompileError if the file or its external data is missing, damaged or no valid ONNX.
+    """
+    path = Path(path)
+    model = _parse(path)
+    _load_external_data(model, path)
+    try:
+        # The checker stops at the first foreign operator; canonicalise names them all.
+        if all(is_registered(node) for node in model.graph.node):
+            checker.check_model(model)
+        if model.functions:
+            model = inliner.inline_local_functions(model)
+    except (checker.ValidationError, RuntimeError, ValueError) as error:
+        raise CompileError(str(path), f"not a valid ONNX model: {_first_line(error)}") from error
+    _check_opset(model, path)
+    return model
+
+
+def is_registered(node: onnx.NodeProto) -> bool:
+    """Whether it is an operator of the ONNX standard."""
+    return node.domain in ("", "ai.onnx") and defs.has(node.op_type)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CompileError(str(path), f"cannot be read: {error.strerror}") from error
+    try:
+        model = onnx.ModelProto.FromString(data)
+    except DecodeError as error:
+        raise CompileError(
+            str(path), "not an ONNX file, or a truncated one", "export or copy it again"
+        ) from error
+    if not model.ir_version or not model.graph.node or not model.opset_import:
+        raise CompileError(
+            str(path),
+            "not an ONNX file, or a truncated one: it holds no graph with an operator set",
+            "export or copy it again",
+        )
+    return model
+
+
+def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Replace references to data files by the data; every file must exist and be long enough."""
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _check_external_tensor(tensor, path)
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (checker.ValidationError, ValueError, OSError) as error:
+        raise CompileError(
+            str(path), f"its external data cannot be read: {_first_line(error)}"
+        ) from error
+
+
+def _check_external_tensor(tensor: onnx.TensorProto, path: Path) -> None:
+    info = {entry.key: entry.value for entry in tensor.external_data}
+    file = path.parent / info.get("location", "")
+    if not info.get("location") or not file.is_file():
+        raise CompileError(
+            str(path),
+            f'the external data file "{file}" of tensor "{tensor.name}" is missing',
+            "put it beside the model",
+        )
+    try:
+        end = int(info.get("offset", 0)) + int(info.get("length", 0))
+    except ValueError as error:
+        raise CompileError(
+            str(path), f'tensor "{tensor.name}" has no numeric offset and length, not {info!r}'
+        ) from error
+    size = file.stat().st_size
+    if end > size:
+        raise CompileError(
+            str(path),
+            f'the external data file "{file}" is truncated: tensor "{tensor.name}" ends at byte '
+            f"{end}, the file at {size}",
+            "export or copy it again",
+        )
+
+
+def _check_opset(model: onnx.ModelProto, path: Path) -> None:
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    if not versions or versions[0] < OLDEST_OPSET:
+        raise CompileError(
+            str(path),
+            f"operator set must be {OLDEST_OPSET} or newer, not {versions[0] if versions else 0}",
+            "export the model again with a newer opset",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

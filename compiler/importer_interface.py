@@ -1,0 +1,165 @@
+"""The roles of a decoder's graph inputs and outputs: ids, mask, positions, KV cache, logits."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from compiler.errors import CompileError
+from compiler.graph import Cache
+
+PAST = re.compile(r"^past\w*[._](\d+)[._](key|value)$")
+PRESENT = re.compile(r"^present\w*[._](\d+)[._](key|value)$")
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Names by role; `elem_types` of every input; `mask` and `positions` may be absent ("")."""
+
+    ids: str
+    mask: str
+    positions: str
+    caches: tuple[Cache, ...]
+    logits: str
+    logits_type: int
+    elem_types: Mapping[str, int]
+
+    def shapes(self, new: int, past: int) -> dict[str, tuple[int, ...]]:
+        """Each input's shape for batch 1, `new` tokens after `past`."""
+        shapes: dict[str, tuple[int, ...]] = {self.ids: (1, new)}
+        if self.mask:
+            shapes[self.mask] = (1, past + new)
+        if self.positions:
+            shapes[self.positions] = (1, new)
+        for cache in self.caches:
+            for name in (cache.past_key, cache.past_value):
+                shapes[name] = (1, cache.heads, past, cache.width)
+        return shapes
+
+
+def find_interface(model: onnx.ModelProto, source: str) -> Interface:
+    """Assign a role to every input and output of `model`; CompileError where one has none."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = {v.name: v for v in model.graph.input if v.name not in stored}
+    outputs = {v.name: v for v in model.graph.output}
+    past = _by_layer(inputs, PAST)
+    present = _by_layer(outputs, PRESENT)
+    if "input_ids" not in inputs:
+        raise CompileError(source, 'a decoder needs the input "input_ids"', _has(inputs))
+    if not past:
+        raise CompileError(
+            source,
+            "no KV cache inputs (past_key_values.0.key, …)",
+            "export the model with its cache, e.g. optimum's text-generation-with-past",
+        )
+    if "logits" not in outputs:
+        raise CompileError(source, 'a decoder needs the output "logits"', _has(outputs))
+    _refuse_others(inputs, past, {"input_ids", "attention_mask", "position_ids"}, source, "input")
+    _refuse_others(outputs, present, {"logits"}, source, "output")
+    return Interface(
+        ids="input_ids",
+        mask="attention_mask" if "attention_mask" in inputs else "",
+        positions="position_ids" if "position_ids" in inputs else "",
+        caches=_caches(inputs, past, present, source),
+        logits="logits",
+        logits_type=outputs["logits"].type.tensor_type.elem_type,
+        elem_types={name: v.type.tensor_type.elem_type for name, v in inputs.items()},
+    )
+
+
+def check_shapes(model: onnx.ModelProto, interface: Interface, source: str) -> None:
+    """Every input must take batch 1 and any number of tokens; caches need a fixed geometry."""
+    inputs = {v.name: v for v in model.graph.input}
+    for name in (interface.ids, interface.mask, interface.positions):
+        if name:
+            _check_two_free_axes(inputs[name], source)
+    for cache in interface.caches:
+        for name in (cache.past_key, cache.past_value):
+            _check_cache(inputs[name], source)
+        if _dims(inputs[cache.past_key])[1::2] != _dims(inputs[cache.past_value])[1::2]:
+            raise CompileError(source, f"key and value of layer {cache.layer} must have one shape")
+
+
+Layers = dict[tuple[int, str], str]
+
+
+def _by_layer(values: Mapping[str, onnx.ValueInfoProto], pattern: re.Pattern[str]) -> Layers:
+    found = {}
+    for name in values:
+        if match := pattern.match(name):
+            found[int(match[1]), match[2]] = name
+    return found
+
+
+def _refuse_others(
+    values: Mapping[str, onnx.ValueInfoProto],
+    cache: Layers,
+    roles: set[str],
+    source: str,
+    what: str,
+) -> None:
+    unknown = [name for name in values if name not in roles and name not in cache.values()]
+    if unknown:
+        raise CompileError(
+            source,
+            f"{what}s without a known role: {', '.join(unknown)}",
+            f"export without them; known are {', '.join(sorted(roles))} and the KV cache",
+        )
+
+
+def _caches(
+    inputs: Mapping[str, onnx.ValueInfoProto], past: Layers, present: Layers, source: str
+) -> tuple[Cache, ...]:
+    """The caches in layer order, every layer with all four names; a free size becomes 0."""
+    caches = []
+    for layer in sorted({layer for layer, _ in past}):
+        names = [roles.get((layer, part)) for roles in (past, present) for part in ("key", "value")]
+        if None in names or len(past) != len(present):
+            raise CompileError(
+                source, f"the KV cache of layer {layer} needs past and present key and value"
+            )
+        past_key, past_value, present_key, present_value = (str(name) for name in names)
+        dims = _dims(inputs[past_key])
+        heads, width = (dims[1] or 0, dims[3] or 0) if len(dims) == 4 else (0, 0)
+        caches.append(Cache(layer, past_key, past_value, present_key, present_value, heads, width))
+    return tuple(caches)
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
+    return [d.dim_value or None for d in value.type.tensor_type.shape.dim]
+
+
+def _check_cache(value: onnx.ValueInfoProto, source: str) -> None:
+    dims = _dims(value)
+    if len(dims) != 4 or dims[1] is None or dims[3] is None:
+        raise CompileError(
+            source,
+            f'input "{value.name}" must be [batch, heads, past, width], heads and width fixed, '
+            f"not {_show(value)}",
+        )
+    if dims[0] not in (None, 1) or dims[2] is not None:
+        raise CompileError(
+            source,
+            f'input "{value.name}" must have batch 1 and a free past length, not {_show(value)}',
+            "export with dynamic axes",
+        )
+
+
+def _check_two_free_axes(value: onnx.ValueInfoProto, source: str) -> None:
+    dims = _dims(value)
+    if len(dims) != 2 or dims[0] not in (None, 1) or dims[1] is not None:
+        raise CompileError(
+            source,
+            f'input "{value.name}" must be [batch 1 or free, free length], not {_show(value)}',
+            "export with dynamic axes",
+        )
+
+
+def _show(value: onnx.ValueInfoProto) -> str:
+    dims = value.type.tensor_type.shape.dim
+    return "[" + ", ".join(d.dim_param or str(d.dim_value or "?") for d in dims) + "]"
+
+
+def _has(values: Mapping[str, onnx.ValueInfoProto]) -> str:
+    return "it has " + ", ".join(list(values)[:8])

@@ -1,0 +1,145 @@
+"""Lowering of element-wise operators, reductions, rotations and views to vector instructions."""
+
+import numpy as np
+
+from compiler.graph import Constant, Op, Scalar, Table, Tensor
+from compiler.lowering import Lowering
+from compiler.numerics import LOG2_E, float_bits
+from compiler.virtual import FieldValue
+
+COMMUTATIVE = {"add": "vadd", "mul": "vmul", "max": "vmax", "min": "vmin"}
+BINARY = COMMUTATIVE | {"sub": "vsub"}
+REDUCTIONS = {"reduce_sum": "vsum", "reduce_max": "vrmax"}
+
+_SIGMOID = (("vexp2", None), ("vadd", 1.0), ("vrecip", None))  # of x = -log2 e times the argument
+UNARY: dict[str, tuple[tuple[str, float | None], ...]] = {
+    # Steps one after another, in place in the output: mnemonic and scalar operand.
+    "exp": (("vmul", LOG2_E), ("vexp2", None)),
+    "sigmoid": (("vmul", -LOG2_E), *_SIGMOID),
+    "tanh": (("vmul", -2 * LOG2_E), *_SIGMOID, ("vmul", 2.0), ("vsub", 1.0)),
+    "recip": (("vrecip", None),),
+    "rsqrt": (("vrsqrt", None),),
+    "sqrt": (("vrsqrt", None), ("vrecip", None)),  # right at 0 and infinity too
+}
+
+
+def lower_binary(low: Lowering, op: Op) -> None:
+    """a ∘ b with b a tensor, constant, scalar or position table; sizes of 1 broadcast."""
+    a, other = op.inputs
+    full = (op.output.groups, op.output.width)
+    if not isinstance(a, Tensor) or (a.groups, a.width) != full:
+        if op.kind not in COMMUTATIVE:
+            raise low.refuse(op, f"{op.kind} whose first operand is broadcast")
+        a, other = other, a
+    if not isinstance(a, Tensor) or (a.groups, a.width) != full:
+        raise low.refuse(op, "both operands are broadcast")
+    if isinstance(other, Scalar):
+        _with_scalar(low, op, a, other.value)
+    elif isinstance(other, Tensor):
+        _with_tensor(low, op, a, other)
+    elif isinstance(other, Table):
+        _with_table(low, op, a, other)
+    else:
+        _with_constant(low, op, a, other)
+
+
+def _with_scalar(low: Lowering, op: Op, a: Tensor, value: float) -> None:
+    rows = low.flat_rows(op, a)
+    fields: dict[str, FieldValue] = {"b": float_bits(value), "bt": "scalar"}
+    low.vector(BINARY[op.kind], (op.output, rows), (a, rows), fields=fields)
+
+
+def _with_tensor(low: Lowering, op: Op, a: Tensor, other: Tensor) -> None:
+    second = low.place(other).buffer
+    rows = low.rows_of(op, a, a.groups, a.width)
+    fields: dict[str, FieldValue] = {"b": second.at()}
+    if (other.groups, other.width) == (a.groups, a.width):
+        rows = low.flat_rows(op, a)
+        if low.flat_rows(op, other) != rows:
+            raise low.refuse(op, "operands are laid out differently")
+        fields |= {"bstride": rows.stride}
+    elif other.width == 1 and other.groups in (1, a.groups):
+        stride, rep = low.config.f32_vector_bytes, a.groups // other.groups
+        fields |= {"bt": "col", "bstride": stride, "rep": rep}
+    elif other.groups == 1 and other.width == a.width:
+        stride = low.rows_of(op, other, 1, other.width).stride
+        fields |= {"bstride": stride, "rep": a.groups}
+    else:
+        shapes = f"{other.groups}×{other.width} to {a.groups}×{a.width}"
+        raise low.refuse(op, f"broadcast of {shapes}")
+    low.vector(BINARY[op.kind], (op.output, rows), (a, rows), (second.access(),), fields)
+
+
+def _with_table(low: Lowering, op: Op, a: Tensor, table: Table) -> None:
+    assert low.tables is not None
+    rows = low.rows_of(op, a, a.groups, a.width)
+    fields: dict[str, FieldValue] = {
+        "b": low.tables.rows.at(low.tables.offset[table.name]),
+        "bstride": low.tables.row_bytes,
+        "rep": a.groups,
+    }
+    reads = (low.tables.rows.access(),)
+    low.vector(BINARY[op.kind], (op.output, rows), (a, rows), reads, fields)
+
+
+def _with_constant(low: Lowering, op: Op, a: Tensor, constant: object) -> None:
+    assert isinstance(constant, Constant)
+    values = np.asarray(low.graph.constants[constant.name], np.float32)
+    if values.size == 1:
+        _with_scalar(low, op, a, float(values.reshape(())))
+        return
+    values = values.reshape((-1, values.shape[-1]))
+    if values.shape == (1, a.width):
+        rows = low.rows_of(op, a, a.groups, a.width)
+    else:
+        values = np.broadcast_to(values, (a.groups, a.width)).reshape(1, -1)
+        rows = low.rows_of(op, a, 1, a.size)
+    row = low.constant_row(constant.name, values)
+    fields: dict[str, FieldValue] = {"b": row.at(), "bstride": 0}
+    low.vector(BINARY[op.kind], (op.output, rows), (a, rows), (row.access(),), fields)
+
+
+def lower_unary(low: Lowering, op: Op) -> None:
+    """The steps of ``UNARY``."""
+    source = op.inputs[0]
+    assert isinstance(source, Tensor)
+    rows = low.flat_rows(op, source)
+    for mnemonic, value in UNARY[op.kind]:
+        fields: dict[str, FieldValue] = {}
+        if value is not None:
+            fields = {"b": float_bits(value), "bt": "scalar"}
+        low.vector(mnemonic, (op.output, rows), (source, rows), fields=fields)
+        source = op.output
+
+
+def lower_reduce(low: Lowering, op: Op) -> None:
+    """Sums or maxima of rows: one vector a row, the value in lane 0."""
+    source = op.inputs[0]
+    assert isinstance(source, Tensor)
+    rows = low.rows_of(op, source, source.groups, source.width)
+    out = low.rows_of(op, op.output, source.groups, 1)
+    low.vector(REDUCTIONS[op.kind], (op.output, out), (source, rows))
+
+
+def lower_rotate(low: Lowering, op: Op) -> None:
+    """vrot, then the signs unless they were folded into a table."""
+    source, shift = op.inputs[0], int(op.attributes["shift"])
+    assert isinstance(source, Tensor)
+    lanes = low.config.lanes
+    if source.width > lanes and (source.width % lanes or shift % lanes):
+        problem = f"rotation of rows of {source.width} by {shift}"
+        raise low.refuse(op, problem, f"multiples of {lanes} lanes work")
+    rows = low.rows_of(op, source, source.groups, source.width)
+    low.vector("vrot", (op.output, rows), (source, rows), fields={"rep": shift})
+    signs = np.array(op.attributes["signs"], np.float32)
+    if np.any(signs != 1):
+        row = low.constant_row(f"signs of {op.output.name}", signs)
+        fields: dict[str, FieldValue] = {"b": row.at(), "bstride": 0}
+        low.vector("vmul", (op.output, rows), (op.output, rows), (row.access(),), fields)
+
+
+def lower_view(low: Lowering, op: Op) -> None:
+    """Nothing moves: the output is another name for the input's storage."""
+    source = op.inputs[0]
+    assert isinstance(source, Tensor)
+    low.tensors[op.output.name] = low.place(source)

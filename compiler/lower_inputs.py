@@ -1,0 +1,114 @@
+"""The head of a pass: chunk sizes in registers, embeddings and table rows fetched token by
+token."""
+
+import numpy as np
+
+from compiler import builder as b
+from compiler.builder import Builder, round_up
+from compiler.graph import Constant, Graph, Op
+from compiler.lowering import Lowering, Tables
+from compiler.virtual import Buffer, FieldValue, Label
+from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
+from isa.numbers import to_bf16
+
+
+def chunk_head(build: Builder, arguments: Buffer, cache_row_bytes: int) -> None:
+    """Load S and P; at the label: m, P and T of this chunk and what derives from them."""
+    where = arguments.at(0, HBM_ATOM_BYTES)
+    build.scalar("ld", rd=b.NEW_TOKENS, x=where, y=0)
+    build.scalar("ld", rd=b.PAST, x=where, y=4)
+    build.scalar("add", rd=b.DONE, rs=b.ZERO, x=0)
+    build.label("chunk")
+    build.scalar("sub", rd=b.M, rs=b.NEW_TOKENS, x=b.DONE)
+    build.scalar("min", rd=b.M, rs=b.M, x=build.chunk)
+    build.scalar("add", rd=b.PAST_NOW, rs=b.PAST, x=b.DONE)
+    build.scalar("add", rd=b.CONTEXT, rs=b.PAST_NOW, x=b.M)
+    build.scalar("add", rd=b.LIMIT, rs=b.PAST_NOW, x=1)
+    build.scalar("mul", rd=b.PAST_BYTES, rs=b.PAST_NOW, x=cache_row_bytes)
+    build.scalar("mul", rd=b.M_BYTES, rs=b.M, x=cache_row_bytes)
+    # A transfer has at least one row: without a past, one row is fetched and then overwritten.
+    build.scalar("max", rd=b.PAST_LOAD_BYTES, rs=b.PAST_BYTES, x=cache_row_bytes)
+
+
+def chunk_tail(build: Builder) -> None:
+    """All engines done; next chunk, or stop."""
+    build.scalar("sync")
+    build.scalar("add", rd=b.DONE, rs=b.DONE, x=b.M)
+    build.scalar("blt", rs=b.DONE, x=b.NEW_TOKENS, y=Label("chunk"))
+    build.scalar("halt")
+
+
+def token_loop(low: Lowering, tokens: Buffer, positions: Buffer) -> None:
+    """Fetch each token's embedding and its row of the position tables."""
+    build = low.builder
+    rows = [(tokens, *_embedding(low, op)) for op in low.graph.ops if op.kind == "embed"]
+    if low.graph.tables:
+        rows.append((positions, *_tables(low, low.graph)))
+    build.scalar("add", rd=b.INDEX, rs=b.ZERO, x=0)
+    build.label("token")
+    build.scalar("add", rd=b.OFFSET, rs=b.DONE, x=b.INDEX)
+    build.scalar("shl", rd=b.OFFSET, rs=b.OFFSET, x=2)
+    for selector, source, target, row_bytes in rows:
+        _fetch_row(build, selector, source, target, row_bytes)
+    build.scalar("add", rd=b.INDEX, rs=b.INDEX, x=1)
+    build.scalar("blt", rs=b.INDEX, x=b.M, y=Label("token"))
+    # The loop's loads carry no semaphores (their number varies); this one stands for them all.
+    build.emit("lnop", (), tuple(target.access() for _, _, target, _ in rows))
+
+
+def _fetch_row(
+    build: Builder, selector: Buffer, source: Buffer, target: Buffer, row_bytes: int
+) -> None:
+    build.scalar("ld", rd=b.SCRATCH, x=selector.at(0, HBM_ATOM_BYTES), y=b.OFFSET)
+    build.scalar("mul", rd=b.SCRATCH, rs=b.SCRATCH, x=row_bytes // HBM_ATOM_BYTES)
+    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=source.at(0, HBM_ATOM_BYTES))
+    build.scalar("mul", rd=b.PLACE, rs=b.INDEX, x=row_bytes)
+    build.scalar("add", rd=b.PLACE, rs=b.PLACE, x=target.at())
+    build.scalar("load", hbm=b.SCRATCH, sram=b.PLACE, rows=1, bytes=row_bytes)
+
+
+def _embedding(low: Lowering, op: Op) -> tuple[Buffer, Buffer, int]:
+    """The embedding matrix in HBM as bf16 rows, room for the chunk's rows, bytes of a row."""
+    name = op.inputs[0]
+    assert isinstance(name, Constant)
+    weights = np.asarray(low.graph.constants[name.name], np.float32)
+    row_bytes = round_up(BF16_BYTES * weights.shape[1], low.config.hbm_alignment_bytes)
+    table = np.zeros((weights.shape[0], row_bytes // BF16_BYTES), np.uint16)
+    table[:, : weights.shape[1]] = to_bf16(weights)
+    source = low.builder.hbm.place(f"embedding {name.name}", table)
+    target = low.builder.sram("embedding rows", low.builder.chunk * row_bytes)
+    low.embeddings[op.output.name] = (target, row_bytes)
+    return source, target, row_bytes
+
+
+def lower_embed(low: Lowering, op: Op) -> None:
+    """bf16 rows, already fetched, to fp32."""
+    rows, row_bytes = low.embeddings[op.output.name]
+    out = low.place(op.output)
+    fields: dict[str, FieldValue] = {
+        "dst": out.buffer.at(),
+        "dstride": low.rows_of(op, op.output, 1, op.output.width).stride,
+        "a": rows.at(),
+        "astride": row_bytes,
+        "at": "bf16",
+        "rows": b.M,
+        "cols": op.output.width,
+    }
+    low.builder.emit("vmov", (rows.access(),), (out.buffer.access(),), fields=fields)
+
+
+def _tables(low: Lowering, graph: Graph) -> tuple[Buffer, Buffer, int]:
+    """All position tables side by side: one row, one transfer for each token."""
+    pieces, offsets, offset = [], {}, 0
+    for name, table in graph.tables.items():
+        width = round_up(table.shape[1], low.config.lanes)
+        offsets[name] = F32_BYTES * offset
+        pieces.append(np.pad(table, ((0, 0), (0, width - table.shape[1]))))
+        offset += width
+    row_bytes = round_up(F32_BYTES * offset, low.config.hbm_alignment_bytes)
+    joined = np.concatenate(pieces, axis=1).astype(np.float32)
+    padding = row_bytes // F32_BYTES - joined.shape[1]
+    source = low.builder.hbm.place("position tables", np.pad(joined, ((0, 0), (0, padding))))
+    rows = low.builder.sram("position rows", low.builder.chunk * row_bytes)
+    low.tables = Tables(rows, row_bytes, offsets)
+    return source, rows, row_bytes

@@ -1,0 +1,203 @@
+"""Lowering of products with constant weights: streamed in blocks, double-buffered by
+prefetching."""
+
+import numpy as np
+
+from compiler import builder as b
+from compiler.builder import Builder, round_up
+from compiler.errors import CompileError
+from compiler.graph import Constant, Graph, Op, Tensor
+from compiler.layout import Layout, pack_weights, physical_weights
+from compiler.lowering import Logits, Lowering, describe
+from compiler.schedule import DoesNotFit
+from compiler.virtual import Buffer, FieldValue
+from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
+
+
+def activation(low: Lowering, op: Op, tensor: Tensor, groups: int) -> tuple[Buffer, int]:
+    """A bf16 copy of the tensor for the array: (m · groups rows, stride); made once a tensor."""
+    key = f"{tensor.name}/{groups}"
+    if key not in low.activations:
+        placed, lanes = low.place(tensor), low.config.lanes
+        layout = placed.layout
+        length = _physical_length(layout, tensor.size // groups)
+        stride = BF16_BYTES * round_up(length, max(low.config.rows, lanes))
+        buffer = low.builder.sram(key, low.builder.chunk * groups * stride)
+        for source, target, cols in _pieces(low, op, tensor, groups):
+            astride = layout.row_bytes(groups, tensor.size // groups) or layout.token_bytes
+            fields: dict[str, FieldValue] = {
+                "dst": buffer.at(BF16_BYTES * target),
+                "dstride": stride,
+                "a": placed.buffer.at(F32_BYTES * source),
+                "astride": astride,
+                "rows": low.builder.rows(groups),
+                "cols": cols,
+                "dt": "bf16",
+            }
+            reads, writes = (placed.buffer.access(),), (buffer.access(),)
+            low.builder.emit("vmov", reads, writes, fields=fields)
+        low.activations[key] = (buffer, stride)
+    return low.activations[key]
+
+
+def _pieces(low: Lowering, op: Op, tensor: Tensor, groups: int) -> list[tuple[int, int, int]]:
+    """(source element, target element, count) of the runs of one row."""
+    layout, width = low.place(tensor).layout, tensor.size // groups
+    if layout.row_bytes(groups, width) is not None:
+        return [(0, 0, width)]
+    if groups != 1:
+        raise low.refuse(op, f"rows of {width} elements of {tensor.name} have gaps")
+    pad = layout.padded_width
+    return [(s * pad, s * pad, layout.width) for s in range(layout.segments)]
+
+
+def _physical_length(layout: Layout, width: int) -> int:
+    if layout.dense or width == layout.width:
+        return width
+    return layout.token_elements
+
+
+def lower_linear(low: Lowering, op: Op) -> None:
+    """x W, block by block: load, matmul (accumulating over K), then fp32 rows from the
+    accumulators."""
+    x, name = op.inputs
+    assert isinstance(x, Tensor)
+    assert isinstance(name, Constant)
+    out = op.output
+    acts = activation(low, op, x, x.groups)
+    x_layout, out_layout = low.place(x).layout, low.layouts[out.name]
+    if x.groups > 1 and (x_layout.row_bytes(x.groups, x.width) is None):
+        raise low.refuse(op, f"rows of {x.width} elements of {x.name} have gaps")
+    weights = np.asarray(low.graph.constants[name.name], np.float32)
+    if x.groups == 1:
+        weights = physical_weights(weights, x_layout, out_layout)
+    k_step, n_step = _block_shape(low, op, weights.shape, x.groups)
+    for n0 in range(0, weights.shape[1], n_step):
+        acc = low.builder.accumulators()
+        columns = weights[:, n0 : n0 + n_step]
+        for k0 in range(0, weights.shape[0], k_step):
+            block = columns[k0 : k0 + k_step]
+            packed = pack_weights(block, low.config)
+            place = f"{name.name}[{k0}:,{n0}:]"
+            source = low.builder.hbm.place(place, _padded(low, packed))
+            _multiply(low, source, block.shape, packed.shape[1], acts, acc, k0, x.groups)
+        _drain(low, op, acc, n0, columns.shape[1], x.groups)
+
+
+def _padded(low: Lowering, packed: np.ndarray) -> np.ndarray:
+    """As 16-bit words, to whole aligned rows of HBM."""
+    unit = low.config.hbm_alignment_bytes // BF16_BYTES
+    flat = packed.reshape(-1)
+    return np.pad(flat, (0, round_up(flat.size, unit) - flat.size))
+
+
+def _block_shape(low: Lowering, op: Op, shape: tuple[int, ...], groups: int) -> tuple[int, int]:
+    """Rows and columns of a block: bounded by the weight buffers and half the accumulators."""
+    config = low.config
+    budget = min(config.sram_bytes // 32, (1 << 20) - config.line_bytes) // BF16_BYTES
+    k_step = max(config.rows, budget // config.cols // config.rows * config.rows)
+    k_step = min(k_step, round_up(shape[0], config.rows))
+    m = low.builder.chunk * groups
+    panels = min(budget // (k_step * config.cols), config.acc_rows // 2 // m)
+    unit = config.cols
+    if op.output.name == low.graph.logits.tensor.name:  # blocks are stored: whole HBM rows
+        unit = max(unit, config.hbm_alignment_bytes // F32_BYTES)
+    most = panels * config.cols // unit * unit
+    if most < 1:
+        raise DoesNotFit
+    blocks = -(-shape[1] // most)
+    return k_step, round_up(-(-shape[1] // blocks), unit)
+
+
+def _multiply(
+    low: Lowering,
+    source: Buffer,
+    shape: tuple[int, ...],
+    packed_rows: int,
+    acts: tuple[Buffer, int],
+    acc: Buffer,
+    k0: int,
+    groups: int,
+) -> None:
+    weights = low.builder.load("weights", source)
+    col_bytes = low.config.array_col_bytes
+    fields: dict[str, FieldValue] = {
+        "acc": acc.at(),
+        "a": acts[0].at(BF16_BYTES * k0),
+        "astride": acts[1],
+        "w": weights.at(),
+        "wstride": col_bytes,
+        "wpanel": packed_rows * col_bytes,
+        "m": low.builder.rows(groups),
+        "k": shape[0],
+        "n": shape[1],
+        "mode": "accumulate" if k0 else "overwrite",
+    }
+    reads = (acts[0].access(), weights.access(), *((acc.access(),) if k0 else ()))
+    low.builder.emit("matmul", reads, (acc.access(),), fields=fields)
+
+
+def _drain(low: Lowering, op: Op, acc: Buffer, n0: int, cols: int, groups: int) -> None:
+    rows = low.builder.rows(groups)
+    if op.output.name == low.graph.logits.tensor.name:
+        _store_logits(low, op, acc, n0, cols)
+        if not _used_again(low, op):
+            return
+    out = low.place(op.output)
+    stride = out.layout.row_bytes(groups, op.output.width) or out.layout.token_bytes
+    fields: dict[str, FieldValue] = {
+        "dst": out.buffer.at(F32_BYTES * n0),
+        "dstride": stride,
+        "a": acc.at(),
+        "astride": rows,
+        "at": "acc",
+        "rows": rows,
+        "cols": cols,
+    }
+    low.builder.emit("vmov", (acc.access(),), (out.buffer.access(),), fields=fields)
+
+
+def reserve_logits(graph: Graph, build: Builder) -> Logits:
+    """HBM room for the logits of every token that one launch may bring."""
+    tensor = graph.logits.tensor
+    producer = next(op for op in graph.ops if op.output.name == tensor.name)
+    if producer.kind != "linear":
+        where = f"{graph.source}: {describe(producer)}"
+        raise CompileError(where, "the logits must be a MatMul's result, with constant weights")
+    row_bytes = round_up(F32_BYTES * tensor.size, build.config.hbm_alignment_bytes)
+    return Logits(build.hbm.reserve("logits", graph.max_context * row_bytes), row_bytes)
+
+
+def _store_logits(low: Lowering, op: Op, acc: Buffer, n0: int, cols: int) -> None:
+    """One block of the logits: accumulators → SRAM → HBM row of each token."""
+    build, unit = low.builder, low.config.hbm_alignment_bytes
+    row_bytes = round_up(F32_BYTES * cols, unit)
+    block = build.sram("logits", build.chunk * row_bytes)
+    fields: dict[str, FieldValue] = {
+        "dst": block.at(),
+        "dstride": row_bytes,
+        "a": acc.at(),
+        "astride": b.M,
+        "at": "acc",
+        "rows": b.M,
+        "cols": cols,
+    }
+    build.emit("vmov", (acc.access(),), (block.access(),), fields=fields)
+    atoms = low.logits.row_bytes // HBM_ATOM_BYTES
+    build.scalar("mul", rd=b.SCRATCH, rs=b.DONE, x=atoms)
+    place = low.logits.buffer.at(F32_BYTES * n0, HBM_ATOM_BYTES)
+    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=place)
+    fields = {
+        "hbm": b.SCRATCH,
+        "hstride": atoms,
+        "sram": block.at(),
+        "sstride": row_bytes,
+        "rows": b.M,
+        "bytes": row_bytes,
+    }
+    build.emit("store", (block.access(),), (low.logits.buffer.access(),), fields=fields)
+
+
+def _used_again(low: Lowering, op: Op) -> bool:
+    """Whether another operator reads the logits too."""
+    return any(op.output in other.inputs for other in low.graph.ops)

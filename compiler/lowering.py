@@ -1,0 +1,134 @@
+"""Lowering: the state that the handlers of operators share, and what all of them need."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compiler.builder import Builder, round_up
+from compiler.errors import CompileError
+from compiler.graph import Graph, Op, Tensor
+from compiler.layout import Layout, Placed, choose_layouts
+from compiler.virtual import Access, Buffer, FieldValue
+from isa.config import F32_BYTES, ChipConfig
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A tensor seen as ``multiple`` · m even rows of ``cols`` elements, ``stride`` bytes apart."""
+
+    multiple: int
+    cols: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Caches:
+    """The KV cache in HBM: (keys, values) of each layer, one row a token, heads side by side."""
+
+    buffers: list[tuple[Buffer, Buffer]]
+    row_bytes: int
+    head_bytes: int
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Where the logits go in HBM: one row for each new token."""
+
+    buffer: Buffer
+    row_bytes: int
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The position tables: one row in HBM for each position, all tables side by side."""
+
+    rows: Buffer  # in SRAM: the rows of the chunk's tokens
+    row_bytes: int
+    offset: dict[str, int]  # byte offset of each table in the row
+
+
+@dataclass
+class Lowering:
+    """State of one lowering of ``graph`` for ``config`` with at most ``builder.chunk`` tokens a
+    pass."""
+
+    graph: Graph
+    config: ChipConfig
+    builder: Builder
+    caches: Caches
+    logits: Logits
+    layouts: dict[str, Layout]
+    tables: Tables | None = None
+    embeddings: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # rows, row bytes
+    tensors: dict[str, Placed] = field(default_factory=dict)
+    activations: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # bf16 copies
+    constants: dict[tuple[str, tuple[int, ...]], Buffer] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, graph: Graph, config: ChipConfig, builder: Builder, caches: Caches, logits: Logits
+    ) -> "Lowering":
+        """A fresh state."""
+        return cls(graph, config, builder, caches, logits, choose_layouts(graph, config))
+
+    def place(self, tensor: Tensor) -> Placed:
+        """The tensor's room in SRAM, made at its first mention."""
+        if tensor.name not in self.tensors:
+            layout = self.layouts[tensor.name]
+            buffer = self.builder.sram(tensor.name, self.builder.chunk * layout.token_bytes)
+            self.tensors[tensor.name] = Placed(buffer, layout)
+        return self.tensors[tensor.name]
+
+    def refuse(self, op: Op, problem: str, remedy: str = "") -> CompileError:
+        """An error that names the ONNX node."""
+        return CompileError(f"{self.graph.source}: {describe(op)}", problem, remedy)
+
+    def rows_of(self, op: Op, tensor: Tensor, groups: int, width: int) -> Rows:
+        """The tensor's storage as m · groups rows of width elements."""
+        stride = self.place(tensor).layout.row_bytes(groups, width)
+        if stride is None:
+            raise self.refuse(op, f"rows of {width} of {tensor.name} do not start at vectors")
+        return Rows(groups, width, stride)
+
+    def flat_rows(self, op: Op, tensor: Tensor) -> Rows:
+        """As few rows as the storage allows: for operators that treat all elements alike."""
+        layout = self.place(tensor).layout
+        if layout.dense:
+            return self.rows_of(op, tensor, 1, tensor.size)
+        return self.rows_of(op, tensor, layout.segments, layout.width)
+
+    def vector(
+        self,
+        mnemonic: str,
+        out: tuple[Tensor, Rows],
+        a: tuple[Tensor, Rows],
+        reads: tuple[Access, ...] = (),
+        fields: dict[str, FieldValue] | None = None,
+    ) -> None:
+        """Emit one vector instruction over rows of fp32 tensors; ``reads`` beside ``a``."""
+        target, source = self.place(out[0]).buffer, self.place(a[0]).buffer
+        base: dict[str, FieldValue] = {
+            "dst": target.at(),
+            "dstride": out[1].stride,
+            "a": source.at(),
+            "astride": a[1].stride,
+            "rows": self.builder.rows(out[1].multiple),
+            "cols": a[1].cols,
+        }
+        accesses = (source.access(), *reads)
+        self.builder.emit(mnemonic, accesses, (target.access(),), fields=base | (fields or {}))
+
+    def constant_row(self, name: str, values: np.ndarray) -> Buffer:
+        """An fp32 row in HBM (placed once), fetched to SRAM for the next use."""
+        key = (name, values.shape)
+        if key not in self.constants:
+            width = round_up(values.size, self.config.hbm_alignment_bytes // F32_BYTES)
+            padded = np.zeros(width, np.float32)
+            padded[: values.size] = values.reshape(-1)
+            self.constants[key] = self.builder.hbm.place(name, padded)
+        return self.builder.load(name, self.constants[key])
+
+
+def describe(op: Op) -> str:
+    """The ONNX nodes that the operator came from."""
+    return ", ".join(str(source) for source in op.sources) or op.kind

@@ -1,0 +1,114 @@
+"""jcc's passes in order: ONNX file → canonical graph → virtual program → program image."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from compiler import schedule
+from compiler.canonical import canonicalise
+from compiler.errors import CompileError
+from compiler.graph import Graph
+from compiler.importer import load_model
+from compiler.lower import Lowered, lower
+from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.image import ProgramImage
+from isa.iomap import IoMap, Tensor
+from isa.program import Op
+
+CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # tokens in one pass: the largest that fits the SRAM
+
+
+def compile_file(
+    path: Path,
+    config: ChipConfig,
+    max_context: int,
+    progress: Callable[[str], None] = lambda step: None,
+) -> ProgramImage:
+    """Compile an ONNX decoder for a chip; CompileError says in one line what cannot be done."""
+    progress("import")
+    model = load_model(path)
+    progress("canonicalise")
+    graph = canonicalise(model, max_context, str(path))
+    return compile_graph(graph, config, progress)
+
+
+def compile_graph(
+    graph: Graph, config: ChipConfig, progress: Callable[[str], None] = lambda step: None
+) -> ProgramImage:
+    """Lower, schedule and assemble a canonical graph."""
+    for chunk in CHUNKS:
+        progress(f"lower, {chunk} tokens a pass")
+        if chunk > max(config.rows, 8) or chunk > max(1, graph.max_context):
+            continue
+        try:
+            lowered = lower(graph, config, chunk)
+            items = schedule.hoist_loads(lowered.builder.items, lowered.body_start)
+            addresses = schedule.allocate(items, config)
+        except schedule.DoesNotFit:
+            continue
+        progress("synchronise")
+        schedule.synchronise(items, addresses)
+        ops, sources = schedule.resolve(items, addresses)
+        return _image(graph, config, lowered, ops, sources, chunk)
+    raise CompileError(
+        graph.source,
+        f"one token with a context of {graph.max_context} needs more than the {config.sram_bytes} "
+        f"bytes of SRAM or the {config.acc_rows} accumulator rows of {config.name!r}",
+        "choose a smaller --max-context or a larger --config",
+    )
+
+
+def _image(
+    graph: Graph,
+    config: ChipConfig,
+    lowered: Lowered,
+    ops: list[Op],
+    sources: list[str],
+    chunk: int,
+) -> ProgramImage:
+    hbm = lowered.builder.hbm
+    code = hbm.reserve("code", 32 * len(ops))
+    assert code.address is not None
+    nodes, last = [], None
+    for index, source in enumerate(sources):
+        if source != last:
+            nodes.append((index, source))
+            last = source
+    meta: dict[str, object] = {
+        "source": Path(graph.source).name,
+        "chunk": chunk,
+        "operators": len(graph.ops),
+    }
+    return ProgramImage.from_ops(
+        config,
+        ops,
+        code_base=code.address // HBM_ATOM_BYTES,
+        hbm=hbm.contents(),
+        hbm_bytes=hbm.size,
+        io=_io_map(graph, lowered),
+        nodes=nodes,
+        meta=meta,
+    )
+
+
+def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
+    context = graph.max_context
+    tokens, positions = lowered.tokens.address or 0, lowered.positions.address or 0
+    tensors = [
+        Tensor("input_ids", "tokens", tokens, 4, 1, "int32", context, "int64"),
+        Tensor("attention_mask", "mask", 0, 0, 1, "int32", context, "int64"),
+        Tensor("position_ids", "positions", positions, 4, 1, "int32", context, "int64"),
+    ]
+    row, head = lowered.caches.row_bytes, lowered.caches.head_bytes
+    for cache, (keys, values) in zip(graph.caches, lowered.caches.buffers, strict=True):
+        for buffer, past, present in (
+            (keys, cache.past_key, cache.present_key),
+            (values, cache.past_value, cache.present_value),
+        ):
+            shape = (buffer.address or 0, row, cache.width, "bf16", context, "float32")
+            tensors.append(Tensor(past, "kv", *shape, cache.heads, head, present))
+    output = graph.logits
+    place = (lowered.logits.buffer.address or 0, lowered.logits.row_bytes, output.tensor.size)
+    tensors.append(Tensor(output.name, "logits", *place, "f32", context, "float32"))
+    arguments = lowered.arguments.address or 0
+    known = [t for t in tensors if t.kind == "kv" or t.name in (*graph.inputs, output.name)]
+    return IoMap(arguments, arguments + 4, context, tuple(known))

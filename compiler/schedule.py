@@ -1,0 +1,181 @@
+"""Passes over the virtual program: move loads up, allocate SRAM, insert semaphores, resolve."""
+
+import numpy as np
+
+from compiler.errors import CompileError
+from compiler.virtual import Access, Address, Buffer, Item, Label, VirtualOp
+from isa.config import ChipConfig
+from isa.program import Op, Reg, Value
+from isa.table import Engine
+
+PREFETCH_DEPTH = 4  # loads issued ahead of the one whose data is consumed
+_ENGINES = (Engine.LOAD, Engine.STORE, Engine.MATRIX, Engine.VECTOR)
+
+
+class DoesNotFit(Exception):
+    """The SRAM is too small for the chunk size that was tried."""
+
+
+def hoist_loads(items: list[Item], start: int) -> list[Item]:
+    """Move each prefetchable load up to just before the first use of the one PREFETCH_DEPTH before.
+
+    Nothing moves above index ``start``. The loads' order stays, so the load engine sees them in
+    order of need while the sequencer runs ahead.
+    """
+    loads = [i for i, item in enumerate(items) if isinstance(item, VirtualOp) and item.prefetch]
+    first_use = _first_uses(items, loads)
+    target: dict[int, list[int]] = {}
+    for order, index in enumerate(loads):
+        place = first_use[loads[order - PREFETCH_DEPTH]] if order >= PREFETCH_DEPTH else start
+        target.setdefault(min(max(place, start), index), []).append(index)
+    moved = set(loads)
+    result: list[Item] = []
+    for i, item in enumerate(items):
+        result += [items[j] for j in target.get(i, [])]
+        if i not in moved:
+            result.append(item)
+    return result
+
+
+def _first_uses(items: list[Item], loads: list[int]) -> dict[int, int]:
+    pending: dict[str, int] = {}
+    for index in loads:
+        op = items[index]
+        assert isinstance(op, VirtualOp)
+        pending[op.writes[0].buffer.name] = index
+    uses = {}
+    for i, item in enumerate(items):
+        if isinstance(item, VirtualOp) and not item.prefetch:
+            for access in (*item.reads, *item.writes):
+                if access.buffer.name in pending:
+                    uses[pending.pop(access.buffer.name)] = i
+    return {index: uses.get(index, len(items)) for index in loads}
+
+
+def allocate(items: list[Item], config: ChipConfig) -> dict[str, int]:
+    """SRAM addresses: first fit over lifetimes from first to last touch in program order."""
+    born: dict[str, int] = {}
+    dies: dict[str, int] = {}
+    buffers: dict[str, Buffer] = {}
+    for i, item in enumerate(items):
+        for access in _accesses(item):
+            if access.buffer.space == "sram":
+                name = access.buffer.name
+                buffers[name] = access.buffer
+                born.setdefault(name, i)
+                dies[name] = i
+    placed: dict[str, int] = {}
+    live: list[tuple[int, int, str]] = []  # (address, end, name), by address
+    for name in sorted(buffers, key=lambda n: (born[n], n)):
+        live = [entry for entry in live if dies[entry[2]] >= born[name]]
+        address = 0
+        for begin, end, _ in live:
+            if address + buffers[name].size <= begin:
+                break
+            address = max(address, end)
+        if address + buffers[name].size > config.sram_bytes:
+            raise DoesNotFit
+        placed[name] = address
+        live = sorted([*live, (address, address + buffers[name].size, name)])
+    return placed
+
+
+def _accesses(item: Item) -> tuple[Access, ...]:
+    return (*item.reads, *item.writes) if isinstance(item, VirtualOp) else ()
+
+
+class _History:
+    """All accesses so far as arrays, for overlap queries by interval."""
+
+    def __init__(self, size: int):
+        self.data = np.zeros((size, 5), np.int64)  # space, start, end, op, is write
+        self.count = 0
+
+    def add(self, space: int, start: int, end: int, op: int, write: bool) -> None:
+        self.data[self.count] = (space, start, end, op, write)
+        self.count += 1
+
+    def conflicts(self, space: int, start: int, end: int, write: bool) -> np.ndarray:
+        seen = self.data[: self.count]
+        hit = (seen[:, 0] == space) & (seen[:, 1] < end) & (seen[:, 2] > start)
+        if not write:
+            hit &= seen[:, 4] == 1
+        return np.asarray(seen[hit, 3])
+
+
+_SPACES = {"sram": 0, "acc": 1, "hbm": 2}
+
+
+def synchronise(items: list[Item], addresses: dict[str, int]) -> None:
+    """Give every hazard between engines a semaphore token; edges implied by earlier ones are
+    dropped.
+
+    Semaphore 4·p + c carries tokens from engine p to engine c. An engine's tokens are signalled and
+    awaited in the same order, so the k-th wait always means the k-th signal.
+    """
+    ops = [item for item in items if isinstance(item, VirtualOp) and item.engine in _ENGINES]
+    history = _History(sum(len(_accesses(op)) for op in ops))
+    known: dict[Engine, dict[Engine, int]] = {e: dict.fromkeys(_ENGINES, -1) for e in _ENGINES}
+    knowledge: list[dict[Engine, int]] = []
+    for index, op in enumerate(ops):
+        latest: dict[Engine, int] = {}
+        for access, write in [(a, False) for a in op.reads] + [(a, True) for a in op.writes]:
+            begin = _base(access.buffer, addresses)
+            span = (_SPACES[access.buffer.space], begin + access.start, begin + access.end)
+            for other in history.conflicts(*span, write):
+                engine = ops[other].engine
+                latest[engine] = max(latest.get(engine, -1), int(other))
+            history.add(*span, index, write)
+        mine = known[op.engine]
+        for engine, other in sorted(latest.items(), key=lambda entry: -entry[1]):
+            if engine != op.engine and mine[engine] < other:
+                semaphore = len(_ENGINES) * _ENGINES.index(engine) + _ENGINES.index(op.engine)
+                ops[other].signals.append(semaphore)
+                op.waits.append(semaphore)
+                mine[engine] = other
+                for e, seen in knowledge[other].items():
+                    mine[e] = max(mine[e], seen)
+        knowledge.append(dict(mine))
+
+
+def _base(buffer: Buffer, addresses: dict[str, int]) -> int:
+    return addresses[buffer.name] if buffer.address is None else buffer.address
+
+
+def resolve(items: list[Item], addresses: dict[str, int]) -> tuple[list[Op], list[str]]:
+    """The program text and, for each instruction, the ONNX node it works for."""
+    labels, count = {}, 0
+    for item in items:
+        if isinstance(item, Label):
+            labels[item.name] = count
+        else:
+            count += 1
+    ops, sources = [], []
+    for item in items:
+        if isinstance(item, Label):
+            continue
+        fields: dict[str, Value] = {}
+        for name, value in item.fields.items():
+            fields[name] = _resolve(item, name, value, addresses, labels)
+        waits = tuple((semaphore, 1) for semaphore in item.waits)
+        try:
+            ops.append(Op(item.mnemonic, fields, waits, tuple(item.signals)))
+        except ValueError as error:
+            raise CompileError(
+                item.source or "program", str(error), "too large for the chip"
+            ) from None
+        sources.append(item.source)
+    return ops, sources
+
+
+def _resolve(
+    op: VirtualOp, name: str, value: object, addresses: dict[str, int], labels: dict[str, int]
+) -> Value:
+    if isinstance(value, Address):
+        address = _base(value.buffer, addresses) + value.offset
+        assert address % value.unit == 0, f"{op.mnemonic}: {name} is misaligned"
+        return address // value.unit
+    if isinstance(value, Label):
+        return labels[value.name]
+    assert isinstance(value, int | str | Reg)
+    return value

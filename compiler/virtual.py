@@ -1,0 +1,78 @@
+"""Instructions before addresses are known: what the lowering emits and the later passes
+transform."""
+
+from dataclasses import dataclass, field
+
+from isa.program import Reg
+from isa.table import BY_MNEMONIC, Engine
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Room in one memory. ``address`` is fixed for HBM and accumulators, allocated later for
+    SRAM."""
+
+    name: str
+    space: str  # "sram" and "hbm" in bytes, "acc" in accumulator rows
+    size: int
+    address: int | None = None
+
+    def at(self, offset: int = 0, unit: int = 1) -> "Address":
+        """An operand: the address of ``offset`` in the buffer, in units of ``unit`` bytes."""
+        return Address(self, offset, unit)
+
+    def access(self, start: int = 0, size: int | None = None) -> "Access":
+        """The part [start, start + size) of the buffer, the whole by default."""
+        return Access(self, start, self.size if size is None else start + size)
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address operand, resolved after allocation."""
+
+    buffer: Buffer
+    offset: int
+    unit: int
+
+
+@dataclass(frozen=True)
+class Access:
+    """Bytes (accumulator rows) [start, end) of a buffer that an instruction may touch."""
+
+    buffer: Buffer
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Label:
+    """A place in the program that branches name."""
+
+    name: str
+
+
+FieldValue = int | Reg | str | Address | Label
+
+
+@dataclass
+class VirtualOp:
+    """One instruction, with what it may read and write and the ONNX node it works for.
+
+    ``prefetch`` marks loads of data that exists before the launch: they may move up.
+    """
+
+    mnemonic: str
+    fields: dict[str, FieldValue]
+    reads: tuple[Access, ...] = ()
+    writes: tuple[Access, ...] = ()
+    source: str = ""
+    prefetch: bool = False
+    waits: list[int] = field(default_factory=list)
+    signals: list[int] = field(default_factory=list)
+
+    @property
+    def engine(self) -> Engine:
+        return BY_MNEMONIC[self.mnemonic].engine
+
+
+Item = VirtualOp | Label
