@@ -1,0 +1,101 @@
+"""A float32 NumPy interpreter of canonical graphs: what they mean, without any hardware."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from compiler.graph import Constant, Graph, Op, Operand, Scalar, Table, Tensor
+
+BINARY = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+UNARY = {
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "exp": np.exp,
+    "sqrt": np.sqrt,
+    "recip": lambda x: 1 / x,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "tanh": np.tanh,
+}
+REDUCE = {"reduce_sum": np.sum, "reduce_max": np.max}
+
+
+def interpret(
+    graph: Graph, ids: np.ndarray, past: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Outputs by ONNX name for `ids` (S,) after `past` {name: (1, heads, P, width)}."""
+    return Interpreter(graph, ids, past).run()
+
+
+class Interpreter:
+    """One run; every tensor is (S, groups, width) float32."""
+
+    def __init__(self, graph: Graph, ids: np.ndarray, past: Mapping[str, np.ndarray]) -> None:
+        self.graph, self.ids, self.past = graph, ids, past
+        self.past_length = past[graph.caches[0].past_key].shape[2]
+        self.values: dict[str, np.ndarray] = {}
+        self.outputs: dict[str, np.ndarray] = {}
+
+    def run(self) -> dict[str, np.ndarray]:
+        with np.errstate(all="ignore"):
+            for op in self.graph.ops:
+                value = np.asarray(self.compute(op), dtype=np.float32)
+                size = (len(self.ids), op.output.groups, op.output.width)
+                assert value.shape == size, f"{op} gave {value.shape}"
+                self.values[op.output.name] = value
+        logits = self.values[self.graph.logits.tensor.name]
+        self.outputs[self.graph.logits.name] = logits.reshape(1, len(self.ids), -1)
+        return self.outputs
+
+    def operand(self, x: Operand) -> np.ndarray:
+        if isinstance(x, Tensor):
+            return self.values[x.name]
+        if isinstance(x, Constant):
+            return self.graph.constants[x.name]
+        if isinstance(x, Table):
+            return self.graph.tables[x.name][self.past_length :][: len(self.ids), None]
+        assert isinstance(x, Scalar)
+        return np.float32(x.value)
+
+    def compute(self, op: Op) -> np.ndarray:
+        inputs = [self.operand(x) for x in op.inputs]
+        size = (len(self.ids), op.output.groups, op.output.width)
+        if op.kind in BINARY:
+            return BINARY[op.kind](*inputs)
+        if op.kind in UNARY:
+            return UNARY[op.kind](*inputs)
+        if op.kind in REDUCE:
+            return REDUCE[op.kind](*inputs, axis=-1, keepdims=True)
+        if op.kind == "embed":
+            return inputs[0][self.ids].reshape(size)
+        if op.kind == "linear":
+            return inputs[0] @ inputs[1]
+        if op.kind == "view":
+            return inputs[0].reshape(size)
+        if op.kind == "rotate":
+            order = (np.arange(op.output.width) + op.attributes["shift"]) % op.output.width
+            return inputs[0][..., order] * np.array(op.attributes["signs"])
+        assert op.kind == "attention"
+        return self.attention(*inputs, op.attributes["scale"], op.attributes["layer"])
+
+    def attention(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, layer: int
+    ) -> np.ndarray:
+        cache = self.graph.caches[layer]
+        key = np.concatenate([self.past[cache.past_key][0], k.swapaxes(0, 1)], axis=1)
+        value = np.concatenate([self.past[cache.past_value][0], v.swapaxes(0, 1)], axis=1)
+        self.outputs[cache.present_key] = key[None]
+        self.outputs[cache.present_value] = value[None]
+        out = np.empty_like(q)
+        for i, query in enumerate(q):
+            seen = self.past_length + i + 1
+            for h, row in enumerate(query):
+                shared = h // (len(query) // cache.heads)
+                scores = np.float32(scale) * (key[shared, :seen] @ row)
+                weights = np.exp(scores - scores.max())
+                out[i, h] = weights @ value[shared, :seen] / weights.sum()
+        return out

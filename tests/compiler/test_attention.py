@@ -1,0 +1,185 @@
+"""Attention in every spelling; what is not causal attention over the cache is refused."""
+
+import numpy as np
+import onnx
+import pytest
+
+from compiler.canonical import canonicalise
+from compiler.errors import CompileError
+from compiler.graph import Op
+from tests.compiler.agreement import SIZES, difference
+from tests.compiler.decoder import KV_HEADS, PARTS, WIDTH, decoder
+
+EXTRA = {
+    "lowest": np.float32(np.finfo(np.float32).min),
+    "soft": np.float32(-1e4),
+    "true": np.array(True),
+    "window": np.array(40, dtype=np.int64),
+    "grouped": np.array([1, KV_HEADS, 3, -1, WIDTH]),
+    "ungrouped": np.array([1, 6, -1, WIDTH]),
+    "none": np.array(-0.5, dtype=np.float32),
+}
+
+
+def attention_of(model: onnx.ModelProto, max_context: int = 64) -> Op:
+    ops = canonicalise(model, max_context, "model").ops
+    (op,) = (op for op in ops if op.kind == "attention")
+    return op
+
+
+SCALES = {
+    "raw = MatMul(q, keys_t) scaled = Div(raw, half)": 2.0,
+    "raw = MatMul(q, keys_t) scaled = Mul(half, raw)": 0.5,
+    "q_half = Mul(q, half) raw = MatMul(q_half, keys_t) scaled = Mul(raw, half)": 0.25,
+    "k_half = Mul(keys_t, half) q_half = Mul(half, q) scaled = MatMul(q_half, k_half)": 0.25,
+    "k_half = Mul(keys_t, half) k_4th = Div(k_half, none) scaled = MatMul(q, k_4th)": -1.0,
+    "raw = MatMul(q, keys_t) r_half = Mul(raw, half) scaled = Mul(half, r_half)": 0.25,
+    "k_half = Div(keys_t, half) scaled = MatMul(q, k_half)": 2.0,
+    "n = Neg(q) q_half = Mul(n, none) scaled = MatMul(q_half, keys_t)": 0.5,
+}
+
+
+@pytest.mark.parametrize("scores", SCALES)
+def test_scale_is_the_product_of_all_numbers(scores):
+    rest = " masked = Add(scaled, mask) weights = Softmax<axis = -1>(masked)"
+    model = decoder(EXTRA, scores=scores + rest)
+    op = attention_of(model)
+    assert op.attributes == {"scale": SCALES[scores], "layer": 0}
+    assert [str(x) for x in op.inputs] == ["%q(6×4)", "%k(2×4)", "%v(2×4)"]
+    assert difference(model, 64, SIZES, seed=5) < 2e-5
+
+
+MASKED = [
+    "masked = Where(allowed, scaled, forbidden) weights = Softmax<axis = -1>(masked)",
+    "masked = Where(allowed, scaled, lowest) weights = Softmax<axis = 3>(masked)",
+    "no = Not(allowed) masked = Where(no, lowest, scaled) weights = Softmax(masked)",
+    "masked = Add(mask, scaled) again = Add(masked, mask) weights = Softmax(again)",
+    "masked = Add(scaled, mask) w = Softmax(masked) n = IsNaN(w) weights = Where(n, nought, w)",
+    "masked = Add(scaled, mask) w = Softmax(masked) c = Cast<to = 1>(w) weights = Identity(c)",
+]
+
+
+@pytest.mark.parametrize("masked", MASKED)
+def test_mask_forms(masked):
+    model = decoder(EXTRA, scores="raw = MatMul(q, keys_t) scaled = Mul(raw, half) " + masked)
+    assert difference(model, 64, SIZES, seed=6) < 2e-5
+
+
+def test_grouped_queries_instead_of_repeated_keys():
+    repeat = """
+        mask_size = Shape(attention_mask)  total = Slice(mask_size, one, two)
+        keys = Unsqueeze(present_0_key, two)  values = Unsqueeze(present_0_value, two)
+        keys_t = Transpose<perm = [0, 1, 2, 4, 3]>(keys)"""
+    scores = """
+        q_grouped = Reshape(q, grouped)  raw = MatMul(q_grouped, keys_t)  scaled = Mul(raw, half)
+        masked = Add(scaled, mask)  weights = Softmax<axis = -1>(masked)"""
+    output = """
+        heads_5d = MatMul(weights, values)  heads = Reshape(heads_5d, ungrouped)
+        by_token = Transpose<perm = [0, 2, 1, 3]>(heads)
+        flat = Reshape(by_token, flat_shape)  attended = MatMul(flat, wo)
+        y = Add(embedded, attended)"""
+    model = decoder(EXTRA, repeat=repeat, scores=scores, output=output)
+    assert attention_of(model).output.groups == 6
+    assert difference(model, 64, SIZES, seed=7) < 2e-5
+
+
+REFUSED = {
+    ("mask", "allowed = LessOrEqual(index, rows_t)", "allowed = Less(index, rows_t)"): (
+        'node "weights" (Softmax): its mask is not causal for 7 tokens after 13; only attention to '
+        "all earlier tokens and itself can run on the chip"
+    ),
+    ("mask", "allowed = LessOrEqual(index, rows_t)", "allowed = GreaterOrEqual(index, rows_t)"): (
+        "its mask is not causal for 7 tokens after 13"
+    ),
+    (
+        "mask",
+        "allowed = LessOrEqual(index, rows_t)",
+        "seen = LessOrEqual(index, rows_t) far = Sub(rows_t, index) near = Less(far, window) "
+        "allowed = And(seen, near)",
+    ): "its mask is not causal for 3 tokens after 61",  # a window of 40 shows in long contexts
+    ("mask", "Where(allowed, nought, forbidden)", "Where(allowed, nought, soft)"): (
+        'node "weights" (Softmax): mask "mask" must add 0 or at most -1e+30'
+    ),
+    ("mask", "Where(allowed, nought, forbidden)", "Where(allowed, half, forbidden)"): (
+        'mask "mask" must add 0 or at most -1e+30'
+    ),
+    ("scores", "Add(scaled, mask)", "Identity(scaled)"): "its mask is not causal",
+    ("scores", "Add(scaled, mask)", "Where(allowed, scaled, soft)"): (
+        'node "masked" (Where): forbidden scores must become -1e+30 or less, not -10000.0'
+    ),
+    ("scores", "Add(scaled, mask)", "Add(scaled, scaled)"): (
+        'node "masked" (Add): scores can only be masked by what depends on positions'
+    ),
+    ("scores", "Mul(raw, half)", "Mul(raw, raw)"): (
+        'node "scaled" (Mul): scores and caches can only be multiplied or divided by a number'
+    ),
+    ("scores", "Mul(raw, half)", "Tanh(raw)"): (
+        'node "scaled" (Tanh): it cannot be applied to attention scores'
+    ),
+    ("scores", "axis = -1", "axis = 2"): "the Softmax of attention must be over the keys",
+    ("repeat", "Expand(value_5d, wide)", "Expand(key_5d, wide)"): (
+        'node "heads" (MatMul): it must use the values of the cache of layer 0'
+    ),
+    (
+        "repeat",
+        "key_wide = Expand(key_5d, wide)",
+        "k_t = Transpose<perm = [0, 2, 1, 3, 4]>(key_5d) "
+        "w2 = Concat<axis = 0>(one, three, two, total, four) key_wide = Expand(k_t, w2)",
+    ): 'node "raw" (MatMul): its keys are not the cache in order, heads repeated',
+    ("cache", "Concat<axis = 2>(past_0_key, k)", "Concat<axis = 2>(k, past_0_key)"): (
+        'node "present_0_key" (Concat): the past of a cache can only be joined with new tokens'
+    ),
+    ("output", "Reshape(by_token, flat_shape)", "Identity(values)"): (
+        'node "attended" (MatMul): its shapes do not fit: [ShapeInferenceError]'
+    ),
+}
+
+
+@pytest.mark.parametrize("change", REFUSED)
+def test_refuse_what_is_not_causal_attention_over_the_cache(change):
+    part, old, new = change
+    assert old in PARTS[part]
+    model = decoder(EXTRA, **{part: PARTS[part].replace(old, new)})
+    with pytest.raises(CompileError) as error:
+        canonicalise(model, 64, "model")
+    assert REFUSED[change] in str(error.value)
+
+
+def test_a_window_as_long_as_the_context_is_causal():
+    windowed = PARTS["mask"].replace(
+        "allowed = LessOrEqual(index, rows_t)",
+        "seen = LessOrEqual(index, rows_t) far = Sub(rows_t, index) near = Less(far, window) "
+        "allowed = And(seen, near)",
+    )
+    assert attention_of(decoder(EXTRA, mask=windowed), max_context=40).kind == "attention"
+
+
+def test_refuse_values_of_another_layer():
+    cache = """
+        present_1_key = Concat<axis = 2>(past_1_key, k)
+        present_1_value = Concat<axis = 2>(past_1_value, v)"""
+    repeat = PARTS["repeat"].replace("Unsqueeze(present_0_value", "Unsqueeze(present_1_value")
+    model = decoder(cache=PARTS["cache"] + cache, repeat=repeat)
+    for values in (model.graph.input, model.graph.output):
+        for value in [v for v in values if "_0_" in v.name]:
+            values.append(value)
+            values[-1].name = value.name.replace("_0_", "_1_")
+    with pytest.raises(CompileError, match=r"it must use the values of the cache of layer 0$"):
+        canonicalise(model, 64, "model")
+
+
+def test_refuse_a_cache_without_attention():
+    model = decoder(output="y = Identity(embedded)")
+    text = 'input "past_0_key": its cache must be used by one attention, not by 0'
+    with pytest.raises(CompileError, match=f"^model: {text}$"):
+        canonicalise(model, 64, "model")
+
+
+def test_refuse_a_scale_that_depends_on_the_context():
+    scores = """
+        far = Greater(total_scalar, window)  factor = Where(far, none, half)
+        raw = MatMul(q, keys_t)  scaled = Mul(raw, factor)  masked = Add(scaled, mask)
+        weights = Softmax<axis = -1>(masked)"""
+    with pytest.raises(CompileError, match=r"can only be multiplied or divided by a number$"):
+        canonicalise(decoder(EXTRA, scores=scores), 64, "model")
+    assert attention_of(decoder(EXTRA, scores=scores), max_context=40).attributes["scale"] == 0.5

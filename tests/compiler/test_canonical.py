@@ -1,0 +1,264 @@
+"""The canonical graph: agrees with onnxruntime, whoever exported it; refuses what it must."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from compiler.canonical import canonicalise
+from compiler.errors import CompileError
+from compiler.importer import load_model
+from tests.compiler.agreement import SIZES, difference
+from tests.compiler.decoder import MODEL, decoder
+from tests.compiler.models import model_path
+
+
+def kinds(model: onnx.ModelProto) -> list[str]:
+    return [op.kind for op in canonicalise(model, 64, "model").ops]
+
+
+def refused(model: onnx.ModelProto) -> str:
+    with pytest.raises(CompileError) as error:
+        canonicalise(model, 64, "model.onnx")
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.startswith("model.onnx: ")
+    return text.removeprefix("model.onnx: ")
+
+
+# Construct
+
+
+def test_the_decoder_becomes_these_operators():
+    assert kinds(decoder()) == [
+        *("embed", "mul", "linear", "linear", "linear"),
+        *("view", "mul", "rotate", "mul", "add"),  # queries
+        *("view", "mul", "rotate", "mul", "add"),  # keys
+        *("view", "attention", "view", "linear", "add", "linear"),
+    ]
+
+
+def test_graph_prints_one_line_an_operator():
+    graph = canonicalise(decoder(), 64, "model")
+    lines = str(graph).splitlines()
+    assert lines[0] == "model: 21 operators, context 64"
+    assert "  $wq float32[24, 24]" in lines
+    assert "  @cos float32[64, 4]" in lines
+    assert "  cache 0: past_0_key, past_0_value (2×4)" in lines
+    assert "  %x(1×24) = mul(%embedded(1×24), $gain)  # x (Mul)" in lines
+    assert lines[-1] == "  logits = %logits(1×19)"
+
+
+def test_dead_operators_and_their_constants_are_dropped():
+    graph = canonicalise(decoder({"waste": np.ones((24, 7), np.float32)}), 64, "model")
+    wasted = decoder(
+        {"waste": np.ones((24, 7), np.float32)},
+        logits="w = MatMul(y, waste) logits = MatMul(y, head)",
+    )
+    assert canonicalise(wasted, 64, "model").ops == graph.ops
+    assert "waste" not in canonicalise(wasted, 64, "model").constants
+
+
+@pytest.mark.parametrize("max_context", [1, 2, 5, 300])
+def test_tables_have_a_row_for_each_position(max_context):
+    table = canonicalise(decoder(), max_context, "model").tables["cos"]
+    angle = np.arange(max_context)[:, None] * np.array([1, 0.1, 1, 0.1])
+    assert table.shape == (max_context, 4)
+    np.testing.assert_allclose(table, np.cos(angle), atol=3e-5)
+
+
+# Reject
+
+FEATURES = {
+    "x = Erf(embedded)": "unsupported operators: Erf (x); export the model without them",
+    "a = Erf(embedded) b = Gelu(a) c = Erf(b) d = Erf(c) x = Erf(d)": (
+        "unsupported operators: Erf (a, c, d and 1 more), Gelu (b); export the model without them"
+    ),
+    "x = Pow(embedded, three_f)": (
+        'node "x" (Pow): the exponent must be one of 2.0, 0.5, -0.5, -1.0, 1.0, not 3.0'
+    ),
+    "n = IsNaN(embedded) x = Where(n, embedded, embedded)": (
+        'node "n" (IsNaN): it is supported in attention only'
+    ),
+    "r = ReduceSum(embedded, one) x = Add(embedded, r)": (
+        'node "r" (ReduceSum): it must reduce the last axis, features of one token, not axes [1]'
+    ),
+    "r = Slice(embedded, one, big, two) s = Slice(embedded, zero, one, two) "
+    "t = Concat<axis = 2>(r, s) x = Mul(t, gain)": (
+        'node "x" (Mul): its input from "t" (Concat) rearranges the features of a token; only '
+        "reinterpreting them and rotating halves of a head can run on the chip"
+    ),
+    "a = Slice(embedded, one, big, one) b = Slice(embedded, zero, one, one) "
+    "t = Concat<axis = 1>(a, b) x = Mul(t, gain)": (
+        'node "x" (Mul): its input from "t" (Concat) mixes tokens or has elements of no one token'
+    ),
+    "a = Slice(embedded, zero, one, one) b = Slice(embedded, one, big, one) c = Neg(a) "
+    "t = Concat<axis = 1>(c, b) x = Mul(t, gain)": (
+        'node "x" (Mul): its input from "t" (Concat) mixes tokens or has elements of no one token'
+    ),
+    "a = Shape(attention_mask) b = ReduceMax<keepdims = 0>(a) c = Greater(b, forty) "
+    "s = Where(c, half, nought) x = Mul(embedded, s)": (
+        'node "x" (Mul): "s" depends on the number of tokens, but has no row for each'
+    ),
+    "a = Slice(input_ids, zero, one, one) b = Slice(input_ids, one, big, one) "
+    "i = Concat<axis = 1>(b, a) x = Gather(table, i)": (
+        'node "x" (Gather): it must select rows by input_ids in their own order'
+    ),
+    "t = Concat<axis = 1>(embedded, gain_3d) x = Slice(t, zero, minus, one)": (
+        'node "t" (Concat): it joins a value with constants; only pieces of one value can be joined'
+    ),
+    "c = Cast<to = 7>(embedded) d = Cast<to = 1>(c) x = Mul(d, gain)": (
+        'node "c" (Cast): a cast of token values must be to a floating-point type'
+    ),
+    "i = Cast<to = 1>(input_ids) j = Unsqueeze(i, two) x = Mul(embedded, j)": (
+        'node "x" (Mul): token ids can only select rows of the embedding'
+    ),
+    "f = Cast<to = 1>(input_ids) n = Shape(f) "
+    "m = Cast<to = 1>(n) s = ReduceMax<keepdims = 0>(m) x = Mul(embedded, s)": (
+        'node "x" (Mul): "s" depends on the number of tokens, but has no row for each'
+    ),
+    "p = CumSum(position_ids, one_scalar) f = Gather(long, p) r = Unsqueeze(f, two) "
+    "x = Mul(embedded, r)": 'node "x" (Mul): "r" depends on more than the position of each token',
+}
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_reject_by_node(feature):
+    extra = {
+        "three_f": np.float32(3),
+        "gain_3d": np.ones((1, 1, MODEL), np.float32),
+        "minus": np.array([-1]),
+        "forty": np.array(40),
+        "long": np.arange(5000, dtype=np.float32),
+    }
+    assert FEATURES[feature] in refused(decoder(extra, feature=feature))
+
+
+def test_reject_a_model_without_cache():
+    model = decoder()
+    del model.graph.input[3:]
+    assert refused(model).startswith("no KV cache inputs (past_key_values.0.key, …); export")
+
+
+def test_reject_a_fixed_batch_length_or_head_count():
+    model = decoder()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    assert '"input_ids" must be [batch 1 or free, free length], not [2, S]' in refused(model)
+    model = decoder()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 8
+    assert '"input_ids" must be [batch 1 or free, free length], not [1, 8]' in refused(model)
+    model = decoder()
+    model.graph.input[3].type.tensor_type.shape.dim[1].dim_param = "H"
+    assert '"past_0_key" must be [batch, heads, past, width], heads and width' in refused(model)
+
+
+def test_reject_inputs_and_outputs_without_a_role():
+    model = decoder()
+    model.graph.input.append(helper.make_tensor_value_info("use_cache", 9, [1]))
+    assert refused(model).startswith("inputs without a known role: use_cache; export without")
+    model = decoder()
+    model.graph.output.append(helper.make_tensor_value_info("y", 1, ["B", "S", MODEL]))
+    assert refused(model).startswith("outputs without a known role: y; export without")
+    model = decoder()
+    del model.graph.output[1]
+    assert refused(model) == "the KV cache of layer 0 needs past and present key and value"
+
+
+def test_reject_a_context_of_nothing():
+    with pytest.raises(ValueError, match=r"^max_context must be at least 1, not 0$"):
+        canonicalise(decoder(), 0, "model")
+
+
+@pytest.mark.parametrize("exporter", ["genai_fp32", "genai_int4"])
+def test_reject_all_foreign_operators_at_once(exporter):
+    text = refused(load_model(model_path(f"exporters/qwen3/{exporter}")))
+    for operator in ("GroupQueryAttention", "SkipSimplifiedLayerNormalization"):
+        assert f"com.microsoft.{operator} (" in text
+
+
+# Agree with onnxruntime
+
+EXPRESSIONS = [
+    "x = Div(embedded, gain)",
+    "x = Div(gain, embedded)",
+    "x = Div(nine, embedded)",
+    "b = Tanh(embedded) s = Sigmoid(b) t = Sqrt(s) x = Div(embedded, t)",
+    "b = Tanh(embedded) s = Sigmoid(b) t = Sqrt(s) x = Div(one_f, t)",
+    "b = Tanh(embedded) s = Sigmoid(b) t = Sqrt(s) x = Reciprocal(t)",
+    "x = Sub(embedded, gain)",
+    "x = Sub(gain, embedded)",
+    "s = ReduceMax(embedded, two) x = Sub(s, embedded)",
+    "s = ReduceMean(embedded, minus) x = Sub(embedded, s)",
+    "s = ReduceSum(embedded, minus) x = Mul(s, embedded)",
+    "s = ReduceSum<keepdims = 0>(embedded, two) t = Unsqueeze(s, two) x = Max(t, embedded)",
+    "x = Max(embedded, gain)",
+    "x = Min(nine, embedded)",
+    "x = Softmax<axis = 2>(embedded)",
+    "x = Softmax<axis = -1>(embedded)",
+    "x = Pow(embedded, two_f)",
+    "b = Tanh(embedded) s = Sigmoid(b) x = Pow(s, minus_half)",
+    "s = Tanh(embedded) x = Exp(s)",
+    "x = Neg(embedded)",
+    "f = Reshape(embedded, by_row) x_2d = Gemm<transB = 1, alpha = 0.5>(f, square, gain) "
+    "x = Unsqueeze(x_2d, zero)",
+    "p = Gather(positions_table, position_ids) x = Add(embedded, p)",
+    "t = Transpose<perm = [0, 2, 1]>(embedded) u = Mul(t, gain_column) "
+    "x = Transpose<perm = [0, 2, 1]>(u)",
+    "h = Reshape(embedded, heads_6) m = Mul(h, gain_heads) n = ReduceMax(m, three) "
+    "d = Div(m, n) x = Reshape(d, flat_shape)",
+    "h = Reshape(embedded, heads_6) m = ReduceMean<keepdims = 0>(h, three) "
+    "n = MatMul(m, widen) x = Add(embedded, n)",
+]
+
+
+@pytest.mark.parametrize("feature", EXPRESSIONS)
+def test_an_expression_agrees_with_onnxruntime(feature):
+    random = np.random.default_rng(4)
+    numbers = {"one_f": 1, "two_f": 2, "nine": 9.5, "minus_half": -0.5}
+    extra = {
+        **{name: np.array(value, dtype=np.float32) for name, value in numbers.items()},
+        "minus": np.array([-1]),
+        "by_row": np.array([-1, MODEL]),
+        "heads_6": np.array([1, -1, 6, 4]),
+        "square": random.standard_normal((MODEL, MODEL), dtype=np.float32),
+        "widen": random.standard_normal((6, MODEL), dtype=np.float32),
+        "positions_table": random.standard_normal((100, MODEL), dtype=np.float32),
+        "gain_column": random.standard_normal((MODEL, 1), dtype=np.float32),
+        "gain_heads": random.standard_normal((6, 1), dtype=np.float32),
+    }
+    assert difference(decoder(extra, feature=feature), 64, SIZES, seed=1) < 2e-5
+
+
+def test_reciprocal_of_a_square_root_is_one_operator():
+    model = decoder(feature="s = Sigmoid(embedded) t = Sqrt(s) x = Div(embedded, t)")
+    assert kinds(model)[1:4] == ["sigmoid", "rsqrt", "mul"]
+
+
+def test_without_mask_and_position_inputs():
+    parts = {
+        "tables": """
+            new_size = Shape<start = 1>(input_ids)
+            past_size = Shape<start = 2, end = 3>(past_0_key)
+            end = Add(new_size, past_size)  first = Squeeze(past_size)  last = Squeeze(end)
+            position_row = Range(first, last, one_scalar)
+            position_2d = Unsqueeze(position_row, zero)
+            columns = Unsqueeze(position_2d, two)  positions = Cast<to = 1>(columns)
+            angle_half = Mul(positions, frequency)
+            angle = Concat<axis = -1>(angle_half, angle_half)
+            cos_flat = Cos(angle)  sin_flat = Sin(angle)
+            cos = Unsqueeze(cos_flat, one)  sin = Unsqueeze(sin_flat, one)""",
+        "repeat": """
+            key_5d = Unsqueeze(present_0_key, two)  value_5d = Unsqueeze(present_0_value, two)
+            total = Add(new_size, past_size)
+            wide = Concat<axis = 0>(one, two, three, total, four)
+            merged = Concat<axis = 0>(one, six, total, four)
+            key_wide = Expand(key_5d, wide)  value_wide = Expand(value_5d, wide)
+            keys = Reshape(key_wide, merged)  values = Reshape(value_wide, merged)
+            keys_t = Transpose<perm = [0, 1, 3, 2]>(keys)""",
+        "mask": """
+            index = Range(zero_scalar, last, one_scalar)  rows = Unsqueeze(position_row, one)
+            allowed = LessOrEqual(index, rows)  mask = Where(allowed, nought, forbidden)""",
+    }
+    model = decoder(**parts)
+    del model.graph.input[1:3]
+    assert difference(model, 64, SIZES, seed=2) < 2e-5
