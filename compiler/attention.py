@@ -215,7 +215,10 @@ def _check_causal(context: Context, node: onnx.NodeProto, scores: Scores) -> Non
 
 
 def _replaces_nan(context: Context, node: onnx.NodeProto) -> bool:
-    """Whether it is Where(IsNaN(w), 0, w): no row of a causal mask is empty, so it is w."""
+    """Whether it is Where(IsNaN(w), 0, w): w itself, as no row of a causal mask is empty.
+
+    Left out: where q or k are NaN, the exporter's weights are 0, here they stay NaN.
+    """
     flag, weights = context.values.get(node.input[0]), context.values.get(node.input[2])
     if not isinstance(flag, Scores) or not isinstance(weights, Scores):
         return False

@@ -92,7 +92,7 @@ class Context:
             refuse(
                 node,
                 f'"{name}" must have one axis of tokens and fixed others, not shapes {first} '
-                f"and {second} for {SAMPLES[0]} and {SAMPLES[1]}",
+                f"and {second} for {SAMPLES[0].new} and {SAMPLES[1].new} tokens",
             )
         return Layout(dims.index("new"), len(dims), fixed)
 

@@ -88,13 +88,9 @@ def binary(context: Context, node: onnx.NodeProto) -> None:
 
 
 def _input(context: Context, name: str, node: onnx.NodeProto) -> Operand:
-    """An input of an element-wise node: its tokens must meet the output's tokens."""
-    out = context.layout(node.output[0], node)
+    """An input of an element-wise node. The output has one axis of tokens: theirs coincide."""
     if context.is_known(name):
-        return operand(context, name, out, node)
-    layout = context.layout(name, node)
-    if layout.rank - layout.token_axis != out.rank - out.token_axis:
-        refuse(node, "the tokens of its operands lie on different axes")
+        return operand(context, name, context.layout(node.output[0], node), node)
     return context.tensor(name, node)
 
 
