@@ -210,7 +210,7 @@ def disassemble(image: ProgramImage) -> str:
     lines = [f".config {image.config.name}", f".code 0x{HBM_ATOM_BYTES * image.code_base:x}"]
     nodes = dict(image.nodes)
     for index, op in enumerate(ops):
-        if index in nodes:
+        if nodes.get(index):
             lines.append(f"# {nodes[index]}")
         if index in labels:
             lines.append(f"{labels[index]}:")

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.files import whole_file
 from isa.iomap import IoMap
 from isa.program import Op, decode_program, encode_program
 from isa.table import INSTRUCTION_BYTES
@@ -103,22 +103,8 @@ def require_config(image: ProgramImage, config: ChipConfig, path: str = "program
 
 def save_image(image: ProgramImage, path: str | Path) -> None:
     """Write the file; it appears whole or not at all."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _write(image, file)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with whole_file(path) as file:
+        _write(image, file)
 
 
 def _write(image: ProgramImage, file) -> None:  # type: ignore[no-untyped-def]

@@ -150,10 +150,8 @@ def matmul_bf16(a: BF16, w: BF16, rows: int, previous: F32 | None = None) -> F32
     flush = least < _SAFE_EXPONENT_SUM or (
         previous is not None and _least(previous.view(np.uint32)) < (_SAFE_EXPONENT + 127 << 24) - 2
     )
-    filling = -a.shape[1] % rows
-    if filling:
-        a, w = np.pad(a, ((0, 0), (0, filling))), np.pad(w, ((0, filling), (0, 0)))
-    tiles = a.shape[1] // rows
+    tiles = -(-a.shape[1] // rows)
+    a, w = _filled(a, a.shape[0], tiles * rows), _filled(w, tiles * rows, w.shape[1])
     a_tiles = _flushed(widen(a)).reshape(a.shape[0], tiles, rows).transpose(1, 2, 0)[..., None]
     w_tiles = _flushed(widen(w)).reshape(tiles, rows, 1, w.shape[1])
     block = max(1, _BLOCK_ELEMENTS // (a.shape[0] * w.shape[1]))
@@ -167,6 +165,15 @@ def matmul_bf16(a: BF16, w: BF16, rows: int, previous: F32 | None = None) -> F32
                     total = _flushed(total)
     assert total is not None
     return canonical(total)
+
+
+def _filled(x: NDArray, rows: int, cols: int) -> NDArray:
+    """x with zeros behind its rows and columns."""
+    if x.shape == (rows, cols):
+        return x
+    filled = np.zeros((rows, cols), x.dtype)
+    filled[: x.shape[0], : x.shape[1]] = x
+    return filled
 
 
 def _least_exponent(x: BF16) -> int:
@@ -194,8 +201,7 @@ def row_sum(x: F32, lanes: int) -> F32:
     s = lanes/2, lanes/4, …, 1.
     """
     x = _flushed(np.asarray(x, np.float32))
-    if x.shape[1] % lanes:
-        x = np.pad(x, ((0, 0), (0, -x.shape[1] % lanes)))
+    x = _filled(x, x.shape[0], -(-x.shape[1] // lanes) * lanes)
     flush = _least(x.view(np.uint32)) < (_SAFE_EXPONENT + _EXPONENT_BIAS << 24) - 2
     with np.errstate(all="ignore"):
         total = x[:, :lanes]

@@ -114,7 +114,8 @@ def format_op(op: Op, labels: Mapping[int, str] | None = None) -> str:
         value = op.get(name)
         described = op.spec.format.slots[name].field
         default = Reg(0) if isinstance(described, Register) else _first(described)
-        if value != default:
+        branch = name == "y" and op.mnemonic in ("beq", "blt")
+        if value != default or branch:
             items.append(f"{name}={_format_value(op, name, value, labels or {})}")
     text = f"{op.mnemonic} {', '.join(items)}".rstrip()
     if op.waits:

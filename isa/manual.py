@@ -1,0 +1,160 @@
+"""Writes docs/isa.md from the tables: `python -m isa.manual [-o FILE] [--check]`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from isa import table
+from isa.counters import COUNTERS
+from isa.table import Choice, Engine, Format, Instruction, Operand, Register
+
+_INTRODUCTION = f"""\
+# Instruction set
+
+Generated from `isa/table.py` by `python -m isa.manual`; do not edit.
+
+An instruction is one 256-bit word, {table.INSTRUCTION_BYTES} bytes, little-endian: a header that
+all instructions share, then the fields of the engine's format. Bits that an instruction does not
+use are 0. The sequencer fetches instructions from HBM, executes its own and hands the others to
+the engines: in program order into one queue per engine. An engine executes its queue in order,
+concurrently with the other engines.
+
+## Registers and operands
+
+The sequencer has {table.REGISTERS} registers of 32 bits, r0 to r{table.REGISTERS - 1}; r0 reads
+as zero. An *operand* of n bits takes n + 1: an immediate, and above it a flag that says that the
+low {table.REGISTER_BITS} bits name a register instead, whose low n bits are the value when the
+instruction is dispatched. One program so serves every position: lengths and addresses are
+register values. All registers and semaphores are 0 when a program starts; SRAM and accumulators
+keep their content.
+
+## Semaphores
+
+There are {table.SEMAPHORES} counters of 16 bits, s0 to s{table.SEMAPHORES - 1}. An instruction
+first takes up to {table.WAITS} *waits* one after another: each waits until the counter is at
+least its count (1 to {(1 << table.WAIT_COUNT_BITS) - 1}) and subtracts the count. When everything
+the instruction did is visible to all engines, up to {table.SIGNALS} *signals* each raise a
+counter by one. Within an engine the order of instructions is kept; between engines only
+semaphores, `sync` and `halt` order anything. A counter must never exceed {table.SEMAPHORE_MAX}. A
+count of 0 is no wait.
+
+## Header
+
+"""
+
+_NUMBERS = """\
+## Numbers
+
+Defined bit by bit by `isa/numbers.py` and `isa/special.py`.
+
+- fp32 is IEEE 754 binary32, rounded to nearest even. Subnormal inputs count as zeros of their
+  sign; a result whose magnitude *before* rounding is below 2^-126 is a zero of its sign; every
+  NaN result is 0x7FC00000.
+- bf16 is the upper half of an fp32 value, with the same rules; fp32 becomes bf16 by rounding to
+  nearest even.
+- Products of bf16 values are exact in fp32. A column of the array starts with the product of its
+  row 0 and adds those of row 1, 2, … one by one in fp32; K is cut into tiles of R rows (the last
+  one filled up with zeros), whose sums are added to the accumulator in ascending order.
+- `vsum` fills a row up with +0 to whole vectors; each lane adds its elements from vector to
+  vector, then lane i adds lane i + s for s = lanes/2, lanes/4, …, 1.
+- `vmax`, `vmin`, `vrmax`: NaN if any operand is; +0 is greater than -0.
+- `vexp2`, `vrecip`, `vrsqrt`: at most 1 ulp from the exact value. 2^x is 0 below -126 and inf
+  from 128; 1/±0 = ±inf, 1/±inf = ±0; 1/sqrt(±0) = ±inf, of negative numbers NaN.
+
+## Memory
+
+- HBM addresses are in atoms of 64 bytes, except the offset of `ld` and `st`. SRAM addresses are
+  in bytes.
+- Alignments: DMA in lines (`line_bytes`); activations and transposed weights in array rows (2R
+  bytes), weights in array columns (2C bytes); vectors of fp32 values in 4 · lanes, of bf16 values
+  in 2 · lanes bytes. Strides have the alignment of their addresses.
+- The vector unit works on whole vectors: elements of a result's last vector behind `cols` are
+  written as +0, and `vsum` and `vrmax` write one vector a row. A result may replace its source in
+  the same rows with the same type and stride; it must not overlap its sources otherwise.
+- Sizes of 0, misaligned addresses, and rows that leave their memory are not defined.
+- At the array's edge, weights outside of K × N and activations outside of K are +0: accumulator
+  columns from N on hold sums of products with zero.
+
+"""
+
+
+def _bits(offset: int, width: int) -> str:
+    return f"{offset}" if width == 1 else f"{offset + width - 1}:{offset}"
+
+
+def _header() -> list[str]:
+    lines = ["| bits | field | meaning |", "|---|---|---|"]
+    lines.append(f"| {_bits(0, table.OPCODE_BITS)} | opcode | which instruction |")
+    for index in range(table.WAITS):
+        start, half = table.wait_offset(index), table.SEMAPHORE_BITS
+        lines.append(f"| {_bits(start, half)} | wait {index} | semaphore |")
+        lines.append(f"| {_bits(start + half, table.WAIT_COUNT_BITS)} | | count |")
+    for index in range(table.SIGNALS):
+        start, half = table.signal_offset(index), table.SEMAPHORE_BITS
+        lines.append(f"| {_bits(start, half)} | signal {index} | semaphore |")
+        lines.append(f"| {_bits(start + half, 1)} | | valid |")
+    return lines
+
+
+def _kind(field: table.Field) -> str:
+    if isinstance(field, Operand):
+        return f"operand of {field.bits} bits"
+    if isinstance(field, Register):
+        return "register"
+    assert isinstance(field, Choice)
+    return ", ".join(f"{code} = {value}" for code, value in enumerate(field.values))
+
+
+def _format(fields: Format) -> list[str]:
+    lines = ["| bits | field | kind | meaning |", "|---|---|---|---|"]
+    for slot in fields.slots.values():
+        field = slot.field
+        bits = _bits(slot.offset, slot.width)
+        lines.append(f"| {bits} | `{field.name}` | {_kind(field)} | {field.doc} |")
+    return lines
+
+
+def _instruction(instruction: Instruction) -> str:
+    uses = ", ".join(f"`{name}`" for name in instruction.uses) or "none"
+    doc = instruction.doc.replace("|", "\\|")
+    return f"| 0x{instruction.opcode:02x} | `{instruction.mnemonic}` | {uses} | {doc} |"
+
+
+def _engine(engine: Engine) -> list[str]:
+    own = [entry for entry in table.INSTRUCTIONS if entry.engine == engine]
+    fields = own[0].format
+    lines = [f"## {engine.name.capitalize()}", ""]
+    lines += [f"Format `{fields.name}`:", "", *_format(fields), ""]
+    lines += ["| opcode | mnemonic | fields | meaning |", "|---|---|---|---|"]
+    return [*lines, *map(_instruction, own), ""]
+
+
+def manual() -> str:
+    """The text of docs/isa.md."""
+    lines = [*_header(), ""]
+    for engine in Engine:
+        lines += _engine(engine)
+    counters = ["## Counters", "", "| counter | meaning |", "|---|---|"]
+    counters += [f"| `{name}` | {meaning} |" for name, meaning in COUNTERS.items()]
+    return _INTRODUCTION + "\n".join(lines) + "\n" + _NUMBERS + "\n".join(counters) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the manual; with --check only compare, exit status 1 where the file is old."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/isa.md"))
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    options = parser.parse_args(arguments)
+    text = manual()
+    if not options.check:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text)
+        return 0
+    if options.output.exists() and options.output.read_text() == text:
+        return 0
+    print(f"{options.output} is not up to date: run python -m isa.manual", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

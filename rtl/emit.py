@@ -1,0 +1,97 @@
+"""SystemVerilog text of a component, by the Yosys that comes in a wheel.
+
+`amaranth.back.verilog` writes `always @*`, which Icarus never runs at time 0, so that a
+combinational output which depends on registers only stays X through reset; `write_verilog -sv`
+writes `always_comb`. Ports are the signature's members, their path joined by one underscore: with
+Amaranth's own two, Verilator would escape the names.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from amaranth._toolchain.yosys import find_yosys
+from amaranth.back import rtlil
+from amaranth.hdl import Value, ValueCastable
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib import wiring
+
+from rtl.platform import AsicPlatform
+
+SRAM_MODEL = Path(__file__).with_name("sram.sv")
+# What `amaranth.back.verilog` runs, up to the flags of the last command.
+_SCRIPT = """\
+read_rtlil <<rtlil
+{rtlil}
+rtlil
+proc -nomux -norom
+memory_collect
+write_verilog -sv -noattr -norename
+"""
+
+
+def port_names(component: wiring.Component) -> list[str]:
+    """Names of the emitted module's ports, in signature order, without clock and reset."""
+    return list(_ports(component))
+
+
+def _ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
+    """Port name → (value, direction), as `rtlil.convert` takes them."""
+    ports: dict[str, tuple[Value, PortDirection]] = {}
+    for path, member, value in component.signature.flatten(component):
+        name = "_".join(str(part) for part in path)
+        if name in ports:
+            raise ValueError(f"two ports of {type(component).__name__} are named {name!r}")
+        if isinstance(value, ValueCastable):
+            value = value.as_value()
+        if isinstance(value, Value):
+            is_input = member.flow == wiring.In
+            ports[name] = (value, PortDirection.Input if is_input else PortDirection.Output)
+    return ports
+
+
+def emit(
+    component: wiring.Component,
+    name: str,
+    platform: object | None = None,
+    extra: Iterable[tuple[str, wiring.Component]] = (),
+) -> str:
+    """SystemVerilog of `component` as module `name`, elaborated for `platform`.
+
+    `platform` defaults to `AsicPlatform()`. Each (name, component) of `extra` becomes a module of
+    its own in front: what a big array contains many times is emitted once there and used by
+    `Instance(name, ...)`. SRAM macros are referred to, not included. Raises ValueError when two
+    modules have one name.
+    """
+    modules = [*extra, (name, component)]
+    names = [module for module, _ in modules]
+    if len(set(names)) != len(names):
+        raise ValueError(f"emitted modules must have different names, not {names!r}")
+    platform = AsicPlatform() if platform is None else platform
+    return "\n".join(_emit_one(part, module, platform) for module, part in modules)
+
+
+def _emit_one(component: wiring.Component, name: str, platform: object) -> str:
+    ports = _ports(component)
+    text = rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=False)
+    yosys = find_yosys(lambda found: found >= (0, 40))
+    return yosys.run(["-q", "-"], _SCRIPT.format(rtlil=text), ignore_warnings=True)
+
+
+def write_design(
+    component: wiring.Component,
+    name: str,
+    directory: str | Path,
+    extra: Iterable[tuple[str, wiring.Component]] = (),
+) -> list[Path]:
+    """Write NAME.sv and sram.sv to `directory` (made if needed); returns both paths.
+
+    Raises ValueError for the name "sram", whose file the macros' models have.
+    """
+    if name == SRAM_MODEL.stem:
+        raise ValueError(f"a design must not be named {name!r}: {SRAM_MODEL.name} holds the macros")
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    design, sram = folder / f"{name}.sv", folder / SRAM_MODEL.name
+    design.write_text(emit(component, name, extra=extra))
+    sram.write_text(SRAM_MODEL.read_text())
+    return [sram, design]

@@ -1,0 +1,94 @@
+"""The matrix unit: weights, activations, systolic array and accumulators under one command."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from isa.config import ChipConfig
+from isa.table import BY_MNEMONIC, MATRIX
+from rtl.accumulator import AccumulatorPort, Accumulators, control_layout
+from rtl.array import SystolicArray
+from rtl.matrix_rows import RowFeeder
+from rtl.matrix_weights import WeightLoader
+from rtl.ports import ReadPort, command_layout
+
+
+class MatrixUnit(wiring.Component):
+    """Executes `matmul`, one at a time; every result bit is that of `numbers.matmul`.
+
+    Throughput: a row per cycle while M is at least the time to load a tile, else a tile every
+    R - floor((R-1)/q) cycles (packed weights), R (strided), or max(R, C) (transposed), if no
+    activation read is refused. Latency from command to `done`: R + C + 6 cycles for M = K = N = 1.
+
+    Members
+    -------
+    command : stream, ready while idle
+    done : pulse; all accumulators are written. Any opcode but `matmul` is done at once
+    weights : SRAM port, which must accept every request at once
+    activations : SRAM port
+    acc_read : the vector unit's access to the accumulators, refused while a matmul adds to them
+    rows : an activation row enters the array in this cycle
+    """
+
+    def __init__(self, config: ChipConfig):
+        self._config = config
+        super().__init__(
+            {
+                "command": In(stream.Signature(command_layout(MATRIX))),
+                "done": Out(1),
+                "weights": Out(ReadPort(config)),
+                "activations": Out(ReadPort(config)),
+                "acc_read": In(AccumulatorPort(config)),
+                "rows": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.loader = loader = WeightLoader(self._config)
+        m.submodules.feeder = feeder = RowFeeder(self._config)
+        m.submodules.array = array = SystolicArray(self._config)
+        m.submodules.accumulators = accumulators = Accumulators(self._config)
+        wiring.connect(m, loader.port, wiring.flipped(self.weights))
+        wiring.connect(m, feeder.activations, wiring.flipped(self.activations))
+        wiring.connect(m, wiring.flipped(self.acc_read), accumulators.acc_read)
+        start = self._run(m, accumulators.done)
+        command = Signal(command_layout(MATRIX))
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += command.eq(self.command.payload)
+        m.d.comb += [
+            loader.start.eq(start),
+            loader.command.eq(command),
+            feeder.start.eq(start),
+            feeder.command.eq(command),
+            feeder.tile_ready.eq(loader.tile_ready),
+            loader.tile_taken.eq(feeder.tile_taken),
+            array.weights.eq(loader.weights),
+            array.row.eq(feeder.row),
+            accumulators.control.eq(_later(m, feeder.control, self._config)),
+            self.rows.eq(feeder.control.valid),
+        ]
+        m.d.comb += [accumulators.sums[c].eq(array.sums[c]) for c in range(self._config.cols)]
+        return m
+
+    def _run(self, m: Module, written: Signal) -> Signal:
+        """Accept commands; returns the pulse that starts a matmul, a cycle after its acceptance."""
+        busy, start, skip = Signal(), Signal(), Signal()
+        matmul = self.command.payload.opcode == BY_MNEMONIC["matmul"].opcode
+        accepted = self.command.valid & ~busy
+        m.d.comb += [self.command.ready.eq(~busy), self.done.eq(written | skip)]
+        m.d.sync += [start.eq(accepted & matmul), skip.eq(accepted & ~matmul)]
+        with m.If(self.done):
+            m.d.sync += busy.eq(0)
+        with m.Elif(accepted):
+            m.d.sync += busy.eq(1)
+        return start
+
+
+def _later(m: Module, control, config: ChipConfig):
+    """A row's control R cycles later: one cycle before its sum in column 0."""
+    for step in range(config.rows):
+        stage = Signal(control_layout(config), name=f"control_{step}")
+        m.d.sync += stage.eq(control)
+        control = stage
+    return control

@@ -1,0 +1,194 @@
+"""Special functions of the vector unit: exp2, reciprocal, reciprocal square root.
+
+Bit for bit `isa.special`: a quadratic in fixed point whose coefficients come from a ROM that is
+filled from `isa.special.tables()`.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import enum, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from isa import special
+from isa.numbers import QUIET_NAN
+from isa.special import C0_BITS, C1_BITS, C2_BITS, FRACTION_BITS, GROUPS, T2_BITS, T_BITS
+from rtl.float import wire
+
+_SHIFT_MAX = 134  # biased exponent of exp2's greatest argument, 2^7 and more is out of range
+_EXP2_SCALE = 35  # exp2 sees its argument in 2^-25, shifted right by up to so many places
+_INFINITY = 0x7F800000
+_ROUND = 1 << special.SUM_BITS - 25  # half a unit of the significand's last place
+
+
+class Function(enum.Enum, shape=2):
+    """What a lane computes."""
+
+    RECIP = 0
+    RSQRT = 1
+    EXP2 = 2
+
+
+class Override(enum.Enum, shape=2):
+    """A result that no polynomial gives; zero and infinity have the lane's sign."""
+
+    NONE = 0
+    ZERO = 1
+    INFINITY = 2
+    NAN = 3
+
+
+class SpecialFunctions(wiring.Component):
+    """`lanes` values at once: y = function(x), as `isa.special` defines it.
+
+    Latency 3 cycles in which `go` is 1, throughput one set of values a cycle; with `go` = 0 nothing
+    moves. `function` must not change while values are inside.
+
+    Members
+    -------
+    go : advance by one stage
+    function : see `Function`
+    x, y : fp32 patterns, one for each lane (x of any pattern, y canonical)
+    """
+
+    latency = 3
+
+    def __init__(self, lanes: int):
+        if lanes < 1:
+            raise ValueError(f"special functions need at least 1 lane, not {lanes!r}")
+        self._lanes = lanes
+        super().__init__(
+            {
+                "go": In(1),
+                "function": In(Function),
+                "x": In(32).array(lanes),
+                "y": Out(32).array(lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rows = [[int(c) for c in row] for row in special.tables()]
+        slopes = [c1 % (1 << C1_BITS) | c2 % (1 << C2_BITS) << C1_BITS for _, c1, c2 in rows]
+        m.submodules.offsets = offsets = memory.Memory(
+            shape=unsigned(C0_BITS), depth=len(rows), init=[c0 for c0, _, _ in rows]
+        )
+        m.submodules.slopes = slopes = memory.Memory(
+            shape=unsigned(C1_BITS + C2_BITS), depth=len(rows), init=slopes
+        )
+        for lane in range(self._lanes):
+            self._lane(m, lane, offsets.read_port(), slopes.read_port())
+        return m
+
+    def _lane(self, m: Module, lane: int, offset, slope) -> None:
+        name = f"lane{lane}"
+        x = self.x[lane]
+        index, fraction, exponent, override = self._decode(m, x, name)
+        # Stage 1: where in the table, and everything that goes around it.
+        place = Signal(len(index), name=f"{name}_place")
+        t = Signal(T_BITS, name=f"{name}_t")
+        sign = self._delay(m, x[31] & (self.function != Function.EXP2), 3, f"{name}_sign")
+        exponent = self._delay(m, exponent, 3, f"{name}_exponent")
+        override = self._delay(m, override, 3, f"{name}_override")
+        # Stage 2: coefficients and the square of the position.
+        squared = wire(m, t * t, f"{name}_squared")
+        t1, t2 = Signal(T_BITS, name=f"{name}_t1"), Signal(T2_BITS, name=f"{name}_t2")
+        for port in (offset, slope):
+            m.d.comb += [port.addr.eq(place), port.en.eq(self.go)]
+        # Stage 3: the polynomial, rounded.
+        c1, c2 = slope.data[:C1_BITS].as_signed(), slope.data[C1_BITS:].as_signed()
+        linear = wire(m, c1 * t1, f"{name}_linear")
+        quadratic = wire(m, c2 * t2, f"{name}_quadratic")
+        total = wire(
+            m,
+            (Cat(Const(0, T_BITS), offset.data) + linear + Cat(Const(0, 2), quadratic).as_signed())[
+                : special.SUM_BITS + 2
+            ],
+            f"{name}_total",
+        )
+        halved = Mux(self.function == Function.EXP2, total[1:], total)  # y in [1, 2], not (0.5, 1]
+        significand = Signal(25, name=f"{name}_significand")
+        with m.If(self.go):
+            m.d.sync += [
+                place.eq(index),
+                t.eq(fraction),
+                t1.eq(t),
+                t2.eq(squared[2 * T_BITS - T2_BITS :]),
+                significand.eq((halved + _ROUND)[special.SUM_BITS - 24 :]),
+            ]
+        m.d.comb += self.y[lane].eq(_pack(m, sign, exponent, significand, override, name))
+
+    def _delay(self, m: Module, value: Value, stages: int, name: str) -> Signal:
+        value = Value.cast(value)
+        for stage in range(1, stages + 1):
+            later = Signal(value.shape(), name=f"{name}_{stage}")
+            with m.If(self.go):
+                m.d.sync += later.eq(value)
+            value = later
+        return value
+
+    def _decode(self, m: Module, x: Signal, name: str) -> tuple[Signal, Signal, Signal, Signal]:
+        """Row of the table, position in the segment, biased exponent, override."""
+        exponent, fraction = x[23:31], x[:23]
+        fixed = _fixed_point(m, x, name)
+        segment = Signal(special.INDEX_BITS, name=f"{name}_segment")
+        group = Signal(range(len(GROUPS)), name=f"{name}_group")
+        position = Signal(T_BITS, name=f"{name}_position")
+        scale = Signal(signed(11), name=f"{name}_scale")
+        override = Signal(Override, name=f"{name}_override")
+        m.d.comb += Cat(position, segment).eq(Cat(Const(0, 2), fraction))
+        zero = wire(m, exponent == 0, f"{name}_zero")
+        nan = wire(m, x[:31] > _INFINITY, f"{name}_nan")
+        infinite = wire(m, x[:31] == _INFINITY, f"{name}_infinite")
+        with m.Switch(self.function):
+            with m.Case(Function.RECIP):
+                m.d.comb += [group.eq(GROUPS.index("recip")), scale.eq(253 - exponent)]
+            with m.Case(Function.RSQRT):
+                even, odd = GROUPS.index("rsqrt_even"), GROUPS.index("rsqrt_odd")
+                m.d.comb += [
+                    group.eq(Mux(exponent[0], even, odd)),  # parity without the bias of 127
+                    scale.eq(190 - exponent[1:] - exponent[0]),
+                ]
+            with m.Default():
+                m.d.comb += [
+                    group.eq(GROUPS.index("exp2")),
+                    scale.eq(fixed[FRACTION_BITS:].as_signed() + 127),
+                    Cat(position, segment).eq(fixed[:FRACTION_BITS]),
+                ]
+        negative = (self.function == Function.RSQRT) & x[31] & ~zero
+        with m.If(nan | negative):
+            m.d.comb += override.eq(Override.NAN)
+        with m.Elif(self.function != Function.EXP2):
+            with m.If(zero):
+                m.d.comb += override.eq(Override.INFINITY)
+            with m.Elif(infinite):
+                m.d.comb += override.eq(Override.ZERO)
+        return Cat(segment, group), position, scale, override
+
+
+def _fixed_point(m: Module, x: Signal, name: str) -> Signal:
+    """exp2's argument in units of 2^-25, rounded half away from zero; ±2^33 where out of range."""
+    exponent = x[23:31]
+    significand = Cat(Const(0, 10), x[:23], Const(1, 1))  # one place more than the result, to round
+    places = wire(m, (_SHIFT_MAX - exponent)[:6], f"{name}_places")
+    shifted = wire(m, significand >> places, f"{name}_shifted")
+    small = exponent < _SHIFT_MAX - _EXP2_SCALE
+    rounded = (shifted[1:] + shifted[0])[:34]
+    magnitude = wire(
+        m,
+        Mux(small, 0, Mux(exponent > _SHIFT_MAX, Const(1 << 33, 34), rounded)),
+        f"{name}_magnitude",
+    )
+    return wire(m, Mux(x[31], -magnitude, magnitude)[:35], f"{name}_fixed")
+
+
+def _pack(
+    m: Module, sign: Value, exponent: Value, significand: Signal, override: Value, name: str
+) -> Value:
+    """The fp32 value of significand · 2^(exponent - 127 - 23), or what `override` says."""
+    stepped = wire(m, exponent.as_signed() + significand[24], f"{name}_stepped")
+    finite = Cat(significand[:23], stepped[:8])
+    magnitude = Signal(31, name=f"{name}_magnitude_out")
+    with m.If(override == Override.NONE.value):
+        m.d.comb += magnitude.eq(Mux(stepped < 1, 0, Mux(stepped > 254, _INFINITY, finite)))
+    with m.Elif(override == Override.INFINITY.value):
+        m.d.comb += magnitude.eq(_INFINITY)
+    return Mux(override == Override.NAN.value, Const(QUIET_NAN, 32), Cat(magnitude, sign))

@@ -1,0 +1,199 @@
+"""Operand: fetches a source of the vector unit and unpacks it to fp32 lanes."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, enum, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from isa.config import BF16_BYTES, F32_BYTES, ChipConfig
+from rtl.accumulator import AccumulatorPort
+from rtl.ports import ReadPort
+from rtl.vector_walk import Walker, walk_layout
+
+_DEPTH = 4  # vectors asked for or waiting: as many as hide the port's latency
+
+
+class Kind(enum.Enum, shape=2):
+    """Where a source lies and how it is stored."""
+
+    F32 = 0
+    BF16 = 1
+    ACC = 2
+    COL = 3
+
+
+def operand_address_bits(config: ChipConfig) -> int:
+    """Bits of a byte address, in SRAM or in accumulators thought of as bytes."""
+    acc_bytes = config.acc_rows * config.cols * F32_BYTES
+    return (max(config.sram_bytes, acc_bytes) - 1).bit_length()
+
+
+def vector_layout(lanes: int) -> data.StructLayout:
+    """fp32 lanes (lane 0 in the lowest bits) and the place of the vector in its row."""
+    return data.StructLayout({"lanes": unsigned(32 * lanes), "first": 1, "last": 1})
+
+
+class Operand(wiring.Component):
+    """Reads one source, vector by vector; a line that holds several vectors in turn is read once.
+
+    Latency: the first vector comes 3 cycles after `start`; throughput one vector a cycle;
+    back-pressure on `o`, up to 4 vectors are read ahead. Values are as stored: subnormals and NaNs
+    are not canonical yet.
+
+    Members
+    -------
+    start : pulse, begin a walk
+    walk : rows as in `walk_layout`, in bytes (accumulators: a row is 4 C bytes)
+    kind : type of the source; of COL, lane 0 of each row's first vector goes to all lanes
+    panel : distance of panels of C columns in bytes, for ACC
+    o : stream of `vector_layout`
+    port, acc_read : SRAM, and accumulators (where `with_acc`)
+    """
+
+    def __init__(self, config: ChipConfig, with_acc: bool):
+        self._config, self._with_acc = config, with_acc
+        self._bits = operand_address_bits(config)
+        members = {
+            "start": In(1),
+            "walk": In(walk_layout(self._bits)),
+            "kind": In(Kind),
+            "panel": In(self._bits),
+            "o": Out(stream.Signature(vector_layout(config.lanes))),
+            "port": Out(ReadPort(config)),
+        }
+        if with_acc:
+            members["acc_read"] = Out(AccumulatorPort(config))
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.walker = walker = Walker(self._bits)
+        m.d.comb += [
+            walker.walk.eq(self.walk),
+            walker.start.eq(self.start),
+            walker.step.eq(self._step(walker.addr)),
+        ]
+        layout = vector_layout(self._config.lanes)
+        m.submodules.vectors = vectors = fifo.SyncFIFO(width=layout.size, depth=_DEPTH)
+        m.d.comb += [
+            self.o.valid.eq(vectors.r_rdy),
+            self.o.payload.eq(vectors.r_data),
+            vectors.r_en.eq(self.o.ready),
+        ]
+        fresh = self._request(m, walker)
+        arriving, first, last = Signal(), Signal(), Signal()
+        place = Signal(self._bits)
+        m.d.sync += [
+            arriving.eq(walker.next),
+            first.eq(walker.first),
+            last.eq(walker.last),
+            place.eq(walker.addr),
+        ]
+        line = self._line(m, fresh)
+        m.d.comb += [
+            vectors.w_en.eq(arriving),
+            vectors.w_data.eq(Cat(*self._unpack(m, line, place), first, last)),
+        ]
+        return m
+
+    def _step(self, addr: Value) -> Value:
+        """Distance to the next vector: behind a panel's last columns, to the next panel."""
+        wide, narrow = self._config.f32_vector_bytes, self._config.bf16_vector_bytes
+        row_bytes = F32_BYTES * self._config.cols
+        edge = (addr & (row_bytes - wide)) == row_bytes - wide
+        panel = Mux(edge, self.panel - (row_bytes - wide), wide)[: self._bits]
+        step = Mux(self.kind == Kind.BF16, narrow, Mux(self.kind == Kind.COL, 0, wide))
+        return Mux(self.kind == Kind.ACC, panel, step) if self._with_acc else step
+
+    def _request(self, m: Module, walker: Walker) -> Signal:
+        """Ask for the line of the walker's vector, or pass it where it is the line at hand.
+
+        Returns whether the vector asked for in the cycle before lies in a line that comes now.
+        """
+        line_shift = (self._config.line_bytes - 1).bit_length()
+        line, known = Signal(self._bits), Signal()
+        here, needed, free, accepted = Signal(self._bits), Signal(), Signal(), Signal()
+        taken = Signal(range(_DEPTH + 1))  # places promised to vectors that come, or taken
+        from_acc = (self.kind == Kind.ACC) if self._with_acc else Const(0)
+        m.d.comb += [
+            here.eq(walker.addr >> line_shift),
+            free.eq(taken != _DEPTH),
+            self.port.addr.eq(here),
+            self.port.valid.eq(walker.valid & needed & free & ~from_acc),
+            accepted.eq(self.port.valid & self.port.ready),
+        ]
+        if self._with_acc:
+            row = walker.addr >> (F32_BYTES * self._config.cols - 1).bit_length()
+            m.d.comb += [
+                here.eq(Mux(from_acc, row, walker.addr >> line_shift)),
+                self.acc_read.addr.eq(row),
+                self.acc_read.valid.eq(walker.valid & needed & free & from_acc),
+            ]
+            m.d.comb += accepted.eq(
+                Mux(
+                    from_acc,
+                    self.acc_read.valid & self.acc_read.ready,
+                    self.port.valid & self.port.ready,
+                )
+            )
+        m.d.comb += [
+            needed.eq(~known | (line != here)),
+            walker.next.eq(accepted | (walker.valid & free & ~needed)),
+        ]
+        fresh = Signal()
+        m.d.sync += [
+            fresh.eq(accepted),
+            taken.eq(taken + walker.next - (self.o.valid & self.o.ready)),
+        ]
+        with m.If(self.start):
+            m.d.sync += known.eq(0)
+        with m.Elif(accepted):
+            m.d.sync += [known.eq(1), line.eq(here)]
+        return fresh
+
+    def _line(self, m: Module, fresh: Signal) -> Signal:
+        """The line that the arriving vector lies in: the port's, or the one kept."""
+        arrived = self.port.data
+        if self._with_acc:
+            arrived = Mux(self.kind == Kind.ACC, self.acc_read.data, self.port.data)
+        arrived = Value.cast(arrived)
+        line, kept = Signal(len(arrived)), Signal(len(arrived))
+        m.d.comb += line.eq(Mux(fresh, arrived, kept))
+        with m.If(fresh):
+            m.d.sync += kept.eq(arrived)
+        return line
+
+    def _unpack(self, m: Module, line: Signal, place: Signal) -> list[Signal]:
+        """The lanes of the vector at byte address `place`, fp32."""
+        config = self._config
+        lanes = [Signal(32, name=f"lane_{lane}") for lane in range(config.lanes)]
+        with m.Switch(self.kind):
+            with m.Case(Kind.BF16):
+                _choose(m, line, place, lanes, config.line_bytes, BF16_BYTES)
+            with m.Case(Kind.COL):
+                _choose(m, line, place, lanes, config.line_bytes, F32_BYTES, broadcast=True)
+            if self._with_acc:
+                with m.Case(Kind.ACC):
+                    _choose(m, line, place, lanes, F32_BYTES * config.cols, F32_BYTES)
+            with m.Default():
+                _choose(m, line, place, lanes, config.line_bytes, F32_BYTES)
+        return lanes
+
+
+def _choose(
+    m: Module,
+    line: Signal,
+    place: Signal,
+    lanes: list[Signal],
+    row_bytes: int,
+    element_bytes: int,
+    broadcast: bool = False,
+) -> None:
+    """lanes = of a line of `row_bytes`, the vector at `place` (`broadcast`: its lane 0)."""
+    size, bits = element_bytes * len(lanes), 8 * element_bytes
+    low, high = (size - 1).bit_length(), (row_bytes - 1).bit_length()
+    with m.Switch(place[low:high]):
+        for index in reversed(range(row_bytes // size)):
+            with m.Case(index) if index else m.Default():
+                for number, lane in enumerate(lanes):
+                    element = line.word_select(index * len(lanes) + number * (not broadcast), bits)
+                    m.d.comb += lane.eq(Cat(Const(0, 32 - bits), element))

@@ -1,0 +1,92 @@
+"""The two machines that run program images, behind one interface."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa.image import ProgramImage
+from sim.functional import FunctionalCore
+
+NAMES = ("functional", "rtl")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run counted; ``cycles`` is 0 where the back end has no notion of time."""
+
+    counters: dict[str, int]
+    cycles: int = 0
+
+
+class Backend(Protocol):
+    """A chip with a loaded program. SRAM and accumulators keep their content from run to run."""
+
+    name: str
+
+    def load(self, image: ProgramImage, hbm: NDArray[np.uint8]) -> None:
+        """Take a program; ``hbm`` (uint8, all of it) is its memory, changed in place by `run`."""
+
+    def run(self) -> Run:
+        """Run the program to its `halt`; raises SimulationError."""
+
+    @property
+    def sram(self) -> NDArray[np.uint8]:
+        """The SRAM's content."""
+
+    @property
+    def acc(self) -> NDArray[np.float32]:
+        """The accumulators, (acc_rows, C)."""
+
+
+class FunctionalBackend:
+    """The functional simulator."""
+
+    name = "functional"
+
+    def load(self, image: ProgramImage, hbm: NDArray[np.uint8]) -> None:
+        self._core = FunctionalCore(image.config)
+        self._core.load(image, hbm)
+
+    def run(self) -> Run:
+        return Run(self._core.run())
+
+    @property
+    def sram(self) -> NDArray[np.uint8]:
+        return self._core.sram
+
+    @property
+    def acc(self) -> NDArray[np.float32]:
+        return self._core.acc
+
+
+class RtlBackend:
+    """The verilated RTL; building it takes a while the first time for each configuration."""
+
+    name = "rtl"
+
+    def load(self, image: ProgramImage, hbm: NDArray[np.uint8]) -> None:
+        from sim.rtl import RtlCore  # needs a compiler and a built model
+
+        self._core = RtlCore(image.config)
+        self._hbm, self._code_base = hbm, image.code_base
+
+    def run(self) -> Run:
+        result = self._core.run(self._hbm, self._code_base)
+        return Run(result.counters, result.cycles)
+
+    @property
+    def sram(self) -> NDArray[np.uint8]:
+        return self._core.sram
+
+    @property
+    def acc(self) -> NDArray[np.float32]:
+        return self._core.acc
+
+
+def make_backend(name: str) -> Backend:
+    """The back end called ``functional`` or ``rtl``."""
+    if name not in NAMES:
+        raise ValueError(f"back end must be one of {', '.join(NAMES)}, not {name!r}")
+    return FunctionalBackend() if name == "functional" else RtlBackend()

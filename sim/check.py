@@ -1,0 +1,224 @@
+"""The static checker: what an in-order simulator cannot see.
+
+It follows the sequencer through the program (registers are concrete, data is not touched) and
+proves of the resulting trace of commands that
+
+* every two accesses to the same bytes or accumulators by different engines, one of them a write,
+  are ordered by semaphores, by `sync` or by the sequencer,
+* no semaphore can deadlock: each has one signalling and one waiting engine, and the signals that a
+  wait needs come earlier in program order (the sequencer dispatches in order, so the earliest
+  waiting instruction can always go on, whatever the depth of the queues); at `sync` and `halt` all
+  are zero,
+* sizes, alignments and addresses are legal, and stores touch only what the program may write.
+
+A trace holds for one (S, P): new and past tokens. Programs of models are checked for the corners in
+:func:`corner_cases`; between them only register values change, monotonously.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isa.config import ChipConfig
+from isa.image import ProgramImage
+from isa.table import SEMAPHORE_MAX, SEMAPHORES, Engine
+from sim.errors import SimulationError
+from sim.footprint import Access, footprint
+from sim.functional import plan_command
+from sim.scalar import Command, ScalarMachine
+from sim.state import State
+
+_SPACES = {"sram": 0, "acc": 1, "hbm": 2}
+
+
+class CheckError(ValueError):
+    """A fault of a program: one line with the instruction and its ONNX node."""
+
+
+@dataclass
+class _Semaphore:
+    """Tokens so far: ``sources[i]`` is the sequence number of the instruction that gave token i."""
+
+    producer: Engine | None = None
+    consumer: Engine | None = None
+    sources: list[int] = field(default_factory=list)
+    taken: int = 0
+
+
+class _Epoch:
+    """Accesses since the last synchronisation, as columns: space, base, end, engine, sequence,
+    write."""
+
+    def __init__(self) -> None:
+        self.rows = np.zeros((1024, 6), np.int64)
+        self.accesses: list[tuple[Access, Command]] = []
+
+    def add(self, access: Access, command: Command, sequence: int) -> None:
+        count = len(self.accesses)
+        if count == len(self.rows):
+            self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+        space = _SPACES[access.space]
+        key = (space, access.base, access.end, command.engine, sequence, access.write)
+        self.rows[count] = key
+        self.accesses.append((access, command))
+
+    def suspects(self, access: Access, known: list[int]) -> Iterable[tuple[Access, Command]]:
+        """Earlier accesses whose bounds overlap and that are not known to be complete."""
+        seen = self.rows[: len(self.accesses)]
+        hit = (seen[:, 0] == _SPACES[access.space]) & (seen[:, 1] < access.end)
+        hit &= (seen[:, 2] > access.base) & (seen[:, 4] >= np.array(known)[seen[:, 3]])
+        if not access.write:
+            hit &= seen[:, 5] == 1
+        return [self.accesses[i] for i in np.flatnonzero(hit)]
+
+
+class Checker:
+    """Checks one trace. ``known[e]`` counts the instructions of engine e whose effects are
+    visible."""
+
+    def __init__(self, config: ChipConfig, image: ProgramImage) -> None:
+        self.config = config
+        self.image = image
+        self.state = State(config)
+        self.semaphores = [_Semaphore() for _ in range(SEMAPHORES)]
+        self.count = [0] * len(Engine)
+        self.known = {engine: [0] * len(Engine) for engine in Engine}
+        self.history: dict[tuple[Engine, int], list[int]] = {}
+        self.epoch = _Epoch()
+        self.planned: set[tuple[str, tuple]] = set()
+
+    def run(self, memory: np.ndarray) -> int:
+        """Check the whole trace; returns the number of commands. Raises CheckError."""
+        self.state.hbm = memory
+        commands = 0
+        try:
+            for command in ScalarMachine(self.image.code).run(memory):
+                commands += 1
+                self._command(command)
+        except SimulationError as error:
+            raise CheckError(str(error)) from None
+        return commands
+
+    def _command(self, command: Command) -> None:
+        engine = command.engine
+        mine = self.known[engine]
+        _join(mine, self.known[Engine.SEQUENCER])  # dispatched after all that the sequencer did
+        for semaphore, count in command.waits:
+            self._wait(command, semaphore, count, mine)
+        if command.mnemonic in ("sync", "halt"):
+            self._barrier(command)
+        elif engine != Engine.SEQUENCER:
+            self._legal(command)
+        for access in footprint(self.config, command):
+            self._hazards(command, access, mine)
+            self.epoch.add(access, command, self.count[engine])
+        mine[engine] = self.count[engine] = self.count[engine] + 1
+        self.history[engine, self.count[engine]] = list(mine)
+        for semaphore in command.signals:
+            self._signal(command, semaphore)
+
+    def _barrier(self, command: Command) -> None:
+        for number, semaphore in enumerate(self.semaphores):
+            if len(semaphore.sources) != semaphore.taken:
+                left = len(semaphore.sources) - semaphore.taken
+                raise self._error(command, f"semaphore s{number} is left at {left}, not 0")
+        self.semaphores = [_Semaphore() for _ in range(SEMAPHORES)]
+        for engine in Engine:
+            _join(self.known[engine], self.count)
+        self.epoch = _Epoch()
+        self.history.clear()
+
+    def _legal(self, command: Command) -> None:
+        key = command.mnemonic, command.fields
+        if key in self.planned:
+            return
+        self.planned.add(key)
+        try:
+            plan_command(self.state, command)
+        except SimulationError as error:
+            raise self._error(command, str(error)) from None
+        if command.engine == Engine.STORE and self.image.io.is_model:
+            self._store_target(command)
+
+    def _store_target(self, command: Command) -> None:
+        outputs = [t for t in self.image.io.tensors if t.kind in ("kv", "logits")]
+        for access in footprint(self.config, command):
+            inside = [t for t in outputs if t.address <= access.base and access.end <= t.end]
+            if access.space == "hbm" and not inside:
+                raise self._error(command, f"stores to 0x{access.base:x}, which holds no output")
+
+    def _wait(self, command: Command, number: int, count: int, mine: list[int]) -> None:
+        semaphore = self.semaphores[number]
+        if semaphore.consumer not in (None, command.engine):
+            raise self._error(command, f"semaphore s{number} has a second waiting engine")
+        semaphore.consumer = command.engine
+        semaphore.taken += count
+        if semaphore.taken > len(semaphore.sources):
+            raise self._error(
+                command, f"waits for semaphore s{number}, which nothing before signals"
+            )
+        assert semaphore.producer is not None
+        source = semaphore.sources[semaphore.taken - 1]
+        _join(mine, self.history[semaphore.producer, source])
+
+    def _signal(self, command: Command, number: int) -> None:
+        semaphore = self.semaphores[number]
+        if semaphore.producer not in (None, command.engine):
+            raise self._error(command, f"semaphore s{number} has a second signalling engine")
+        semaphore.producer = command.engine
+        semaphore.sources.append(self.count[command.engine])
+        if len(semaphore.sources) - semaphore.taken > SEMAPHORE_MAX:
+            raise self._error(command, f"semaphore s{number} can exceed {SEMAPHORE_MAX}")
+
+    def _hazards(self, command: Command, access: Access, mine: list[int]) -> None:
+        for other, earlier in self.epoch.suspects(access, mine):
+            if earlier.engine != command.engine and _overlap(access, other):
+                kind = "writes" if access.write else "reads"
+                raise self._error(
+                    command,
+                    f"{kind} {access.space} 0x{access.base:x} with no semaphore after instruction "
+                    f"{earlier.index} ({earlier.mnemonic})",
+                )
+
+    def _error(self, command: Command, problem: str) -> CheckError:
+        node = self.image.node_of(command.index)
+        where = f"instruction {command.index} ({command.mnemonic})"
+        return CheckError(f"{where}{f' of {node}' if node else ''}: {problem}")
+
+
+def _join(clock: list[int], other: list[int]) -> None:
+    for engine, value in enumerate(other):
+        clock[engine] = max(clock[engine], value)
+
+
+def _overlap(a: Access, b: Access) -> bool:
+    """Exact, where the bounds overlap: rows against rows."""
+    starts_a = a.base + a.stride * np.arange(a.rows)[:, None]
+    starts_b = b.base + b.stride * np.arange(b.rows)[None, :]
+    return bool(np.any((starts_a < starts_b + b.length) & (starts_b < starts_a + a.length)))
+
+
+def corner_cases(context: int, chunk: int) -> list[tuple[int, int]]:
+    """(S, P) around the sizes at which the program's behaviour changes."""
+    cases = {(1, 0), (1, 1), (1, context - 1), (chunk, 0), (chunk, context - chunk)}
+    cases |= {
+        (chunk + 1, 0),
+        (chunk + 1, context - chunk - 1),
+        (2 * chunk + 3, 5),
+        (2, context // 2),
+    }
+    return sorted((s, p) for s, p in cases if s >= 1 and p >= 0 and s + p <= context)
+
+
+def check_image(image: ProgramImage) -> int:
+    """Check a program: a model's for every corner case. Returns the commands checked."""
+    memory = image.memory()
+    if not image.io.is_model:
+        return Checker(image.config, image).run(memory)
+    total = 0
+    for new, past in corner_cases(image.io.max_context, int(str(image.meta.get("chunk", 1)))):
+        for address, value in ((image.io.new_address, new), (image.io.past_address, past)):
+            memory[address : address + 4] = np.array([value], np.uint32).view(np.uint8)
+        total += Checker(image.config, image).run(memory)
+    return total

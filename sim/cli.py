@@ -1,0 +1,196 @@
+"""``jalapeno``: run, inspect and verify program images. Heavy modules load where needed."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Run programs of the Jalapeño chip on its functional simulator or on its RTL.",
+)
+ImageFile = Annotated[Path, typer.Argument(help="Program image (.jx).", show_default=False)]
+BackendName = Annotated[str, typer.Option("--backend", help="functional or rtl.")]
+
+
+@app.command()
+def run(
+    image: ImageFile,
+    inputs: Annotated[
+        Path | None, typer.Option(help=".npz with arrays named as in the ONNX file.")
+    ] = None,
+    outputs: Annotated[Path | None, typer.Option(help=".npz to write.")] = None,
+    backend: BackendName = "functional",
+) -> None:
+    """Run once: ONNX inputs to ONNX outputs.
+
+    Programs without a model (from `asm`) take no inputs; their outputs are hbm, sram and acc.
+
+    Example: jalapeno run out.jx --inputs in.npz --outputs out.npz
+    """
+    from isa.image import load_image
+    from sim import report
+    from sim.backends import make_backend
+    from sim.files import read_arrays, write_arrays
+    from sim.host import InputError
+    from sim.runtime import Session
+
+    program = load_image(image)
+    chip = make_backend(backend)
+    if program.io.is_model:
+        if inputs is None:
+            raise InputError(f"{image}: a model needs --inputs IN.npz")
+        session = Session(program, chip)
+        arrays = session.run(read_arrays(inputs))
+        report.print_counters(session.counters, session.cycles)
+    else:
+        if inputs is not None:
+            raise InputError(f"{image}: the program has no model inputs: leave out --inputs")
+        hbm = program.memory()
+        chip.load(program, hbm)
+        result = chip.run()
+        arrays = {"hbm": hbm, "sram": chip.sram, "acc": chip.acc}
+        report.print_counters(result.counters, result.cycles)
+    if outputs:
+        write_arrays(outputs, arrays)
+
+
+@app.command()
+def generate(
+    image: ImageFile,
+    tokenizer: Annotated[Path, typer.Option(help="tokenizer.json.", show_default=False)],
+    prompt: Annotated[str, typer.Option(help="Text to continue.", show_default=False)],
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 64,
+    backend: BackendName = "functional",
+) -> None:
+    """Write text, greedily, as it is computed.
+
+    Example: jalapeno generate out.jx --tokenizer tokenizer.json --prompt "Once upon" --tokens 64
+    """
+    import time
+
+    from isa.image import load_image
+    from sim import report
+    from sim.backends import make_backend
+    from sim.generate import load_tokenizer, stream_text
+    from sim.runtime import Session
+
+    program, text = load_image(image), load_tokenizer(tokenizer)
+    session = Session(program, make_backend(backend))
+    start = time.perf_counter()
+    for piece in stream_text(session, text, prompt, tokens):
+        print(piece, end="", flush=True)
+    print(flush=True)
+    report.print_speed(session, time.perf_counter() - start)
+
+
+@app.command()
+def verify(
+    image: ImageFile,
+    steps: Annotated[int, typer.Option(min=0, help="Decode steps after the prefill.")] = 8,
+) -> None:
+    """Compare functional simulator and RTL bit by bit: SRAM, accumulators, HBM, counters.
+
+    Exit status 1 and the first difference, with its ONNX node, if there is one.
+
+    Example: jalapeno verify out.jx --steps 8
+    """
+    from isa.image import load_image
+    from sim import report
+    from sim.backends import make_backend
+    from sim.verify import verify as compare
+
+    program = load_image(image)
+    pair = make_backend("functional"), make_backend("rtl")
+    report.print_comparisons(program.config, compare(program, pair, steps))
+
+
+@app.command()
+def asm(
+    source: Annotated[Path, typer.Argument(help="Assembly text (.s).", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Program image to write.")],
+    config: Annotated[
+        str | None, typer.Option(help="Preset or TOML file, instead of the text's .config.")
+    ] = None,
+) -> None:
+    """Assemble a program.
+
+    Example: jalapeno asm programs/vector.s -o build/vector.jx
+    """
+    from isa.assembler import assemble_file
+    from isa.config import load_config
+    from isa.image import save_image
+
+    save_image(assemble_file(source, load_config(config) if config else None), output)
+
+
+@app.command()
+def disasm(
+    image: ImageFile,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write, instead of the terminal.")
+    ] = None,
+) -> None:
+    """Show a program as assembly text, with the ONNX nodes as comments.
+
+    Example: jalapeno disasm out.jx | less
+    """
+    from isa.assembler import disassemble
+    from isa.files import whole_file
+    from isa.image import load_image
+
+    text = disassemble(load_image(image))
+    if output is None:
+        print(text, end="")
+        return
+    with whole_file(output) as file:
+        file.write(text.encode())
+
+
+@app.command()
+def verilog(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Directory to write to.")],
+    config: Annotated[str, typer.Option(help="Preset or TOML file.")] = "tiny",
+) -> None:
+    """Write the core as SystemVerilog.
+
+    Example: jalapeno verilog --config tiny -o build/rtl
+    """
+    from isa.config import load_config
+    from rtl.emit import write_design
+    from rtl.top import Core
+
+    for path in write_design(Core(load_config(config)), "jalapeno_core", output):
+        print(path)
+
+
+def main() -> None:
+    """Entry point: every mistake of the user is one line on stderr and exit status 1."""
+    try:
+        status = app(standalone_mode=False)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone: `jalapeno disasm out.jx | head`
+        status = 1
+    except OSError as error:
+        status = _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ValueError as error:
+        status = _fail(str(error))
+    except KeyboardInterrupt:
+        status = 130
+    except Exception as error:
+        # Mistakes in the command line; their class moved from click to typer.
+        if not hasattr(error, "format_message"):
+            raise
+        status = _fail(error.format_message())
+    raise SystemExit(status or 0)
+
+
+def _fail(message: str) -> int:
+    print(f"jalapeno: error: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Which bytes and accumulator rows a command reads and writes: for checkers, not for execution."""
+
+from typing import NamedTuple
+
+from isa.config import BF16_BYTES, HBM_ATOM_BYTES, ChipConfig
+from isa.table import Engine
+from sim.scalar import Command
+
+_REDUCTIONS = ("vsum", "vrmax")
+
+
+class Access(NamedTuple):
+    """``rows`` runs of ``length`` units, ``stride`` apart, from ``base`` on; units of ``space``.
+
+    ``space``: "sram" and "hbm" in bytes, "acc" in accumulator rows.
+    """
+
+    space: str
+    base: int
+    stride: int
+    rows: int
+    length: int
+    write: bool
+
+    @property
+    def end(self) -> int:
+        return self.base + (self.rows - 1) * self.stride + self.length
+
+
+def footprint(config: ChipConfig, command: Command) -> list[Access]:
+    """All accesses of an engine's command, or of the sequencer's ld and st; nothing for the
+    others."""
+    if command.mnemonic in ("ld", "st"):
+        return [Access("hbm", command.fields[0], 0, 1, 4, command.mnemonic == "st")]
+    fields = command.named()
+    if not fields:
+        return []
+    if command.engine in (Engine.LOAD, Engine.STORE):
+        return _dma(fields, command.engine == Engine.LOAD)
+    if command.engine == Engine.MATRIX:
+        return _matmul(config, fields)
+    return _vector(config, command.mnemonic, fields)
+
+
+def _dma(f: dict, load: bool) -> list[Access]:
+    atom = HBM_ATOM_BYTES
+    hbm = Access("hbm", f["hbm"] * atom, f["hstride"] * atom, f["rows"], f["bytes"], not load)
+    sram = Access("sram", f["sram"], f["sstride"], f["rows"], f["bytes"], load)
+    return [hbm, sram]
+
+
+def _matmul(config: ChipConfig, f: dict) -> list[Access]:
+    panels = -(-f["n"] // config.cols)
+    depth = -(-f["k"] // config.rows) * config.array_row_bytes
+    accesses = [
+        Access("sram", f["a"], f["astride"], f["m"], depth, False),
+        Access("acc", f["acc"], 0, 1, panels * f["m"], True),
+    ]
+    if f["layout"] == "transposed":
+        return [*accesses, Access("sram", f["w"], f["wstride"], f["n"], depth, False)]
+    width = config.array_col_bytes
+    if f["wpanel"] == width:  # panels side by side: one wide row
+        return [*accesses, Access("sram", f["w"], f["wstride"], f["k"], panels * width, False)]
+    for panel in range(panels):
+        base = f["w"] + panel * f["wpanel"]
+        accesses.append(Access("sram", base, f["wstride"], f["k"], width, False))
+    return accesses
+
+
+def _vector(config: ChipConfig, mnemonic: str, f: dict) -> list[Access]:
+    vectors, rows = -(-f["cols"] // config.lanes), f["rows"]
+    size = {"f32": config.f32_vector_bytes, "bf16": BF16_BYTES * config.lanes}
+    results = 1 if mnemonic in _REDUCTIONS else vectors
+    accesses = [Access("sram", f["dst"], f["dstride"], rows, results * size[f["dt"]], True)]
+    if f["at"] == "acc":
+        panels = -(-f["cols"] // config.cols)
+        accesses.append(Access("acc", f["a"], f["astride"], panels, rows, False))
+    else:
+        accesses.append(Access("sram", f["a"], f["astride"], rows, vectors * size[f["at"]], False))
+    kind = f.get("bt", "scalar")
+    if kind != "scalar":
+        length = config.f32_vector_bytes if kind == "col" else vectors * size[kind]
+        b_rows = -(-rows // max(1, f["rep"]))
+        accesses.append(Access("sram", f["b"], f["bstride"], b_rows, length, False))
+    return accesses

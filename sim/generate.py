@@ -1,0 +1,68 @@
+"""Greedy text generation: tokenizer in front, decoder program behind."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sim.host import InputError
+from sim.runtime import Session
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_END_TOKENS = ("</s>", "<|endoftext|>", "<eos>", "<|end_of_text|>", "<|im_end|>")
+_UNFINISHED = "\ufffd"  # what a decoder makes of the first bytes of a character
+
+
+def load_tokenizer(path: str | Path) -> "Tokenizer":
+    """A tokenizer.json of the `tokenizers` library; InputError if the file is none."""
+    from tokenizers import Tokenizer
+
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise InputError(f"{path}: {reason}") from None
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:  # the library raises Exception itself
+        raise InputError(f"{path}: not a tokenizer.json: {error}") from None
+
+
+def greedy(session: Session, prompt: list[int], tokens: int, stop: set[int]) -> Iterator[int]:
+    """Up to ``tokens`` continuations of a prompt, each the likeliest; ends at a token of ``stop``
+    (which is not yielded) and where the context is full. Raises InputError."""
+    logits = session.step(prompt)
+    for _ in range(tokens):
+        token = int(logits[-1].argmax())
+        if token in stop:
+            return
+        yield token
+        if session.past >= session.max_context:
+            return
+        logits = session.step([token])
+
+
+def stream_text(
+    session: Session, tokenizer: "Tokenizer", prompt: str, tokens: int
+) -> Iterator[str]:
+    """The prompt as the model reads it, then its continuation, piece by piece as it is computed."""
+    ids = tokenizer.encode(prompt).ids
+    if not ids:
+        raise InputError("the prompt must have at least one token")
+    if len(ids) > session.max_context:
+        raise InputError(
+            f"the prompt has {len(ids)} tokens, the program's context {session.max_context}: "
+            f"shorten it or compile with a larger --max-context"
+        )
+    known = (tokenizer.token_to_id(name) for name in _END_TOKENS)
+    stop = {token for token in known if token is not None}
+    written = tokenizer.decode(ids)
+    yield written
+    for token in greedy(session, ids, tokens, stop):
+        ids.append(token)
+        text = tokenizer.decode(ids)
+        if not text.endswith(_UNFINISHED):
+            yield text[len(written) :]
+            written = text
+    yield tokenizer.decode(ids)[len(written) :]

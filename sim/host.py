@@ -1,0 +1,164 @@
+"""Inputs and outputs of a decoder program in HBM, checked and converted."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa.image import ProgramImage
+from isa.iomap import STORAGE_BYTES, Tensor
+from isa.numbers import from_bf16, to_bf16
+
+Arrays = dict[str, NDArray]
+_STORAGE: dict[str, np.dtype] = {
+    "int32": np.dtype(np.int32),
+    "f32": np.dtype(np.float32),
+    "bf16": np.dtype(np.uint16),
+}
+
+
+class InputError(ValueError):
+    """Inputs that the program cannot take; one line that names the array or the limit."""
+
+
+class Host:
+    """Writes what a run needs into ``hbm`` (uint8, all of it), and reads its results.
+
+    Either `write` and `read` with all inputs and outputs as the ONNX file has them, or `prepare`
+    and `finish` with the KV cache staying in HBM. ``past``: tokens in the cache.
+    """
+
+    def __init__(self, image: ProgramImage, hbm: NDArray[np.uint8]) -> None:
+        if not image.io.is_model:
+            raise InputError("the program has no model inputs (it was assembled by hand)")
+        self.io, self.hbm = image.io, hbm
+        self.past = 0
+        (self._ids,) = self.io.of_kind("tokens")
+        (self._logits,) = self.io.of_kind("logits")
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids are below it."""
+        return self._logits.width
+
+    def prepare(self, ids: Sequence[int] | NDArray) -> None:
+        """Append tokens to the context: ids (S,)."""
+        tokens = np.asarray(ids, np.int64)
+        self._check_tokens("tokens", tokens, self.past)
+        self._write_tokens(tokens, np.arange(self.past, self.past + len(tokens)))
+        self._arguments(len(tokens), self.past)
+
+    def finish(self, count: int) -> NDArray[np.float32]:
+        """After the run: the logits (S, vocabulary) of the ``count`` tokens just appended."""
+        self.past += count
+        return self._view(self._logits, count)[:, 0].copy()
+
+    def write(self, inputs: Arrays) -> int:
+        """All inputs of the ONNX file by name; returns S. Raises InputError.
+
+        ids, mask, positions: (1, S), (1, P + S), (1, S); KV cache: (1, heads, P, head_dim).
+        """
+        count, past = self._check_inputs(inputs)
+        positions = np.arange(past, past + count)
+        for tensor in self.io.tensors:
+            if tensor.kind == "kv":
+                rows = inputs[tensor.name][0].astype(np.float32).transpose(1, 0, 2)
+                self._view(tensor, past)[...] = to_bf16(rows)
+            elif tensor.kind == "positions":
+                positions = inputs[tensor.name][0]
+        self._write_tokens(inputs[self._ids.name][0], positions)
+        self._arguments(count, past)
+        self.past = past
+        return count
+
+    def read(self, count: int) -> Arrays:
+        """After the run of S = ``count`` tokens: all outputs of the ONNX file by name.
+
+        logits: (1, S, vocabulary); KV cache: (1, heads, P + S, head_dim).
+        """
+        outputs = {self._logits.name: self.finish(count)[None].astype(self._logits.onnx_dtype)}
+        for tensor in self.io.of_kind("kv"):
+            rows = from_bf16(self._view(tensor, self.past)).transpose(1, 0, 2)
+            outputs[tensor.output] = rows[None].astype(tensor.onnx_dtype)
+        return outputs
+
+    def _arguments(self, count: int, past: int) -> None:
+        for address, value in ((self.io.new_address, count), (self.io.past_address, past)):
+            self.hbm[address : address + 4].view(np.uint32)[0] = value
+
+    def _view(self, tensor: Tensor, rows: int) -> NDArray:
+        """The first rows of a tensor in HBM: (rows, groups, width), a view."""
+        shape = (rows, tensor.groups, tensor.width)
+        strides = (tensor.row_bytes, tensor.group_step(), STORAGE_BYTES[tensor.dtype])
+        return np.ndarray(
+            shape, _STORAGE[tensor.dtype], self.hbm.data, offset=tensor.address, strides=strides
+        )
+
+    def _write_tokens(self, tokens: NDArray, positions: NDArray) -> None:
+        self._view(self._ids, len(tokens))[:, 0, 0] = tokens
+        for tensor in self.io.of_kind("positions"):
+            self._view(tensor, len(positions))[:, 0, 0] = positions
+
+    def _check_inputs(self, inputs: Arrays) -> tuple[int, int]:
+        """S and P, after all names, types, shapes and values have been checked."""
+        wanted = {t.name: t for t in self.io.tensors if t.kind != "logits"}
+        for name in inputs:
+            if name not in wanted:
+                raise InputError(f"unknown input {name!r}, the model has {', '.join(wanted)}")
+        for name, tensor in wanted.items():
+            if name not in inputs:
+                raise InputError(f"input {name!r} is missing")
+            _check_dtype(tensor, inputs[name])
+        caches = [tensor for tensor in wanted.values() if tensor.kind == "kv"]
+        ids = self._ids
+        count = inputs[ids.name].shape[-1] if inputs[ids.name].ndim else 0
+        first = inputs[caches[0].name].shape if caches else (0,) * 4
+        past = first[2] if len(first) == 4 else 0
+        for name, tensor in wanted.items():
+            _check_shape(name, inputs[name].shape, _shape(tensor, count, past))
+        self._check_tokens(ids.name, inputs[ids.name][0], past)
+        for tensor in wanted.values():
+            self._check_values(tensor, inputs[tensor.name])
+        return count, past
+
+    def _check_tokens(self, name: str, tokens: NDArray, past: int) -> None:
+        count, limit = len(tokens), self.io.max_context
+        if not count:
+            raise InputError(f"{name!r} must hold at least one token")
+        if count + past > limit:
+            cached = f" behind {past} cached ones" if past else ""
+            raise InputError(
+                f"{count} tokens{cached} exceed the program's context of {limit}: shorten the "
+                f"prompt or compile with a larger --max-context"
+            )
+        self._check_range(name, tokens, self.vocabulary)
+
+    def _check_values(self, tensor: Tensor, values: NDArray) -> None:
+        if tensor.kind == "mask" and not np.all(values == 1):
+            raise InputError(f"input {tensor.name!r} must be all ones: padding is not supported")
+        if tensor.kind == "positions":
+            self._check_range(tensor.name, values, self.io.max_context)
+
+    def _check_range(self, name: str, values: NDArray, limit: int) -> None:
+        outside = values[(values < 0) | (values >= limit)]
+        if outside.size:
+            raise InputError(f"{name!r} must be 0 … {limit - 1}, not {outside.flat[0]}")
+
+
+def _shape(tensor: Tensor, count: int, past: int) -> tuple[int, ...]:
+    if tensor.kind == "kv":
+        return (1, tensor.groups, past, tensor.width)
+    return (1, past + count) if tensor.kind == "mask" else (1, count)
+
+
+def _check_shape(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if shape != wanted:
+        raise InputError(f"input {name!r} must have shape {wanted}, not {shape}")
+
+
+def _check_dtype(tensor: Tensor, array: NDArray) -> None:
+    kind = np.dtype(tensor.onnx_dtype).kind
+    if array.dtype.kind != kind:
+        raise InputError(
+            f"input {tensor.name!r} must be of type {tensor.onnx_dtype}, not {array.dtype}"
+        )

@@ -1,0 +1,76 @@
+"""What the command line prints about runs; on stderr, results go to stdout."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from isa.config import ChipConfig
+from isa.counters import COUNTERS
+from isa.table import Engine
+from sim.errors import SimulationError
+from sim.runtime import Session
+from sim.verify import Comparison
+
+console = Console(stderr=True, highlight=False)
+
+
+def instructions(counters: Mapping[str, int]) -> int:
+    """Instructions of all engines."""
+    return sum(counters[f"{engine.name.lower()}_instructions"] for engine in Engine)
+
+
+def macs(config: ChipConfig, counters: Mapping[str, int]) -> int:
+    """Multiplications that the array made, its padding included."""
+    return counters["matrix_rows"] * config.rows * config.cols
+
+
+def hbm_bytes(config: ChipConfig, counters: Mapping[str, int]) -> int:
+    """Bytes that the load and store engines moved."""
+    return (counters["load_lines"] + counters["store_lines"]) * config.line_bytes
+
+
+def print_counters(counters: Mapping[str, int], cycles: int) -> None:
+    """A table of all counters, and the cycles where there are any."""
+    table = Table("counter", "value", "meaning")
+    table.columns[1].justify = "right"
+    for name, meaning in COUNTERS.items():
+        table.add_row(name, f"{counters[name]:,}", meaning)
+    if cycles:
+        table.add_row("cycles", f"{cycles:,}", "clock cycles from start to halt")
+    console.print(table)
+
+
+def print_speed(session: Session, seconds: float) -> None:
+    """One line about a generation."""
+    tokens, counters = session.past, session.counters
+    cycles = f", {session.cycles:,} cycles" if session.cycles else ""
+    console.print(
+        f"{tokens} tokens in {seconds:.2f} s ({tokens / seconds:.1f} a second, prompt included), "
+        f"{instructions(counters):,} instructions{cycles}, "
+        f"{macs(session.image.config, counters):,} MACs"
+    )
+
+
+def print_comparisons(config: ChipConfig, comparisons: Iterable[Comparison]) -> None:
+    """A table of the compared runs; SimulationError for the first difference."""
+    table = Table("run", "instructions", "MACs", "HBM bytes", "cycles", "MACs / cycle", "result")
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    difference = None
+    for compared in comparisons:
+        counters, cycles = compared.first.counters, compared.second.cycles
+        difference = compared.difference
+        total = macs(config, counters)
+        table.add_row(
+            compared.name,
+            f"{instructions(counters):,}",
+            f"{total:,}",
+            f"{hbm_bytes(config, counters):,}",
+            f"{cycles:,}",
+            f"{total / cycles:.2f}" if cycles else "",
+            "differs" if difference else "identical",
+        )
+    console.print(table)
+    if difference:
+        raise SimulationError(difference)

@@ -1,0 +1,59 @@
+"""A decoder program on a back end: ONNX arrays in, ONNX arrays out, or token after token."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa.image import ProgramImage
+from sim.backends import Backend
+from sim.host import Arrays, Host
+
+
+class Session:
+    """A loaded decoder. ``runs``, ``cycles`` and ``counters`` are sums over all runs so far.
+
+    Bad inputs raise InputError (see sim.host), programs that fail SimulationError.
+    """
+
+    def __init__(self, image: ProgramImage, backend: Backend) -> None:
+        self.image, self.backend = image, backend
+        self.hbm = image.memory()
+        self.host = Host(image, self.hbm)
+        backend.load(image, self.hbm)
+        self.runs = 0
+        self.cycles = 0
+        self.counters: Counter[str] = Counter()
+
+    @property
+    def max_context(self) -> int:
+        """Most tokens that the KV cache holds."""
+        return self.image.io.max_context
+
+    @property
+    def past(self) -> int:
+        """Tokens in the KV cache."""
+        return self.host.past
+
+    def reset(self) -> None:
+        """Forget the tokens in the cache."""
+        self.host.past = 0
+
+    def step(self, ids: Sequence[int] | NDArray) -> NDArray[np.float32]:
+        """Append tokens to the context: ids (S,) → logits (S, vocabulary)."""
+        self.host.prepare(ids)
+        self._execute()
+        return self.host.finish(len(ids))
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """All inputs of the ONNX file by name → all its outputs; shapes as in sim.host."""
+        count = self.host.write(inputs)
+        self._execute()
+        return self.host.read(count)
+
+    def _execute(self) -> None:
+        result = self.backend.run()
+        self.runs += 1
+        self.cycles += result.cycles
+        self.counters.update(result.counters)

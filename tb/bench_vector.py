@@ -1,0 +1,56 @@
+"""Bench of the vector unit: random instructions against `isa`, with random refusals.
+
+Parameters: `config` (of `ChipConfig.to_dict`), `commands`, `refusal`, `outliers`.
+"""
+
+import random
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, Timer
+
+from isa.config import ChipConfig
+from tb.runner import bench_parameters
+from tb.vector_reference import MNEMONICS, Command, State
+from tb.vector_stimulus import Surroundings, fill, random_command
+
+_LIMIT = 10_000  # cycles that no instruction of the bench needs
+
+
+async def _execute(dut, world: Surroundings, command: Command) -> None:
+    world.issue(command)
+    for _ in range(_LIMIT):
+        for name, value in world.inputs().items():
+            getattr(dut, name).value = value
+        await Timer(1, "ns")  # lets outputs that depend on inputs settle
+        world.outputs({name: int(getattr(dut, name).value) for name in world.OUTPUTS})
+        await FallingEdge(dut.clk)
+        if world.done:
+            return
+    raise AssertionError(f"{command}: not done after {_LIMIT} cycles")
+
+
+@cocotb.test()
+async def random_instructions(dut) -> None:
+    """After each instruction every byte of the SRAM is as `isa` defines it."""
+    sizes = bench_parameters()
+    config = ChipConfig.from_dict(sizes["config"], "bench")
+    dice = np.random.default_rng(random.getrandbits(32))
+    expected = State(config)
+    world = Surroundings(State(config), sizes["refusal"], random.getrandbits(32))
+    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
+    dut.rst.value = 1
+    dut.command_valid.value = 0
+    await FallingEdge(dut.clk)
+    await FallingEdge(dut.clk)
+    dut.rst.value = 0
+    for index in range(sizes["commands"]):
+        mnemonic = MNEMONICS[index % len(MNEMONICS)]
+        command = random_command(dice, config, mnemonic)
+        fill(dice, expected, command, sizes["outliers"])
+        world.state.sram[:], world.state.acc[:] = expected.sram, expected.acc
+        expected.execute(command)
+        await _execute(dut, world, command)
+        wrong = np.flatnonzero(world.state.sram != expected.sram)
+        assert not len(wrong), f"{command}: {len(wrong)} bytes differ, first {wrong[0]:#x}"

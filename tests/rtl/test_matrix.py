@@ -1,0 +1,320 @@
+"""MatrixUnit against numbers.matmul: shapes, layouts, strides, refused reads, timing."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from isa import numbers
+from isa.config import ChipConfig
+from isa.table import BY_MNEMONIC, MATRIX
+from rtl.matrix import MatrixUnit
+from tests.support import rng, simulate
+
+
+def _config(rows: int, cols: int, line_bytes: int = 32) -> ChipConfig:
+    return ChipConfig(
+        name="test",
+        rows=rows,
+        cols=cols,
+        lanes=4,
+        line_bytes=line_bytes,
+        sram_bytes=1 << 15,
+        sram_banks=4,
+        acc_rows=512,
+        axi_bytes=16,
+    )
+
+
+@dataclass
+class Product:
+    """One matmul: operands as bf16 bits, and where they lie."""
+
+    config: ChipConfig
+    shape: tuple[int, int, int]  # M, K, N
+    layout: str = "normal"
+    packed: bool = True
+    skew: int = 0  # distance of the weights from the alignment of lines, in array rows or columns
+    accumulate: bool = False
+    acc: int = 0
+    base: int = 0
+    seed: int = 0
+    a: np.ndarray = field(init=False)
+    w: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        m, k, n = self.shape
+        dice = np.random.default_rng(self.seed)
+        self.a, self.w = _bf16(dice, m, k), _bf16(dice, k, n)
+
+    @property
+    def panels(self) -> int:
+        return -(-self.shape[2] // self.config.cols)
+
+    def fields(self, memory: np.ndarray) -> dict[str, int]:
+        """Write the operands to `memory` (uint16, SRAM); the command."""
+        (m, k, n), rows, cols = self.shape, self.config.rows, self.config.cols
+        line = self.config.line_bytes
+        astride = 2 * rows * (-(-k // rows) + self.seed % 2)
+        a = self.base
+        unit = 2 * (cols if self.layout == "normal" else rows)
+        w = -(-(a + m * astride) // line) * line + unit * self.skew
+        wpanel = 0
+        if self.layout == "transposed":
+            wstride = 2 * rows * (-(-k // rows) + self.seed % 3)
+            _store(memory, w, wstride, self.w.T)
+        else:
+            wstride = 2 * cols if self.packed else 2 * cols * (self.panels + self.seed % 2)
+            wpanel = 2 * cols * (k + self.seed % 2) if self.packed else 2 * cols
+            for j in range(self.panels):
+                _store(memory, w + j * wpanel, wstride, self.w[:, j * cols : (j + 1) * cols])
+        _store(memory, a, astride, self.a)
+        values = (self.acc, a, astride, w % (1 << 24), wstride, wpanel, m, k, n)
+        choices = (int(self.accumulate), int(self.layout == "transposed"))
+        names = ("opcode", *(described.name for described in MATRIX.fields))
+        opcode = BY_MNEMONIC["matmul"].opcode
+        return dict(zip(names, (opcode, *values, *choices), strict=True))
+
+    def apply(self, acc: np.ndarray) -> None:
+        """What the product makes of the accumulators (acc_rows, C)."""
+        (m, _, n), cols = self.shape, self.config.cols
+        w = np.pad(self.w, ((0, 0), (0, self.panels * cols - n)))
+        block = acc[self.acc : self.acc + self.panels * m]
+        previous = block.reshape(self.panels, m, cols).transpose(1, 0, 2).reshape(m, -1)
+        result = numbers.matmul(
+            numbers.from_bf16(self.a),
+            numbers.from_bf16(w),
+            self.config.rows,
+            previous if self.accumulate else None,
+        )
+        block[...] = result.reshape(m, self.panels, cols).transpose(1, 0, 2).reshape(-1, cols)
+
+
+def _bf16(dice: np.random.Generator, *shape: int) -> np.ndarray:
+    """Values around 1 with some big, tiny, zero, subnormal and, rarely, non-finite ones."""
+    values = numbers.to_bf16(dice.standard_normal(shape).astype(np.float32))
+    scale = dice.integers(0, 1 << 16, shape, dtype=np.uint16)
+    values = np.where(dice.random(shape) < 0.05, scale, values)
+    special = dice.choice(np.array([0, 0x8000, 0x0001, 0x7F80, 0x7FC1], np.uint16), shape)
+    return np.where(dice.random(shape) < 0.02, special, values)
+
+
+def _store(memory: np.ndarray, address: int, stride: int, matrix: np.ndarray) -> None:
+    """Rows at a distance of `stride` bytes; addresses wrap."""
+    for i, row in enumerate(matrix):
+        memory[((address + i * stride) // 2 + np.arange(row.size)) % memory.size] = row
+
+
+class Bench:
+    """A matrix unit with an SRAM behind its ports, random in all cycles that carry no data."""
+
+    def __init__(self, config: ChipConfig, refuse: float = 0.0, seed: int = 1) -> None:
+        self.config, self.refuse = config, refuse
+        self.dut = MatrixUnit(config)
+        self.dice, self.numbers = random.Random(seed), rng(seed)
+        self.memory = self.numbers.integers(0, 1 << 16, config.sram_bytes // 2, dtype=np.uint16)
+        self.cycles: list[int] = []
+        self.rows = 0
+        self._ended = False
+
+    def run(self, products: list[Product], *others: Callable) -> np.ndarray:
+        """Execute; returns the accumulators that the products name, others zero.
+
+        `others` are test benches to run besides; they read instead of this one if there are any.
+        """
+        acc = np.zeros((self.config.acc_rows, self.config.cols), np.uint32)
+
+        async def main(ctx) -> None:
+            for product in products:
+                await self._command(ctx, product.fields(self.memory))
+                last = product.acc + product.panels * product.shape[0]
+                for row in range(product.acc, 0 if others else last):
+                    acc[row] = await self._read(ctx, row)
+            self._ended = True
+
+        async def weights(ctx) -> None:
+            await self._serve(ctx, self.dut.weights, 0.0)
+
+        async def activations(ctx) -> None:
+            await self._serve(ctx, self.dut.activations, self.refuse)
+
+        simulate(self.dut, main, weights, activations, *others)
+        return acc
+
+    async def _command(self, ctx, fields: dict[str, int]) -> None:
+        ctx.set(self.dut.command.payload, fields)
+        ctx.set(self.dut.command.valid, 1)
+        await ctx.tick().until(self.dut.command.ready)
+        ctx.set(self.dut.command.valid, 0)
+        cycles, done = 0, 0
+        while not done:
+            _, _, done, entered = await ctx.tick().sample(self.dut.done, self.dut.rows)
+            self.rows += entered
+            cycles += 1
+        self.cycles.append(cycles)
+
+    async def _read(self, ctx, row: int) -> np.ndarray:
+        port = self.dut.acc_read
+        ctx.set(port.addr, row)
+        ctx.set(port.valid, 1)
+        await ctx.tick().until(port.ready)
+        ctx.set(port.valid, 0)
+        width = 4 * self.config.cols
+        return np.frombuffer(ctx.get(port.data).to_bytes(width, "little"), np.uint32)
+
+    async def _serve(self, ctx, port, refuse: float) -> None:
+        words = self.config.line_bytes // 2
+        while not self._ended:
+            ready = self.dice.random() >= refuse
+            ctx.set(port.ready, ready)
+            _, _, valid, addr = await ctx.tick().sample(port.valid, port.addr)
+            line = self.memory[addr * words :][:words]
+            if not (valid and ready):
+                line = self.numbers.integers(0, 1 << 16, words, dtype=np.uint16)
+            ctx.set(port.data, int.from_bytes(line.tobytes(), "little"))
+
+
+def _check(config: ChipConfig, products: list[Product], refuse: float = 0.0) -> Bench:
+    bench = Bench(config, refuse)
+    want = np.zeros((config.acc_rows, config.cols), np.float32)
+    for product in products:
+        product.apply(want)
+    got = bench.run(products)
+    assert np.array_equal(got, want.view(np.uint32))
+    tiles = [-(-p.shape[1] // config.rows) * p.panels * p.shape[0] for p in products]
+    assert bench.rows == sum(tiles)
+    return bench
+
+
+SIZES = [(8, 8, 32), (4, 8, 32), (8, 4, 32), (4, 4, 64), (8, 8, 16), (16, 4, 32)]
+
+
+@pytest.mark.parametrize(("rows", "cols", "line_bytes"), SIZES)
+@pytest.mark.parametrize(("layout", "refuse"), [("normal", 0.4), ("transposed", 0.0)])
+def test_random_products(rows: int, cols: int, line_bytes: int, layout: str, refuse: float) -> None:
+    config = _config(rows, cols, line_bytes)
+    dice = random.Random(rows * cols + line_bytes)
+    products = []
+    for seed in range(5):
+        m = dice.choice([1, 2, 3, dice.randint(4, 12)])
+        products.append(
+            Product(
+                config,
+                (m, dice.randint(1, 40), dice.randint(1, 40 if m < 4 else 12)),
+                layout,
+                packed=seed % 2 == 0,
+                skew=dice.randrange(3),
+                accumulate=seed > 0 and dice.random() < 0.5,
+                acc=dice.randrange(100),
+                seed=seed,
+            )
+        )
+    _check(config, products, refuse)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 3), (40, 5, 9), (7, 40, 40), (2, 8, 40)])
+@pytest.mark.parametrize("layout", ["normal", "transposed"])
+def test_shapes(shape: tuple[int, int, int], layout: str) -> None:
+    config = _config(4, 4)
+    _check(config, [Product(config, shape, layout, seed=3)], refuse=0.2)
+
+
+@pytest.mark.parametrize("line_bytes", [16, 32, 64])
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_few_rows_accumulate_over_tiles(line_bytes: int, m: int) -> None:
+    """The same accumulator row comes again as soon as it ever can."""
+    config = _config(4, 8, line_bytes)
+    first = Product(config, (m, 40, 8), seed=4)
+    second = Product(config, (m, 37, 8), seed=5, accumulate=True)
+    _check(config, [first, second], refuse=0.3)
+
+
+def test_addresses_wrap() -> None:
+    config = _config(4, 4)
+    base = config.sram_bytes - 64
+    for layout in ("normal", "transposed"):
+        _check(config, [Product(config, (5, 9, 6), layout, base=base, seed=6)])
+
+
+def test_agrees_with_float64() -> None:
+    """Without numbers.matmul: a product of plain values is what mathematics says."""
+    config = _config(8, 4)
+    product = Product(config, (6, 37, 11), seed=7)
+    dice = np.random.default_rng(8)
+    product.a = numbers.to_bf16(dice.standard_normal((6, 37)).astype(np.float32))
+    product.w = numbers.to_bf16(dice.standard_normal((37, 11)).astype(np.float32))
+    got = Bench(config).run([product])[:18].view(np.float32)
+    got = got.reshape(3, 6, 4).transpose(1, 0, 2).reshape(6, 12)
+    a, w = ((x.astype(np.uint32) << 16).view(np.float32) for x in (product.a, product.w))
+    want = a.astype(np.float64) @ w.astype(np.float64)
+    assert np.abs(got[:, :11] - want).max() < 1e-5 * np.abs(a).max() * np.abs(w).max() * 37
+    assert (got[:, 11] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "line_bytes", "m", "layout", "packed", "period"),
+    [
+        (8, 32, 1, "normal", True, 5),  # R - floor((R-1)/q), q = 2
+        (8, 16, 1, "normal", True, 8),  # q = 1: R cycles of loads
+        (8, 32, 1, "normal", False, 8),
+        (8, 32, 1, "transposed", True, 8),
+        (8, 32, 8, "normal", True, 8),  # M = R: a row every cycle, no gap between tiles
+        (8, 32, 8, "normal", False, 8),
+        (8, 32, 8, "transposed", True, 8),
+        (4, 64, 1, "normal", True, 4),
+        (4, 32, 5, "normal", True, 5),
+    ],
+)
+def test_cycles_per_tile(
+    rows: int, line_bytes: int, m: int, layout: str, packed: bool, period: int
+) -> None:
+    config = _config(rows, 8, line_bytes)
+    short = Product(config, (m, rows * 4, 8), layout, packed, seed=11)  # odd: strided is not dense
+    long = Product(config, (m, rows * 12, 8), layout, packed, seed=13)
+    first, second = _check(config, [short, long]).cycles
+    assert (second - first) / 8 == period
+
+
+def test_latency_of_the_smallest_product() -> None:
+    config = _config(8, 8)
+    assert _check(config, [Product(config, (1, 1, 1))]).cycles == [8 + 8 + 6]
+
+
+def test_nop_is_done_at_once() -> None:
+    dut = MatrixUnit(_config(4, 4))
+
+    async def bench(ctx) -> None:
+        for _ in range(3):
+            ctx.set(dut.command.payload, {"opcode": BY_MNEMONIC["mnop"].opcode})
+            ctx.set(dut.command.valid, 1)
+            await ctx.tick().until(dut.command.ready)
+            ctx.set(dut.command.valid, 0)
+            assert ctx.get(dut.done)
+            await ctx.tick()
+            assert not ctx.get(dut.done)
+
+    simulate(dut, bench)
+
+
+def test_accumulators_can_be_read_during_a_product() -> None:
+    """Rows of an earlier result stay readable, and right, while a matmul adds to other rows."""
+    config = _config(4, 4)
+    bench = Bench(config)
+    early = Product(config, (3, 4, 4), acc=100, seed=13)
+    want = np.zeros((config.acc_rows, 4), np.float32)
+    early.apply(want)
+    long = Product(config, (6, 30, 8), acc=0, seed=14)
+    seen = []
+
+    async def reader(ctx) -> None:
+        while not bench.cycles:  # until the first product is done
+            await ctx.tick()
+        while len(bench.cycles) == 1:
+            seen.append((await bench._read(ctx, 100 + len(seen) % 3)).copy())
+
+    bench.run([early, long], reader)
+    assert len(seen) >= 20
+    for i, row in enumerate(seen):
+        assert np.array_equal(row, want[100 + i % 3].view(np.uint32))

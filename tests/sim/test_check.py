@@ -1,0 +1,158 @@
+"""The static checker: it accepts what is synchronised and names what is not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compiler.canonical import canonicalise
+from compiler.pipeline import compile_graph
+from isa.config import load_config
+from isa.image import ProgramImage
+from isa.program import Op, Reg, decode_program, encode_program
+from sim.check import CheckError, check_image, corner_cases
+from sim.footprint import footprint
+from sim.functional import FunctionalCore
+from sim.scalar import ScalarMachine
+from tests.compiler.decoder import decoder
+from tests.support import rng
+
+TINY = load_config("tiny")
+LOAD = {"hbm": 64, "rows": 1, "bytes": 64}
+MOVE = {"dst": 4096, "rows": 2, "cols": 8, "astride": 32, "dstride": 32}
+HALT = Op("halt")
+
+
+def image(*ops: Op) -> ProgramImage:
+    return ProgramImage.from_ops(TINY, [*ops, HALT], hbm_bytes=1 << 16)
+
+
+def refused(*ops: Op) -> str:
+    with pytest.raises(CheckError) as caught:
+        check_image(image(*ops))
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def compiled() -> ProgramImage:
+    return compile_graph(canonicalise(decoder(), 40, "model"), TINY)
+
+
+def test_accepts_what_semaphores_order():
+    ops = (Op("load", LOAD, signals=(3,)), Op("vmov", MOVE, waits=((3, 1),)))
+    assert check_image(image(*ops)) == 3
+
+
+def test_accepts_what_sync_orders():
+    assert check_image(image(Op("load", LOAD), Op("sync"), Op("vmov", MOVE))) == 4
+
+
+def test_accepts_transitive_order_and_disjoint_rows():
+    mul = Op("matmul", {"a": 8192, "w": 8192 + 4096, "wstride": 16, "m": 1, "k": 8, "n": 8})
+    between = replace(mul, waits=((0, 1),), signals=(1,))
+    third = Op("vmov", MOVE, waits=((1, 1),))
+    assert check_image(image(Op("load", LOAD, signals=(0,)), between, third)) == 4
+    # Rows of the two sources interleave: bounds overlap, bytes do not.
+    even = Op("load", {"hbm": 64, "hstride": 1, "sstride": 64, "rows": 4, "bytes": 32})
+    odd = Op("vmov", {"dst": 4096, "a": 32, "astride": 64, "dstride": 32, "rows": 4, "cols": 8})
+    assert check_image(image(even, odd)) == 3
+
+
+def test_refuses_an_unguarded_hazard_of_each_kind():
+    read = refused(Op("load", LOAD), Op("vmov", MOVE))
+    assert read == (
+        "instruction 1 (vmov): reads sram 0x0 with no semaphore after instruction 0 (load)"
+    )
+    assert "writes sram 0x0" in refused(Op("vmov", MOVE), Op("load", LOAD))
+    both = Op("vmov", {**MOVE, "dst": 0, "a": 4096})
+    assert "writes sram 0x0" in refused(Op("load", LOAD), both)
+    assert "reads hbm 0x1000" in refused(Op("store", LOAD), Op("load", {**LOAD, "sram": 8192}))
+    acc = Op("vmov", {"dst": 4096, "rows": 1, "cols": 8, "at": "acc"})
+    mul = Op("matmul", {"w": 256, "wstride": 16, "m": 1, "k": 8, "n": 8})
+    assert "reads acc 0x0" in refused(mul, acc)
+
+
+def test_refuses_scalar_loads_that_race_with_stores():
+    ld = Op("ld", {"rd": Reg(1), "x": 64})
+    assert "reads hbm 0x1000" in refused(Op("store", LOAD), ld)
+
+
+def test_refuses_semaphores_that_deadlock_or_are_ambiguous():
+    wait = Op("vmov", MOVE, waits=((3, 1),))
+    assert refused(wait) == (
+        "instruction 0 (vmov): waits for semaphore s3, which nothing before signals"
+    )
+    two = (Op("lnop", signals=(3,)), Op("snop", signals=(3,)))
+    assert "s3 has a second signalling engine" in refused(*two)
+    waits = (Op("vnop", waits=((3, 1),)), Op("mnop", waits=((3, 1),)))
+    assert "s3 has a second waiting engine" in refused(Op("lnop", signals=(3,)), *two[:1], *waits)
+    assert "semaphore s3 is left at 1, not 0" in refused(Op("lnop", signals=(3,)))
+
+
+def test_refuses_illegal_operands():
+    assert "cols must be at least 1" in refused(Op("vmov", {**MOVE, "cols": 0}))
+    assert "behind the SRAM's" in refused(Op("vmov", {**MOVE, "dst": TINY.sram_bytes - 32}))
+    assert "multiple of 32" in refused(Op("load", {**LOAD, "sram": 8}))
+
+
+def test_refuses_a_model_that_stores_outside_its_outputs(compiled):
+    ops = decode_program(compiled.code)
+    stores = [i for i, op in enumerate(ops) if op.mnemonic == "store"]
+    ops[stores[-1]] = replace(ops[stores[-1]], fields={**ops[stores[-1]].fields, "hbm": 0})
+    broken = replace(compiled, code=encode_program(ops))
+    with pytest.raises(CheckError, match="stores to 0x0, which holds no output"):
+        check_image(broken)
+
+
+def test_every_semaphore_of_a_compiled_program_is_needed(compiled):
+    """Dropping any one wait (and its signal) leaves a hazard that the checker finds."""
+    ops = decode_program(compiled.code)
+    order: dict[int, list[int]] = {}
+    for i, op in enumerate(ops):
+        for semaphore in op.signals:
+            order.setdefault(semaphore, []).append(i)
+    taken = dict.fromkeys(order, 0)
+    missed = tried = 0
+    for i, op in enumerate(ops):
+        for semaphore, _ in op.waits:
+            source = order[semaphore][taken[semaphore]]
+            taken[semaphore] += 1
+            broken = list(ops)
+            broken[i] = replace(op, waits=tuple(w for w in op.waits if w[0] != semaphore))
+            kept = tuple(s for s in ops[source].signals if s != semaphore)
+            broken[source] = replace(broken[source], signals=kept)
+            tried += 1
+            try:
+                check_image(replace(compiled, code=encode_program(broken)))
+                missed += 1
+            except CheckError:
+                pass
+    print(f"{missed} of {tried} dropped semaphores went unnoticed")
+    assert tried > 40
+    assert missed == 0
+
+
+def test_footprints_cover_what_execution_writes(compiled):
+    """Independent of the checker: run a model, and compare what changed with what was declared."""
+    core = FunctionalCore(compiled.config)
+    memory = compiled.memory()
+    memory[compiled.io.new_address] = 3
+    core.load(compiled, memory)
+    core.state.sram[:] = rng(4).integers(0, 256, core.sram.size, np.uint8)
+    before = core.sram.copy()
+    core.run()
+    allowed = np.zeros(core.sram.size, bool)
+    for command in ScalarMachine(compiled.code).run(compiled.memory() * 0 + memory):
+        for access in footprint(compiled.config, command):
+            if access.write and access.space == "sram":
+                for row in range(access.rows):
+                    start = access.base + row * access.stride
+                    allowed[start : start + access.length] = True
+    assert not np.any((core.sram != before) & ~allowed)
+
+
+def test_corner_cases_stay_inside_the_context():
+    for context, chunk in [(1, 1), (8, 8), (64, 8), (512, 64)]:
+        cases = corner_cases(context, chunk)
+        assert (1, 0) in cases
+        assert all(s >= 1 and p >= 0 and s + p <= context for s, p in cases)

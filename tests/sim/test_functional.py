@@ -1,0 +1,134 @@
+"""The functional simulator: DMA, whole programs, and what it refuses."""
+
+import numpy as np
+import pytest
+
+from isa.counters import COUNTERS
+from isa.image import ImageError, ProgramImage
+from isa.program import Op
+from sim.errors import SimulationError, Trap
+from tests.sim.cores import TINY, WIDE, execute, make
+from tests.support import rng
+
+
+@pytest.mark.parametrize("mnemonic", ["load", "store"])
+def test_dma_copies_rows(mnemonic: str):
+    core = make()
+    core.hbm[:] = rng(5).integers(0, 256, core.hbm.size)
+    sram, hbm = core.sram.copy(), core.hbm.copy()
+    fields = {"hbm": 5, "hstride": 3, "sram": 640, "sstride": 160, "rows": 7, "bytes": 96}
+    counters = execute(core, Op(mnemonic, fields))
+    for row in range(7):
+        outside, inside = 320 + 192 * row, 640 + 160 * row
+        if mnemonic == "load":
+            sram[inside : inside + 96] = hbm[outside : outside + 96]
+        else:
+            hbm[outside : outside + 96] = sram[inside : inside + 96]
+    assert np.array_equal(core.sram, sram)
+    assert np.array_equal(core.hbm, hbm)
+    assert counters[f"{mnemonic}_lines"] == 21
+    assert counters[f"{mnemonic}_instructions"] == 1
+
+
+def test_counters_and_semaphores():
+    core = make()
+    counters = execute(
+        core,
+        Op("lnop", signals=(1, 1, 2)),
+        Op("mnop", waits=((1, 2), (2, 1)), signals=(3,)),
+        Op("sync"),
+        Op("vnop", waits=((3, 1),)),
+        Op("snop"),
+    )
+    assert list(counters) == list(COUNTERS)
+    assert counters["sequencer_instructions"] == 2  # sync, halt
+    assert [counters[f"{e}_instructions"] for e in ("load", "store", "matrix", "vector")] == [1] * 4
+
+
+def test_state_stays_from_run_to_run_and_a_new_program_does_not_see_old_plans():
+    core = make()
+    load = Op("load", {"hbm": 0, "sram": 0, "rows": 1, "bytes": 32})
+    for value in (1, 2):
+        execute(core, load, hbm=np.full(4096, value, np.uint8))
+        assert core.sram[:32].tolist() == [value] * 32
+    core.hbm[:32] = 3
+    core.run()  # the same program again sees what the host wrote
+    assert core.sram[:32].tolist() == [3] * 32
+
+
+def test_signalling_does_not_survive_a_run():
+    core = make()
+    execute(core, Op("lnop", signals=(1,)))
+    with pytest.raises(SimulationError, match="which the instructions before it leave at 0"):
+        execute(core, Op("lnop", waits=((1, 1),)))
+
+
+GOOD_VECTOR = {"dst": 0, "dstride": 64, "a": 0x1000, "astride": 64, "rows": 2, "cols": 9}
+GOOD_MATMUL = {
+    "a": 0,
+    "astride": 16,
+    "w": 0x1000,
+    "wstride": 16,
+    "wpanel": 16,
+    "m": 1,
+    "k": 1,
+    "n": 1,
+}
+GOOD_LOAD = {"hbm": 0, "hstride": 1, "sram": 0, "sstride": 32, "rows": 1, "bytes": 32}
+
+
+@pytest.mark.parametrize(
+    ("op", "message"),
+    [
+        (Op("load", GOOD_LOAD | {"rows": 0}), "load): rows must be at least 1, not 0"),
+        (Op("load", GOOD_LOAD | {"sram": 16}), "load): sram must be a multiple of 32, not 0x10"),
+        (Op("load", GOOD_LOAD | {"bytes": 48}), "load): bytes must be a multiple of 32, not 0x30"),
+        (Op("load", GOOD_LOAD | {"rows": 2, "sstride": 0}),
+         "load): sstride must be at least the row's 32 bytes, not 0"),
+        (Op("load", GOOD_LOAD | {"hbm": 1024}),
+         "load): hbm = 0x400: the rows end at byte 0x10020, behind the memory's 0x10000 bytes"),
+        (Op("store", GOOD_LOAD | {"sram": 0x7FFE0, "rows": 2}),
+         "store): sram = 0x7ffe0: the rows end at 0x80020, behind the SRAM's 0x80000 bytes"),
+        (Op("matmul", GOOD_MATMUL | {"k": 0}), "matmul): k must be at least 1, not 0"),
+        (Op("matmul", GOOD_MATMUL | {"a": 8}), "matmul): a must be a multiple of 16, not 0x8"),
+        (Op("matmul", GOOD_MATMUL | {"w": 8}), "matmul): w must be a multiple of 16, not 0x8"),
+        (Op("matmul", GOOD_MATMUL | {"w": 0x7FFF0, "k": 2}),
+         "matmul): w = 0x7fff0: the rows end at 0x80010, behind the SRAM's 0x80000 bytes"),
+        (Op("matmul", GOOD_MATMUL | {"acc": 1023, "m": 2}),
+         "matmul): accumulator row 1024 must be below acc_rows = 1024"),
+        (Op("vmov", GOOD_VECTOR | {"cols": 0}), "vmov): cols must be at least 1, not 0"),
+        (Op("vmov", GOOD_VECTOR | {"a": 16}), "vmov): a must be a multiple of 32, not 0x10"),
+        (Op("vmov", GOOD_VECTOR | {"dstride": 32}),
+         "vmov): dstride must be at least the row's 64 bytes, not 32"),
+        (Op("vadd", GOOD_VECTOR | {"b": 0x7FFE0}),
+         "vadd): b = 0x7ffe0: the rows end at 0x80020, behind the SRAM's 0x80000 bytes"),
+        (Op("vmov", GOOD_VECTOR | {"at": "acc", "a": 1000}),
+         "vmov): accumulator row 1065 must be below acc_rows = 1024"),
+        (Op("vrot", GOOD_VECTOR | {"rep": 9}), "vrot): rep must be below cols = 9, not 9"),
+        (Op("vrot", GOOD_VECTOR | {"rep": 8}), "vrot): cols must be a multiple of 8, not 0x9"),
+        (Op("vrot", GOOD_VECTOR | {"cols": 16, "rep": 8, "dst": 0x1000}),
+         "vrot): dst must not be a where cols = 16 is more than a vector"),
+        (Op("vnop", waits=((5, 2),)),
+         "vnop): waits for 2 of semaphore s5, which the instructions before it leave at 1"),
+    ],
+)  # fmt: skip
+def test_what_the_chip_does_not_define_is_refused(op: Op, message: str):
+    core = make()
+    with pytest.raises(SimulationError) as caught:
+        execute(core, Op("lnop", signals=(5,)), op)
+    assert str(caught.value) == f"instruction 1 ({message}"
+
+
+def test_too_many_signals_are_refused():
+    core = make()
+    with pytest.raises(SimulationError, match=r"semaphore s1 must stay below 65536$"):
+        execute(core, *[Op("lnop", signals=(1, 1, 1))] * 21846)
+
+
+def test_missing_halt_and_other_configurations():
+    core = make()
+    core.load(ProgramImage.from_ops(TINY, [Op("sync")]))
+    with pytest.raises(Trap, match="instruction 1: the program has 1 instructions, no halt"):
+        core.run()
+    with pytest.raises(ImageError, match="made for configuration 'wide'"):
+        core.load(ProgramImage(WIDE, b""))
