@@ -5,7 +5,7 @@ Directives:
 
     .config NAME                 chip configuration: a preset or a TOML file; default tiny
     .equ NAME VALUE              a name for a number
-    .code ADDRESS                where the code lies in HBM, a multiple of 64; default: behind the data
+    .code ADDRESS                where the code lies in HBM, a multiple of 64; default: behind data
     .memory BYTES                least size of HBM
     .u32|.f32|.bf16 ADDRESS VALUE…
                                  data in HBM

@@ -146,14 +146,16 @@ def _upper_half(x: F32) -> BF16:
 
 def matmul_bf16(a: BF16, w: BF16, rows: int, previous: F32 | None = None) -> F32:
     """`matmul` of bit patterns."""
-    least = _least_exponent(a) + _least_exponent(w)
-    flush = least < _SAFE_EXPONENT_SUM or (
+    least_a, least_w = _least_exponent(a), _least_exponent(w)
+    flush = least_a + least_w < _SAFE_EXPONENT_SUM or (
         previous is not None and _least(previous.view(np.uint32)) < (_SAFE_EXPONENT + 127 << 24) - 2
     )
     tiles = -(-a.shape[1] // rows)
     a, w = _filled(a, a.shape[0], tiles * rows), _filled(w, tiles * rows, w.shape[1])
-    a_tiles = _flushed(widen(a)).reshape(a.shape[0], tiles, rows).transpose(1, 2, 0)[..., None]
-    w_tiles = _flushed(widen(w)).reshape(tiles, rows, 1, w.shape[1])
+    a_values = from_bf16(a) if least_a < -126 else widen(a)
+    w_values = from_bf16(w) if least_w < -126 else widen(w)
+    a_tiles = a_values.reshape(a.shape[0], tiles, rows).transpose(1, 2, 0)[..., None]
+    w_tiles = w_values.reshape(tiles, rows, 1, w.shape[1])
     block = max(1, _BLOCK_ELEMENTS // (a.shape[0] * w.shape[1]))
     with np.errstate(all="ignore"):
         total = None if previous is None else _flushed(previous)

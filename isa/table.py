@@ -238,7 +238,8 @@ INSTRUCTIONS = (
         "matmul",
         "acc a astride w wstride wpanel m k n mode layout",
         "acc[panel j, row i] (+)= A[i, :] W[:, j C ...], i < M; panel j's row i is accumulator row "
-        "acc + j M + i; columns from N on get 0. See numbers.matmul for the order of additions.",
+        "acc + j M + i; columns from N on are computed with weights of +0. See numbers.matmul for "
+        "the order of additions.",
     ),
     _define(0x40, "vnop", "", "Vector unit: nothing but the semaphores."),
     _define(0x41, "vmov", _UNARY, "dst = a, converted"),

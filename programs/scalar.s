@@ -65,6 +65,7 @@ next:
     add rd=r14, rs=r14, x=1
     st  rs=r14, x=OUT, y=52               # 16
     blt rs=r2, x=r1, y=fib                # unsigned: not taken
+    blt rs=r1, x=7, y=fib                 # equal: not taken
     beq rs=r2, x=r3, y=fib                # not taken
     add rd=r15, x=last                    # an address from a register
     beq rs=r1, x=7, y=r15

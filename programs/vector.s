@@ -58,6 +58,11 @@
     vmax dst=0x5C00, dstride=48, a=3, astride=7, b=G, bstride=96, rows=7, cols=24, dt=bf16, at=acc
     vmin dst=0x5F00, dstride=96, a=F, astride=96, b=COL, bstride=0, rows=7, cols=19, bt=col
     vmin dst=0x6200, dstride=96, a=H, astride=48, b=0.25f, rows=7, cols=19, at=bf16, bt=scalar
+    vsub dst=0x9F00, dstride=96, a=F, astride=96, b=COL, bstride=32, rep=2, rows=7, cols=9, bt=col
+    vmax dst=0xA200, dstride=96, a=H, astride=48, b=COL, bstride=32, rows=7, cols=19, at=bf16, bt=col
+    vmax dst=0xA500, dstride=96, a=F, astride=96, b=0f, rows=7, cols=19, bt=scalar
+    vmin dst=0xA800, dstride=48, a=3, astride=7, b=G, bstride=96, rows=7, cols=19, dt=bf16, at=acc
+    vmin dst=0xAB00, dstride=96, a=3, astride=7, b=H, bstride=48, rep=5, rows=7, cols=19, at=acc, bt=bf16
 
 # special values in every operation
     vadd dst=0x6500, a=X, b=Y, rows=1, cols=24
@@ -112,5 +117,5 @@
     vadd dst=0x2C00, a=0x2C00, b=0x2C60, rows=1, cols=19
     vadd dst=0x2C60, a=0x2C00, b=0x2CC0, rows=1, cols=19
     vmax dst=0x2CC0, a=0x2C60, b=0x2C00, rows=1, cols=19  signal(s4)
-    store hbm=0x400, sram=0x2000, rows=1, bytes=0x7E80  wait(s4)
+    store hbm=0x400, sram=0x2000, rows=1, bytes=0x8DC0  wait(s4)
     halt

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
 from rtl.pe import ProcessingElement
+from rtl.platform import place
 
 _NEGATIVE_ZERO = Const(1 << 31, 32)  # x + -0.0 is x, also for x = -0.0 and +0.0
 
@@ -73,8 +74,7 @@ class SystolicArray(wiring.Component):
         for r in range(rows):
             activation = _delay(m, Cat(self.row.a[r], self.row.swap), r, f"row{r}")
             for c in range(cols):
-                pe = ProcessingElement()
-                m.submodules[f"pe_{r}_{c}"] = pe
+                pe = place(m, platform, f"pe_{r}_{c}", "jx_pe", ProcessingElement)
                 self._connect_weights(m, pe, r, c, *columns[c])
                 m.d.comb += [
                     Cat(pe.a_i, pe.swap_i).eq(activation),

@@ -1,8 +1,8 @@
 """The memory port: AXI4 as a signature, and the narrower interfaces of its clients inside the core.
 
-Every access is made of whole beats: addresses are aligned to the beat, the size is the port's width,
-bursts are INCR. The response codes are not looked at: an address that the memory refuses is found
-by whoever models or controls the memory.
+Every access is made of whole beats: addresses are aligned to the beat, the size is the port's
+width, bursts are INCR. The response codes are not looked at: an address that the memory refuses is
+found by whoever models or controls the memory.
 """
 
 from amaranth.hdl import Const, unsigned
@@ -76,7 +76,8 @@ class WriteClient(wiring.Signature):
     Members
     -------
     request : stream of (addr: byte address, len: beats - 1)
-    valid, data, strb, last, ready : the beats of the burst requested, may be taken before the request
+    valid, data, strb, last, ready : the beats of the burst requested, offered with the request or
+        after it
     response : pulses once for each burst that memory has acknowledged
     """
 

@@ -73,9 +73,9 @@ class ReadMux(wiring.Component):
 class WriteMux(wiring.Component):
     """Joins the two write clients: the owner keeps the port for whole bursts.
 
-    No delay for the owner; changing it takes one cycle, and it changes after any burst when the other
-    client wants to write. The address and the beats of a burst are offered independently of each
-    other, as AXI demands of a master.
+    No delay for the owner; changing it takes one cycle, and it changes after any burst when the
+    other client wants to write. The address and the beats of a burst are offered independently of
+    each other, as AXI demands of a master.
 
     Members: one `WriteClient` for each name in `WRITE_IDS`; `axi`, of which the read half idles.
     """

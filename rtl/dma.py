@@ -15,7 +15,9 @@ _ATOM_SHIFT = (HBM_ATOM_BYTES - 1).bit_length()
 
 
 class BurstWalk(wiring.Component):
-    """Cuts the rows of an instruction into AXI bursts: of ``config.burst_beats``, to the row's end, or to the 4 KiB.
+    """Cuts the rows of an instruction into AXI bursts.
+
+    A burst has ``config.burst_beats`` beats, or fewer where the row or its 4 KiB page ends.
 
     One burst per cycle, the first one in the cycle after `start`.
 
@@ -82,7 +84,8 @@ class LineWalk(wiring.Component):
 
     One line per cycle, the first one in the cycle after `start`.
 
-    Members: `start` takes `command`; `o` the stream of line numbers; `active` until the last is taken.
+    Members: `start` takes `command`; `o` the stream of line numbers; `active` until the last is
+    taken.
     """
 
     def __init__(self, config: ChipConfig):

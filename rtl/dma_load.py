@@ -13,9 +13,10 @@ from rtl.ports import WritePort
 class LoadDma(wiring.Component):
     """Requests bursts ahead of the data, gathers their beats into lines, writes whole lines.
 
-    Latency: the first burst is requested 1 cycle after the command; a line is written 1 cycle after its last
-    beat; `done` comes 1 cycle after the last write. Throughput: one beat per cycle while
-    ``config.load_bursts`` bursts cover the memory's latency, also from row to row. Refused writes stop the beats.
+    Latency: the first burst is requested 1 cycle after the command; a line is written 1 cycle after
+    its last beat; `done` comes 1 cycle after the last write. Throughput: one beat per cycle while
+    ``config.load_bursts`` bursts cover the memory's latency, also from row to row. Refused writes
+    stop the beats.
 
     Members
     -------

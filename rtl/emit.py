@@ -11,11 +11,11 @@ from pathlib import Path
 
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
-from amaranth.hdl import Value, ValueCastable
+from amaranth.hdl import Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-from rtl.platform import AsicPlatform
+from rtl.platform import AsicPlatform, port_values
 
 SRAM_MODEL = Path(__file__).with_name("sram.sv")
 # What `amaranth.back.verilog` runs, up to the flags of the last command.
@@ -36,38 +36,35 @@ def port_names(component: wiring.Component) -> list[str]:
 
 def _ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
     """Port name → (value, direction), as `rtlil.convert` takes them."""
-    ports: dict[str, tuple[Value, PortDirection]] = {}
-    for path, member, value in component.signature.flatten(component):
-        name = "_".join(str(part) for part in path)
-        if name in ports:
-            raise ValueError(f"two ports of {type(component).__name__} are named {name!r}")
-        if isinstance(value, ValueCastable):
-            value = value.as_value()
-        if isinstance(value, Value):
-            is_input = member.flow == wiring.In
-            ports[name] = (value, PortDirection.Input if is_input else PortDirection.Output)
-    return ports
+    return {
+        name: (
+            value,
+            PortDirection.Input if member.flow == wiring.In else PortDirection.Output,
+        )
+        for name, (member, value) in port_values(component, component.signature).items()
+    }
 
 
 def emit(
     component: wiring.Component,
     name: str,
-    platform: object | None = None,
+    platform: AsicPlatform | None = None,
     extra: Iterable[tuple[str, wiring.Component]] = (),
 ) -> str:
     """SystemVerilog of `component` as module `name`, elaborated for `platform`.
 
-    `platform` defaults to `AsicPlatform()`. Each (name, component) of `extra` becomes a module of
-    its own in front: what a big array contains many times is emitted once there and used by
-    `Instance(name, ...)`. SRAM macros are referred to, not included. Raises ValueError when two
-    modules have one name.
+    `platform` defaults to a new `AsicPlatform()`. The modules that the component places
+    (`rtl.platform.place`), and each (name, component) of `extra`, become modules of their own in
+    front. SRAM macros are referred to, not included. Raises ValueError when two modules have one
+    name.
     """
-    modules = [*extra, (name, component)]
-    names = [module for module, _ in modules]
+    platform = AsicPlatform() if platform is None else platform
+    top = _emit_one(component, name, platform)
+    modules = [*platform.modules.items(), *extra]
+    names = [*(module for module, _ in modules), name]
     if len(set(names)) != len(names):
         raise ValueError(f"emitted modules must have different names, not {names!r}")
-    platform = AsicPlatform() if platform is None else platform
-    return "\n".join(_emit_one(part, module, platform) for module, part in modules)
+    return "\n".join([*(_emit_one(part, module, platform) for module, part in modules), top])
 
 
 def _emit_one(component: wiring.Component, name: str, platform: object) -> str:

@@ -20,9 +20,9 @@ _PER_ATOM = (HBM_ATOM_BYTES // INSTRUCTION_BYTES - 1).bit_length()
 class Fetch(wiring.Component):
     """A ring buffer over a window of the program, filled by bursts in program order.
 
-    Throughput: one instruction per cycle while the memory's latency is below about ``AHEAD`` cycles. A branch
-    into the window costs nothing; any other empties it and costs the memory's latency. Programs
-    that change their own code are undefined.
+    Throughput: one instruction per cycle while the memory's latency is below about ``AHEAD``
+    cycles. A branch into the window costs nothing; any other empties it and costs the memory's
+    latency. Programs that change their own code are undefined.
 
     Members
     -------
@@ -75,7 +75,7 @@ class Fetch(wiring.Component):
         return m
 
     def _request(self, m, place, flush, low, ahead):
-        """Ask for bursts; returns whether a beat is part of the window, not left from before a flush."""
+        """Ask for bursts; returns whether a beat belongs to the window, not to one left before."""
         bursts, stale = Signal(range(2 * DEPTH // BURST)), Signal(range(2 * DEPTH // BURST))
         request, accepted, ended = self.memory.request, Signal(), Signal()
         beats = max(1, BURST * INSTRUCTION_BYTES // self._beat_bytes)

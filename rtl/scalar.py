@@ -16,8 +16,8 @@ ARITHMETIC = ("add", "sub", "mul", "and", "or", "shl", "shr", "min", "max")
 class Registers(wiring.Component):
     """The scalar registers: many read ports without delay, one write port. Register 0 reads as 0.
 
-    Members: `register`, `value` the read ports (the last is the source register's); `write`, `index`,
-    `data`; `clear` sets all to 0.
+    Members: `register`, `value` the read ports (the last is the source register's); `write`,
+    `index`, `data`; `clear` sets all to 0.
     """
 
     def __init__(self):

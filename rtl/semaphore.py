@@ -1,4 +1,4 @@
-"""Counting semaphores: the file of counters, and the guard that works an instruction's fields off."""
+"""Counting semaphores: the file of counters, and the guard that serves an instruction's fields."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, wiring
@@ -42,7 +42,7 @@ class SemaphorePort(wiring.Signature):
 
 
 class SemaphoreFile(wiring.Component):
-    """32 counters of 16 bits. One operation per cycle: signals before waits, then in order of engines.
+    """32 counters of 16 bits. One operation per cycle: signals before waits, then by engine.
 
     A wait that cannot be met yet takes no cycle from others. No engine starves: those ahead of it
     run out of tokens or of instructions.
@@ -99,7 +99,7 @@ class SemaphoreFile(wiring.Component):
 
 
 class Guard(wiring.Component):
-    """Acquires an instruction's waits one after another, then, once it is executed, raises its signals.
+    """Acquires an instruction's waits one by one, then, once it is executed, raises its signals.
 
     An instruction without waits and signals passes in one cycle; each wait and signal takes at
     least one.

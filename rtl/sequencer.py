@@ -18,7 +18,7 @@ _ATOM_SHIFT = (HBM_ATOM_BYTES - 1).bit_length()
 
 
 class Sequencer(wiring.Component):
-    """One instruction per cycle, in order, while the fetch keeps up and the queue addressed has room.
+    """One instruction per cycle, in order, while the fetch keeps up and the queue has room.
 
     A scalar instruction's waits and signals take a cycle each; `ld` and `st` stop the sequencer
     until memory has answered; `sync` and `halt` until `engines_idle`. Instructions for engines

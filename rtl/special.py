@@ -134,7 +134,7 @@ class SpecialFunctions(wiring.Component):
         position = Signal(T_BITS, name=f"{name}_position")
         scale = Signal(signed(11), name=f"{name}_scale")
         override = Signal(Override, name=f"{name}_override")
-        m.d.comb += Cat(position, segment).eq(Cat(Const(0, 2), fraction))
+        is_exp2 = wire(m, self.function == Function.EXP2, f"{name}_is_exp2")
         zero = wire(m, exponent == 0, f"{name}_zero")
         nan = wire(m, x[:31] > _INFINITY, f"{name}_nan")
         infinite = wire(m, x[:31] == _INFINITY, f"{name}_infinite")
@@ -151,16 +151,16 @@ class SpecialFunctions(wiring.Component):
                 m.d.comb += [
                     group.eq(GROUPS.index("exp2")),
                     scale.eq(fixed[FRACTION_BITS:].as_signed() + 127),
-                    Cat(position, segment).eq(fixed[:FRACTION_BITS]),
                 ]
         negative = (self.function == Function.RSQRT) & x[31] & ~zero
-        with m.If(nan | negative):
-            m.d.comb += override.eq(Override.NAN)
-        with m.Elif(self.function != Function.EXP2):
-            with m.If(zero):
-                m.d.comb += override.eq(Override.INFINITY)
-            with m.Elif(infinite):
-                m.d.comb += override.eq(Override.ZERO)
+        # One expression: Icarus 11 hangs where a default is overwritten in the same always_comb.
+        of_size = Mux(zero, Override.INFINITY.value, Mux(infinite, Override.ZERO.value, 0))
+        m.d.comb += [
+            override.eq(Mux(nan | negative, Override.NAN.value, Mux(is_exp2, 0, of_size))),
+            Cat(position, segment).eq(
+                Mux(is_exp2, fixed[:FRACTION_BITS], Cat(Const(0, 2), fraction))
+            ),
+        ]
         return Cat(segment, group), position, scale, override
 
 
@@ -186,9 +186,7 @@ def _pack(
     """The fp32 value of significand · 2^(exponent - 127 - 23), or what `override` says."""
     stepped = wire(m, exponent.as_signed() + significand[24], f"{name}_stepped")
     finite = Cat(significand[:23], stepped[:8])
-    magnitude = Signal(31, name=f"{name}_magnitude_out")
-    with m.If(override == Override.NONE.value):
-        m.d.comb += magnitude.eq(Mux(stepped < 1, 0, Mux(stepped > 254, _INFINITY, finite)))
-    with m.Elif(override == Override.INFINITY.value):
-        m.d.comb += magnitude.eq(_INFINITY)
-    return Mux(override == Override.NAN.value, Const(QUIET_NAN, 32), Cat(magnitude, sign))
+    bounded = Mux(stepped < 1, 0, Mux(stepped > 254, _INFINITY, finite))
+    infinite = override == Override.INFINITY.value
+    magnitude = Mux(override == Override.NONE.value, bounded, Mux(infinite, _INFINITY, 0))
+    return Mux(override == Override.NAN.value, Const(QUIET_NAN, 32), Cat(magnitude[:31], sign))

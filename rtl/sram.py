@@ -23,11 +23,11 @@ READERS = tuple(name for name in CLIENTS if name not in WRITERS)
 
 
 class BankedSram(wiring.Component):
-    """``config.sram_banks`` banks; line n lies in bank n mod banks. Accesses to different banks run together.
+    """Line n lies in bank n mod ``config.sram_banks``; different banks are accessed together.
 
-    Latency: data 1 cycle after acceptance, in that cycle only. Throughput: one access per bank and cycle; of two
-    clients that want the same bank, the later one in `CLIENTS` is refused. What is read in the
-    cycle of a write to another bank, or after it, is current.
+    Latency: data 1 cycle after acceptance, in that cycle only. Throughput: one access per bank and
+    cycle; of two clients that want the same bank, the later one in `CLIENTS` is refused. A read
+    accepted after a write returns what was written.
 
     Members: a `ReadPort` or `WritePort` for each name in `CLIENTS` (flipped); `refused` is 1 in a
     cycle in which any client was refused. `banks` are the macros.

@@ -147,18 +147,24 @@ class Decoder:
             stride=Mux(acc, F32_BYTES * self._config.cols, command.astride),
         )
         skip = command.rep >> self._places
-        self._m.d.comb += walk.skip.eq(Mux(self._rotate & self._whole, skip, 0))
+        self._m.d.comb += [
+            walk.last_vector.eq(self._last),
+            walk.skip.eq(Mux(self._rotate & self._whole, skip, 0)),
+        ]
         return walk
 
     def walk_b(self) -> Signal:
         walk = self._walk(base=self._command.b, stride=self._command.bstride)
-        self._m.d.comb += walk.repeat.eq(self._command.rep)
+        self._m.d.comb += [
+            walk.last_vector.eq(self._last),
+            walk.repeat.eq(self._command.rep),
+        ]
         return walk
 
     def walk_dst(self) -> Signal:
         walk = self._walk(base=self._command.dst, stride=self._command.dstride)
-        with self._m.If(self._is("vsum", "vrmax")):
-            self._m.d.comb += walk.last_vector.eq(0)
+        reduces = self._is("vsum", "vrmax")
+        self._m.d.comb += walk.last_vector.eq(Mux(reduces, 0, self._last))
         return walk
 
     def _walk(self, base: Value, stride: Value) -> Signal:
@@ -167,6 +173,5 @@ class Decoder:
             walk.base.eq(base),
             walk.stride.eq(stride),
             walk.rows.eq(self._command.rows),
-            walk.last_vector.eq(self._last),
         ]
         return walk

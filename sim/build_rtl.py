@@ -37,8 +37,10 @@ OPTIMISE = "-O2"
 _FLAGS = (
     *("--cc", "--top-module", TOP, "--prefix", f"V{TOP}", "--flatten", "-O3"),
     *("--x-assign", "fast", "--x-initial", "fast", "--noassert", "--threads", "1"),
-    *("-Wno-fatal", "-Wno-lint", "-CFLAGS", "-fPIC", "--output-split", "4000"),
+    *("-Wno-fatal", "-Wno-lint", "--output-split", "4000"),
 )
+# Models of several chips live in one process: nothing of one may be resolved to another's.
+_PRIVATE = ("-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
 
 
 def build_root() -> Path:
@@ -48,7 +50,7 @@ def build_root() -> Path:
 
 
 def build_model(config: ChipConfig, trace: bool = False) -> Path:
-    """The core's library for ``config``, built unless it exists; with ``trace`` it writes waveforms.
+    """The core's library for ``config``, built unless it exists; with ``trace`` it writes waves.
 
     Raises ValueError with the end of the tool's output when a step fails.
     """
@@ -118,17 +120,18 @@ def _build(config: ChipConfig, design: str, target: Path, trace: bool) -> None:
     env = verilator_env(OPTIMISE)
     started = resource.getrusage(resource.RUSAGE_CHILDREN)
     inputs = [str(target / "public.vlt"), str(target / "design.sv")]
-    flags = [*_FLAGS, *(["--trace-vcd"] if trace else []), "--Mdir", str(objects)]
+    flags = [*_FLAGS, "-CFLAGS", " ".join(_PRIVATE), "--Mdir", str(objects)]
+    flags += ["--trace-vcd"] if trace else []
     _call([*verilator_command(), *flags, *inputs], target, env)
     (objects / "layout.h").write_text(_layout(config, objects))
-    cache = build_root() / "runtime" / f"pic-{runtime_key(OPTIMISE)}{'-trace' * trace}"
+    cache = build_root() / "runtime" / f"private-{runtime_key(OPTIMISE)}{'-trace' * trace}"
     restore_runtime(objects, cache)
     archives = [f"libV{TOP}.a", "libverilated.a"]
     make = ["make", "-C", str(objects), "-f", f"V{TOP}.mk", f"-j{os.cpu_count() or 1}"]
     _call([*make, *archives], target, env)
     save_runtime(objects, cache)
     include = verilator_root() / "include"
-    compile_flags = ["-std=gnu++20", OPTIMISE, "-fPIC", "-shared", f"-DVM_TRACE={int(trace)}"]
+    compile_flags = ["-std=gnu++20", OPTIMISE, *_PRIVATE, "-shared", f"-DVM_TRACE={int(trace)}"]
     includes = [f"-I{objects}", f"-I{include}", f"-I{include / 'vltstd'}"]
     output = ["-o", str(target / "partial.so"), "-lpthread"]
     linked = [str(HARNESS), *(str(objects / name) for name in archives)]

@@ -9,6 +9,7 @@ proves of the resulting trace of commands that
   wait needs come earlier in program order (the sequencer dispatches in order, so the earliest
   waiting instruction can always go on, whatever the depth of the queues); at `sync` and `halt` all
   are zero,
+* the rows that a vector instruction writes are not its sources' rows, except in place,
 * sizes, alignments and addresses are legal, and stores touch only what the program may write.
 
 A trace holds for one (S, P): new and past tokens. Programs of models are checked for the corners in
@@ -110,7 +111,10 @@ class Checker:
             self._barrier(command)
         elif engine != Engine.SEQUENCER:
             self._legal(command)
-        for access in footprint(self.config, command):
+        accesses = footprint(self.config, command)
+        if engine == Engine.VECTOR:
+            self._aliasing(command, accesses)
+        for access in accesses:
             self._hazards(command, access, mine)
             self.epoch.add(access, command, self.count[engine])
         mine[engine] = self.count[engine] = self.count[engine] + 1
@@ -180,6 +184,19 @@ class Checker:
                     f"{kind} {access.space} 0x{access.base:x} with no semaphore after instruction "
                     f"{earlier.index} ({earlier.mnemonic})",
                 )
+
+    def _aliasing(self, command: Command, accesses: list[Access]) -> None:
+        """Sources are read ahead of results: result row r may overwrite source row r alone."""
+        if not accesses:
+            return
+        result, *sources = accesses
+        for source in sources:
+            in_place = source.base == result.base and source.rows == result.rows
+            in_place &= source.stride == result.stride or source.rows == 1
+            in_place &= result.length <= source.length
+            if source.space == "sram" and not in_place and _overlap(result, source):
+                problem = f"result and source overlap at sram 0x{source.base:x} in different places"
+                raise self._error(command, problem)
 
     def _error(self, command: Command, problem: str) -> CheckError:
         node = self.image.node_of(command.index)

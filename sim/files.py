@@ -1,6 +1,7 @@
 """Array files of the command line."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ def write_arrays(path: str | Path, arrays: dict[str, NDArray]) -> None:
 def read_arrays(path: str | Path) -> dict[str, NDArray]:
     """All arrays of an .npz; InputError if it is none."""
     try:
-        with np.load(path, allow_pickle=False) as content:
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: expected an .npz with named arrays, not a single array")
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            raise InputError(f"{path}: expected an .npz with named arrays, not a single array")
+        with content:
             return dict(content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -29,5 +31,5 @@ def read_arrays(path: str | Path) -> dict[str, NDArray]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except InputError:
         raise
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: not an .npz of plain arrays: {error}") from None

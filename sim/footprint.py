@@ -2,9 +2,13 @@
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from isa.config import BF16_BYTES, HBM_ATOM_BYTES, ChipConfig
+from isa.image import ProgramImage
 from isa.table import Engine
-from sim.scalar import Command
+from sim.scalar import Command, ScalarMachine
 
 _REDUCTIONS = ("vsum", "vrmax")
 
@@ -83,3 +87,10 @@ def _vector(config: ChipConfig, mnemonic: str, f: dict) -> list[Access]:
         b_rows = -(-rows // max(1, f["rep"]))
         accesses.append(Access("sram", f["b"], f["bstride"], b_rows, length, False))
     return accesses
+
+
+def sram_bytes(image: ProgramImage, memory: NDArray[np.uint8]) -> int:
+    """Bytes that a run on ``memory`` (unchanged) reads and writes in SRAM: operands, not lines."""
+    trace = ScalarMachine(image.code).run(memory.copy())
+    accesses = (access for command in trace for access in footprint(image.config, command))
+    return sum(access.rows * access.length for access in accesses if access.space == "sram")

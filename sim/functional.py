@@ -37,7 +37,7 @@ def _nothing() -> None:
 
 
 def plan_command(state: State, command: Command) -> Plan:
-    """Translate an engine's command; SimulationError for illegal sizes, alignments and addresses."""
+    """Translate an engine's command; SimulationError for illegal sizes, alignments, addresses."""
     if command.mnemonic in _NOPS:
         return _nothing, 0
     if command.engine == Engine.MATRIX:

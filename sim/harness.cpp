@@ -199,6 +199,8 @@ void reset(Model& model) {
 
 }  // namespace
 
+#define JX_API __attribute__((visibility("default")))
+
 extern "C" {
 
 struct Result {
@@ -210,7 +212,7 @@ struct Result {
   uint32_t counters[COUNTER_WORDS];
 };
 
-void* jx_create(const char* trace_path) {
+JX_API void* jx_create(const char* trace_path) {
   Model* model = new Model;
 #if VM_TRACE
   model->context.traceEverOn(true);
@@ -221,7 +223,7 @@ void* jx_create(const char* trace_path) {
   return model;
 }
 
-void jx_destroy(void* handle) {
+JX_API void jx_destroy(void* handle) {
   Model* model = static_cast<Model*>(handle);
   model->core.final();
 #if VM_TRACE
@@ -230,8 +232,8 @@ void jx_destroy(void* handle) {
   delete model;
 }
 
-void jx_run(void* handle, uint8_t* bytes, uint64_t size, uint32_t code_base, uint64_t max_cycles,
-            uint32_t latency, uint32_t rate, Result* result) {
+JX_API void jx_run(void* handle, uint8_t* bytes, uint64_t size, uint32_t code_base,
+                   uint64_t max_cycles, uint32_t latency, uint32_t rate, Result* result) {
   Model& model = *static_cast<Model*>(handle);
   VCore& core = model.core;
   reset(model);
@@ -266,7 +268,7 @@ void jx_run(void* handle, uint8_t* bytes, uint64_t size, uint32_t code_base, uin
 }
 
 // SRAM bytes in address order: line n is row n / banks of bank n % banks.
-void jx_copy_sram(void* handle, uint8_t* bytes, int to_model) {
+JX_API void jx_copy_sram(void* handle, uint8_t* bytes, int to_model) {
   Model& model = *static_cast<Model*>(handle);
   for (int line = 0; line < SRAM_LINES; ++line, bytes += LINE_BYTES) {
     void* row = sram_row(model.core.rootp, line % SRAM_BANKS, line / SRAM_BANKS);
@@ -275,7 +277,7 @@ void jx_copy_sram(void* handle, uint8_t* bytes, int to_model) {
 }
 
 // Accumulators, row by row, C words of 32 bits each.
-void jx_copy_acc(void* handle, uint32_t* words, int to_model) {
+JX_API void jx_copy_acc(void* handle, uint32_t* words, int to_model) {
   Model& model = *static_cast<Model*>(handle);
   for (int row = 0; row < ACC_ROWS; ++row)
     for (int column = 0; column < COLS; ++column, ++words) {

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -53,22 +54,23 @@ def print_speed(session: Session, seconds: float) -> None:
 
 
 def print_comparisons(config: ChipConfig, comparisons: Iterable[Comparison]) -> None:
-    """A table of the compared runs; SimulationError for the first difference."""
-    table = Table("run", "instructions", "MACs", "HBM bytes", "cycles", "MACs / cycle", "result")
-    for column in table.columns[1:-1]:
-        column.justify = "right"
+    """A table with a row for each compared run; SimulationError for the first difference."""
+    headings = ("instr.", "MACs", "SRAM bytes", "HBM bytes", "cycles", "result")
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     difference = None
-    for compared in comparisons:
-        counters, cycles = compared.first.counters, compared.second.cycles
-        difference = compared.difference
-        total = macs(config, counters)
+    for run in comparisons:
+        counters, cycles = run.first.counters, run.second.cycles
+        difference = run.difference
         table.add_row(
-            compared.name,
+            run.name,
             f"{instructions(counters):,}",
-            f"{total:,}",
+            f"{macs(config, counters):,}",
+            f"{run.sram_bytes:,}",
             f"{hbm_bytes(config, counters):,}",
             f"{cycles:,}",
-            f"{total / cycles:.2f}" if cycles else "",
             "differs" if difference else "identical",
         )
     console.print(table)

@@ -39,7 +39,7 @@ class RunResult:
 
 
 class RtlCore:
-    """One chip. SRAM and accumulators keep their content from run to run; each run starts with a reset.
+    """One chip. SRAM and accumulators keep their content from run to run; each starts with a reset.
 
     The first object of a configuration builds the model, which takes a minute or more; later ones
     find it. With ``trace`` a slower model writes a VCD there. Time per run: 2 resets of a cycle,
@@ -66,14 +66,15 @@ class RtlCore:
     def run(
         self, hbm: NDArray[np.uint8], code_base_atoms: int, max_cycles: int = 1 << 40
     ) -> RunResult:
-        """Run the program whose first instruction is at ``code_base_atoms``; ``hbm`` changes in place.
+        """Run the program that starts at ``code_base_atoms``; ``hbm`` changes in place.
 
         Raises Trap for an illegal instruction, SimulationError for an access outside ``hbm``, for a
         deadlock (all counters stand still for 131072 cycles), and when ``max_cycles`` pass without
         a `halt`. Memory keeps what was done until then.
         """
         if hbm.dtype != np.uint8 or hbm.ndim != 1 or not hbm.flags.c_contiguous:
-            raise ValueError(f"hbm must be a contiguous vector of uint8, not {hbm.dtype} {hbm.shape}")
+            given = f"{hbm.dtype} {hbm.shape}"
+            raise ValueError(f"hbm must be a contiguous vector of uint8, not {given}")
         if not hbm.flags.writeable:
             raise ValueError("hbm must be writeable")
         result = _Result()

@@ -127,7 +127,7 @@ class ScalarMachine:
         self._prepared: list[_Prepared | None] = [None] * (len(code) // INSTRUCTION_BYTES)
 
     def run(self, memory: NDArray[np.uint8], limit: int = 1 << 40) -> Iterator[Command]:
-        """Execute from instruction 0 to `halt`; yields, in program order, every command of an engine
+        """Execute from instruction 0 to `halt`; yields, in program order, every engine's commands
         and those instructions of the sequencer that touch memory, wait, signal, `sync` or `halt`.
 
         A yielded `ld` or `st` accesses ``memory`` (all of HBM, uint8) when the caller asks for the

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from isa.image import ProgramImage
 from sim.backends import Backend, Run
-from sim.footprint import Access, footprint
+from sim.footprint import Access, footprint, sram_bytes
 from sim.host import Host
 from sim.scalar import Command, ScalarMachine
 
@@ -18,11 +18,15 @@ _SEED = 2024
 
 @dataclass(frozen=True)
 class Comparison:
-    """One run on both back ends. ``difference``: the first in one line, None if there is none."""
+    """One run on both back ends. ``difference``: the first in one line, None if there is none.
+
+    ``sram_bytes``: what the run's instructions read and write in SRAM.
+    """
 
     name: str
     first: Run
     second: Run
+    sram_bytes: int
     difference: str | None
 
 
@@ -57,7 +61,8 @@ class _Pair:
     def run(self, name: str) -> Comparison:
         before = self.memories[0].copy()
         first, second = (backend.run() for backend in self.backends)
-        return Comparison(name, first, second, self._difference(first, second, before))
+        difference = self._difference(first, second, before)
+        return Comparison(name, first, second, sram_bytes(self.image, before), difference)
 
     def _difference(self, first: Run, second: Run, before: NDArray[np.uint8]) -> str | None:
         a, b = self.backends
@@ -145,7 +150,7 @@ def verify(
     for step in range(steps + 1):
         for host in hosts:
             host.prepare(tokens)
-        compared = pair.run(f"decode {step}" if step else f"prefill of {count} tokens")
+        compared = pair.run(f"decode {step}" if step else f"prefill {count}")
         yield compared
         if compared.difference:
             return

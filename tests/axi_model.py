@@ -10,7 +10,7 @@ PAGE_BYTES = 4096
 
 
 class ReadModel:
-    """Answers a `ReadClient` from `memory` (bytes); `most` is the greatest number of bursts in flight seen."""
+    """Answers a `ReadClient` from `memory`; `most` counts the most bursts seen in flight."""
 
     def __init__(self, client, memory: bytes, beat_bytes: int, latency: int, stall: float) -> None:
         self.client, self.memory, self.beat_bytes = client, memory, beat_bytes
@@ -47,7 +47,7 @@ class ReadModel:
 
 
 class WriteModel:
-    """Takes what a `WriteClient` writes into `memory`; acknowledges each burst after `latency` cycles."""
+    """Puts what a `WriteClient` writes into `memory`; acknowledges after `latency` cycles."""
 
     def __init__(self, client, memory: bytearray, beat_bytes: int, latency: int, stall: float):
         self.client, self.memory, self.beat_bytes = client, memory, beat_bytes
@@ -71,7 +71,8 @@ class WriteModel:
         if ctx.get(client.request.valid) and ctx.get(client.request.ready):
             self.addresses.append(list(_burst(ctx, client.request.payload, self.beat_bytes)))
         if ctx.get(client.valid) and ctx.get(client.ready):
-            self.beats.append(tuple(ctx.get(part) for part in (client.data, client.strb, client.last)))
+            beat = client.data, client.strb, client.last
+            self.beats.append(tuple(ctx.get(part) for part in beat))
         while self.addresses and self.beats:
             self._write(*self.beats.pop(0))
         self.cycle += 1

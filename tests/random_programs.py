@@ -1,9 +1,9 @@
 """Random programs that keep all engines busy at the same time, for back ends that must agree.
 
 A program is a row of phases. In a phase the load engine fills one quarter of the SRAM, the matrix
-unit reads the second, the vector unit works in the third, the store engine reads the fourth; then roles
-turn. The halves of the accumulators alternate. Between phases stands either a `sync` or a barrier of
-semaphores, one for each ordered pair of engines.
+unit reads the second, the vector unit works in the third, the store engine reads the fourth; then
+the roles turn. The halves of the accumulators alternate. Between phases stands either a `sync` or
+a barrier of semaphores, one for each ordered pair of engines.
 """
 
 import random
@@ -149,7 +149,10 @@ class ProgramMaker:
                 "w": self._place(place + size, size, need, unit),
                 "wstride": wstride,
                 "wpanel": wpanel,
-                **{"m": m, "k": k, "n": n, "layout": layout},
+                "m": m,
+                "k": k,
+                "n": n,
+                "layout": layout,
                 "mode": dice.choice(["overwrite", "accumulate"]),
             },
         )

@@ -197,6 +197,21 @@ def test_row_sum_adds_in_the_stated_order(cols: int, scale: float):
         assert bits(np.float32(lanes[0])) == bits(got)
 
 
+def test_subnormal_differences_on_the_way_are_flushed():
+    """Each sum passes through 2^-127 or less, and goes on from 0."""
+    u, tiny = 2.0**-104, 2.0**-126
+    row = np.zeros((1, 24), np.float32)
+    row[0, ::8] = [(1 + 2.0**-23) * u, -u, u]
+    assert numbers.row_sum(row, 8).tolist() == [np.float32(u)]
+    a, w = np.zeros((1, 16), np.float32), np.zeros((16, 1), np.float32)
+    a[0, ::8], w[::8, 0] = [-(2.0**-52), 2.0**-52], [2.0**-52] * 2
+    assert numbers.matmul(a, w, 8, row[:, :1]).tolist() == [[np.float32(u)]]
+    a, w = np.zeros((1, 3), np.float32), np.zeros((3, 1), np.float32)
+    a[0] = [(1 + 2.0**-7) * 2.0**-60, -(1 + 2.0**-6) * 2.0**-60, 2.0**-63]
+    w[:, 0] = [(1 + 2.0**-7) * 2.0**-60, 2.0**-60, 2.0**-63]
+    assert numbers.matmul(a, w, 8).tolist() == [[np.float32(tiny)]]
+
+
 def test_row_max():
     x = values(rng(7), 60)[:300].reshape(10, 30)
     x[:5] = np.where(np.isnan(x[:5]), np.float32(-7), x[:5])

@@ -1,4 +1,4 @@
-"""Load and store DMA against a byte-wise model, with stalls on all sides and several port widths."""
+"""Load and store DMA against a byte-wise model, with stalls on all sides."""
 
 import random
 
@@ -19,7 +19,7 @@ def _config(axi_bytes: int):
 
 
 def _commands(config, seed: int, count: int) -> list[dict[str, int]]:
-    """Random copies that stay in both memories; HBM rows start anywhere, so that bursts meet 4 KiB."""
+    """Random copies inside both memories; HBM rows start anywhere, so that bursts meet 4 KiB."""
     dice, line = random.Random(seed), config.line_bytes
     commands = []
     for _ in range(count):

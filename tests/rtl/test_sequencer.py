@@ -118,7 +118,8 @@ class _Bench:
 def _expected(command) -> SimpleNamespace:
     """Field values of a command, choices as numbers."""
     values = {}
-    for (name, slot), value in zip(command.op.spec.format.slots.items(), command.fields, strict=True):
+    slots = command.op.spec.format.slots
+    for (name, slot), value in zip(slots.items(), command.fields, strict=True):
         is_choice = isinstance(slot.field, Choice)
         values[name] = slot.field.values.index(value) if is_choice else value
     return SimpleNamespace(**values)

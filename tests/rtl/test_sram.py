@@ -41,7 +41,7 @@ class _Traffic:
             ctx.set(port.addr, self.pending.get(name, 0))
 
     def sample(self, ctx) -> dict[str, int]:
-        """Lines accepted, by client; checks that banks have one user, the first of those wanting."""
+        """Lines accepted, by client; checks that a bank serves the first of those who want it."""
         users: dict[int, str] = {}
         for name in CLIENTS:
             if name in self.pending:
@@ -68,7 +68,7 @@ def test_random_traffic(lines):
             for name, line in accepted.items():
                 port, start = getattr(dut, name), line * CONFIG.line_bytes
                 if name in READERS:
-                    expected[name] = bytes(traffic.image[start : start + CONFIG.line_bytes])
+                    expected[name] = bytes(traffic.image[start:][: CONFIG.line_bytes])
                 else:
                     data = ctx.get(port.data).to_bytes(CONFIG.line_bytes, "little")
                     _write(traffic.image, line, data, ctx.get(port.mask))

@@ -52,7 +52,7 @@ def execute(
 @pytest.mark.parametrize("refusal", [0.0, 0.4])
 def test_every_instruction(mnemonic: str, refusal: float) -> None:
     dice = rng(21)
-    execute(SMALL, [random_command(dice, SMALL, mnemonic) for _ in range(25)], refusal)
+    execute(SMALL, [random_command(dice, SMALL, mnemonic) for _ in range(15)], refusal)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -95,6 +95,26 @@ def test_refuses_illegal_operands():
     assert "multiple of 32" in refused(Op("load", {**LOAD, "sram": 8}))
 
 
+@pytest.mark.parametrize(
+    ("mnemonic", "change"),
+    [
+        ("vmov", {"dst": 32}),  # shifted by a row
+        ("vmov", {"at": "bf16"}),  # wider rows over narrower ones
+        ("vadd", {"b": 32, "bstride": 0}),  # the one row of b is overwritten
+    ],
+)
+def test_refuses_sources_that_are_overwritten(mnemonic, change):
+    fields = {"rows": 3, "cols": 8, "astride": 32, "dstride": 32}
+    text = refused(Op(mnemonic, {**fields, **change}))
+    assert text.startswith(f"instruction 0 ({mnemonic}): result and source overlap at sram 0x")
+
+
+def test_accepts_results_in_place():
+    square = {"rows": 3, "cols": 9, "astride": 64, "dstride": 64, "b": 0, "bstride": 64}
+    turn = {"rows": 2, "cols": 8, "astride": 32, "dstride": 32, "rep": 3}
+    assert check_image(image(Op("vmul", square), Op("vrot", turn))) == 3
+
+
 def test_refuses_a_model_that_stores_outside_its_outputs(compiled):
     ops = decode_program(compiled.code)
     stores = [i for i, op in enumerate(ops) if op.mnemonic == "store"]

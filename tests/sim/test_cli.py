@@ -104,7 +104,7 @@ def test_asm_and_disasm(folder: Path, monkeypatch, capsys):
         ("asm none.s -o out.jx", "none.s: no such file"),
         ("asm bad.s -o out.jx", "bad.s line 2: unknown instruction 'hlat'"),
         ("asm program.s -o out.jx --config none", "none: no such configuration file"),
-        ("asm program.s", "Missing option '--output' / '-o'."),
+        ("asm program.s", "Missing option '-"),
         ("verilog --config none -o out", "none: no such configuration file"),
         ("run", "Missing argument 'image'."),
         ("fly", "No such command 'fly'."),

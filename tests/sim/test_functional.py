@@ -56,6 +56,14 @@ def test_state_stays_from_run_to_run_and_a_new_program_does_not_see_old_plans():
     assert core.sram[:32].tolist() == [3] * 32
 
 
+def test_waits_take_what_they_waited_for():
+    core = make()
+    lnop, snop = Op("lnop", signals=(1, 1, 1)), Op("snop", waits=((1, 2),))
+    execute(core, lnop, snop)
+    with pytest.raises(SimulationError, match=r"2 of semaphore s1, which .* leave at 1$"):
+        execute(core, lnop, snop, snop)
+
+
 def test_signalling_does_not_survive_a_run():
     core = make()
     execute(core, Op("lnop", signals=(1,)))

@@ -1,4 +1,4 @@
-"""Compiled models and hand-written programs: RTL ≡ functional simulator, every bit of every memory."""
+"""Compiled models and hand-written programs: RTL ≡ functional simulator, in every bit."""
 
 from pathlib import Path
 

@@ -14,9 +14,19 @@ from tests.random_programs import ProgramMaker, random_memory
 TINY = load_config("tiny")
 # Nothing is square or as wide as its neighbour here.
 ODD = TINY.replace(
-    **{"name": "odd", "rows": 4, "cols": 8, "lanes": 4, "line_bytes": 64, "axi_bytes": 16},
-    **{"sram_bytes": 1 << 16, "sram_banks": 2, "acc_rows": 128, "queue_depth": 2},
-    **{"memory_latency_cycles": 7, "memory_bytes_per_cycle": 5, "load_bursts": 3},
+    name="odd",
+    rows=4,
+    cols=8,
+    lanes=4,
+    line_bytes=64,
+    axi_bytes=16,
+    sram_bytes=1 << 16,
+    sram_banks=2,
+    acc_rows=128,
+    queue_depth=2,
+    memory_latency_cycles=7,
+    memory_bytes_per_cycle=5,
+    load_bursts=3,
 )
 
 
@@ -91,7 +101,7 @@ def test_every_run_starts_with_registers_and_semaphores_at_zero(tiny):
 
 
 def test_trap_names_the_instruction(tiny):
-    with pytest.raises(Trap, match="^instruction 2: illegal opcode$"):
+    with pytest.raises(Trap, match=r"^instruction 2: illegal opcode$"):
         tiny.run(_memory(Op("lnop"), Op("sync")), 0)
     tiny.run(_memory(Op("halt")), 0)  # and the chip works again
 

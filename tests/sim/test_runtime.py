@@ -35,7 +35,9 @@ def test_steps_keep_the_cache_on_the_chip():
     assert s.counters["load_instructions"] == 8
     rows = s.hbm[0x1000:0x1100].view(np.uint16).reshape(4, 2, 16)[:, :, :4].astype(np.uint32) << 16
     assert np.array_equal(rows.view(np.float32), cache_table()[[3, 9, 1, 7]])
-    assert s.hbm[0x140:0x144].view(np.int32)[0] == 3  # position of the last token
+    s.step([0, 8])
+    assert s.hbm[0x100:0x108].view(np.int32).tolist() == [0, 8]
+    assert s.hbm[0x140:0x148].view(np.int32).tolist() == [4, 5]  # positions
     s.reset()
     s.step([5])
     assert s.past == 1

@@ -51,6 +51,7 @@ def test_branches_are_unsigned_and_take_registers_as_targets():
         """
         add rd=r1, x=0xFFFFFFFF
         blt rs=r1, x=1, y=wrong      # not as signed numbers
+        blt rs=r1, x=r1, y=wrong     # nor if equal
         blt rs=r0, x=r1, y=good
         wrong: add rd=r2, x=1
         good: add rd=r3, x=end
@@ -60,7 +61,7 @@ def test_branches_are_unsigned_and_take_registers_as_targets():
         """
     )
     assert machine.registers[2] == 0
-    assert machine.executed == 6
+    assert machine.executed == 7
 
 
 def test_memory_is_addressed_in_atoms_and_bytes():

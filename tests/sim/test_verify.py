@@ -22,7 +22,7 @@ PROGRAM = """
 
 
 class Faulty(FunctionalBackend):
-    """Flips a bit of a memory, or a counter, in run number `when`."""
+    """Flips a bit in a memory's places, or changes a counter, in run number `when`."""
 
     name = "faulty"
 
@@ -50,7 +50,7 @@ def differences(image, faulty: Faulty, steps: int = 2) -> list[str | None]:
 
 def test_equal_back_ends():
     runs = list(verify(echo_image(), (FunctionalBackend(), FunctionalBackend()), 3))
-    assert [run.name for run in runs] == ["prefill of 9 tokens", "decode 1", "decode 2", "decode 3"]
+    assert [run.name for run in runs] == ["prefill 9", "decode 1", "decode 2", "decode 3"]
     assert [run.difference for run in runs] == [None] * 4
     assert runs[0].first.counters["load_instructions"] == 18
     assert runs[1].first.counters["load_instructions"] == 2
@@ -60,7 +60,7 @@ def test_equal_back_ends():
 
 def test_the_context_limits_the_prompt():
     runs = list(verify(echo_image(), (FunctionalBackend(), FunctionalBackend()), 13))
-    assert runs[0].name == "prefill of 3 tokens"
+    assert runs[0].name == "prefill 3"
     assert len(runs) == 14
 
 
@@ -83,6 +83,19 @@ def test_differences_are_traced_to_the_instruction(space: str, place: object, me
     prefix, _, rest = found.partition(" differ")
     assert prefix == "functional and faulty"
     assert re.fullmatch(f"(: | at ){message}", rest), found
+
+
+def test_the_earliest_instruction_is_named_whatever_the_memory():
+    class Twice(Faulty):
+        def run(self) -> Run:
+            result = super().run()
+            self.memories["acc"][5, 3] ^= 1
+            return result
+
+    (found,) = differences(assemble(PROGRAM, "p.s"), Twice(1, "sram", 0x200))
+    assert found is not None
+    assert "accumulator row 5 column 3" in found
+    assert found.endswith("2 places in all; last written by instruction 1 (matmul)")
 
 
 def test_the_first_difference_ends_the_comparison_and_names_the_node():

@@ -9,7 +9,7 @@ def test_random_instructions(simulator: str) -> None:
     config = load_config("tiny").replace(sram_bytes=1 << 13, acc_rows=64)
     sizes = {
         "config": config.to_dict(),
-        "commands": 1300 if simulator == "verilator" else 130,
+        "commands": 1300 if simulator == "verilator" else 65,
         "refusal": 0.2,
         "outliers": 0.1,
     }
