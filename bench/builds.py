@@ -10,7 +10,7 @@ from measure import BIN, Cost, Line, command_cost
 from isa.config import load_config, preset_names
 
 VERILATE_SECONDS = 120  # wanted of `tiny`, CPU, without elaboration
-CPU_LIMIT = 300  # of one elaboration; a large array is a module per processing element
+CPU_LIMIT = 600  # of one elaboration
 QUICK_PRESETS = ("tiny",)
 
 _BUILD = """

@@ -225,6 +225,8 @@ JX_API void* jx_create(const char* trace_path) {
 
 JX_API void jx_destroy(void* handle) {
   Model* model = static_cast<Model*>(handle);
+  // The thread's context may be that of another model, which is gone already.
+  Verilated::threadContextp(&model->context);
   model->core.final();
 #if VM_TRACE
   model->trace.close();

@@ -5,12 +5,16 @@ import shlex
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.main import get_command
 
 import compiler.cli
 import sim.cli
+from isa.assembler import assemble
 from isa.config import ChipConfig, load_config, preset_names
+from sim.check import CheckError, check_image
+from sim.functional import FunctionalCore
 from tests.support import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/models/*.md")])
@@ -140,3 +144,24 @@ def test_defaults_are_as_documented():
     places = [text.index(f"| `{name}`") for name in optional]
     required = [field.name for field in fields(ChipConfig) if field.default is MISSING]
     assert max(text.index(f"| `{name}`") for name in required) < min(places)
+
+
+def test_the_tutorials_program_does_what_it_says(tmp_path: Path):
+    tutorial = (ROOT / "docs" / "tutorial.md").read_text()
+    (text,) = re.findall(r"^```\n(\.config tiny\n.*?)^```", tutorial, re.MULTILINE | re.DOTALL)
+    image = assemble(text, "first.s")
+    check_image(image)
+    memory = image.memory()
+    core = FunctionalCore(image.config)
+    core.load(image, memory)
+    core.run()
+    assert memory[0x200:0x240].view(np.float32).tolist() == [18] + [0] * 7 + [-18] + [0] * 7
+    with pytest.raises(CheckError) as caught:
+        check_image(assemble(text.replace("wait(s1)", ""), "first.s"))
+    assert f"CheckError: {caught.value}\n" in tutorial
+
+
+def test_the_tutorials_fault_can_be_put_in():
+    tutorial = (ROOT / "docs" / "tutorial.md").read_text()
+    (removed,) = re.findall(r"^-( .*)$", tutorial, re.MULTILINE)
+    assert (ROOT / "rtl" / "vector_write.py").read_text().count(f"{removed}\n") == 1
