@@ -42,7 +42,7 @@ $(BIN)/pip:
 
 # The stamp is written last: an interrupted installation starts again.
 $(READY): pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,demo]'
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,demo]'
 	@touch $@
 
 $(SYSTEM): .ci/packages | $(READY)

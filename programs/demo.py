@@ -12,7 +12,7 @@ from rich.console import Console
 
 BUILD = Path("build/glass")
 BIN = Path(sys.executable).parent
-PROMPT = "Once upon a time"
+PROMPT = "Alice was beginning to"
 
 STEPS = (
     (
@@ -42,7 +42,7 @@ def main() -> None:
     start = time.perf_counter()
     for number, (title, command) in enumerate(STEPS, 1):
         shown = " ".join(_quoted(part) for part in command)
-        console.print(f"\n[bold]{number}. {title}[/bold]\n[dim]$ {shown}[/dim]\n")
+        console.print(f"\n[bold]{number}. {title}[/bold]\n[dim]$ {shown}[/dim]\n", soft_wrap=True)
         result = subprocess.run(command, check=False)
         if result.returncode:
             sys.exit(result.returncode)

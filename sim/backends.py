@@ -1,6 +1,7 @@
 """The two machines that run program images, behind one interface."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -66,10 +67,13 @@ class RtlBackend:
 
     name = "rtl"
 
+    def __init__(self, trace: Path | None = None) -> None:
+        self._trace = trace  # a VCD file to write; needs a slower build
+
     def load(self, image: ProgramImage, hbm: NDArray[np.uint8]) -> None:
         from sim.rtl import RtlCore  # needs a compiler and a built model
 
-        self._core = RtlCore(image.config)
+        self._core = RtlCore(image.config, self._trace)
         self._hbm, self._code_base = hbm, image.code_base
 
     def run(self) -> Run:
@@ -85,8 +89,12 @@ class RtlBackend:
         return self._core.acc
 
 
-def make_backend(name: str) -> Backend:
-    """The back end called ``functional`` or ``rtl``."""
+def make_backend(name: str, trace: Path | None = None) -> Backend:
+    """The back end called ``functional`` or ``rtl``; the RTL can write a waveform to ``trace``."""
     if name not in NAMES:
         raise ValueError(f"back end must be one of {', '.join(NAMES)}, not {name!r}")
-    return FunctionalBackend() if name == "functional" else RtlBackend()
+    if name == "rtl":
+        return RtlBackend(trace)
+    if trace is not None:
+        raise ValueError("--trace needs --backend rtl: the functional simulator has no signals")
+    return FunctionalBackend()

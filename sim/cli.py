@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from isa.image import ProgramImage
 
 app = typer.Typer(
     add_completion=False,
@@ -13,6 +16,24 @@ app = typer.Typer(
 )
 ImageFile = Annotated[Path, typer.Argument(help="Program image (.jx).", show_default=False)]
 BackendName = Annotated[str, typer.Option("--backend", help="functional or rtl.")]
+Chip = Annotated[
+    str | None,
+    typer.Option("--config", help="Preset or TOML file that the image must have been made for."),
+]
+Trace = Annotated[
+    Path | None, typer.Option(help="VCD file for the RTL's waveforms (GTKWave, Surfer).")
+]
+
+
+def _load(path: Path, config: str | None) -> "ProgramImage":
+    """The image; ImageError if it was made for another chip than ``config``, where one is named."""
+    from isa.config import load_config
+    from isa.image import load_image, require_config
+
+    image = load_image(path)
+    if config is not None:
+        require_config(image, load_config(config), str(path))
+    return image
 
 
 @app.command()
@@ -23,6 +44,8 @@ def run(
     ] = None,
     outputs: Annotated[Path | None, typer.Option(help=".npz to write.")] = None,
     backend: BackendName = "functional",
+    config: Chip = None,
+    trace: Trace = None,
 ) -> None:
     """Run once: ONNX inputs to ONNX outputs.
 
@@ -30,15 +53,14 @@ def run(
 
     Example: jalapeno run out.jx --inputs in.npz --outputs out.npz
     """
-    from isa.image import load_image
     from sim import report
     from sim.backends import make_backend
     from sim.files import read_arrays, write_arrays
     from sim.host import InputError
     from sim.runtime import Session
 
-    program = load_image(image)
-    chip = make_backend(backend)
+    program = _load(image, config)
+    chip = make_backend(backend, trace)
     if program.io.is_model:
         if inputs is None:
             raise InputError(f"{image}: a model needs --inputs IN.npz")
@@ -64,6 +86,7 @@ def generate(
     prompt: Annotated[str, typer.Option(help="Text to continue.", show_default=False)],
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 64,
     backend: BackendName = "functional",
+    config: Chip = None,
 ) -> None:
     """Write text, greedily, as it is computed.
 
@@ -71,13 +94,12 @@ def generate(
     """
     import time
 
-    from isa.image import load_image
     from sim import report
     from sim.backends import make_backend
     from sim.generate import load_tokenizer, stream_text
     from sim.runtime import Session
 
-    program, text = load_image(image), load_tokenizer(tokenizer)
+    program, text = _load(image, config), load_tokenizer(tokenizer)
     session = Session(program, make_backend(backend))
     start = time.perf_counter()
     for piece in stream_text(session, text, prompt, tokens):
@@ -90,6 +112,8 @@ def generate(
 def verify(
     image: ImageFile,
     steps: Annotated[int, typer.Option(min=0, help="Decode steps after the prefill.")] = 8,
+    config: Chip = None,
+    trace: Trace = None,
 ) -> None:
     """Compare functional simulator and RTL bit by bit: SRAM, accumulators, HBM, counters.
 
@@ -97,14 +121,29 @@ def verify(
 
     Example: jalapeno verify out.jx --steps 8
     """
-    from isa.image import load_image
     from sim import report
     from sim.backends import make_backend
     from sim.verify import verify as compare
 
-    program = load_image(image)
-    pair = make_backend("functional"), make_backend("rtl")
+    program = _load(image, config)
+    pair = make_backend("functional"), make_backend("rtl", trace)
     report.print_comparisons(program.config, compare(program, pair, steps))
+
+
+@app.command()
+def check(image: ImageFile) -> None:
+    """Prove that no hazard is unguarded, no semaphore deadlocks, no address is illegal.
+
+    `jcc` does this for what it compiles. Exit status 1 and the first fault, if there is one.
+
+    Example: jalapeno check out.jx
+    """
+    from isa.image import load_image
+    from sim.check import check_image
+    from sim.report import console
+
+    commands = check_image(load_image(image))
+    console.print(f"{image}: {commands:,} commands checked, no fault")
 
 
 @app.command()

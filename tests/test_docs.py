@@ -158,7 +158,7 @@ def test_the_tutorials_program_does_what_it_says(tmp_path: Path):
     assert memory[0x200:0x240].view(np.float32).tolist() == [18] + [0] * 7 + [-18] + [0] * 7
     with pytest.raises(CheckError) as caught:
         check_image(assemble(text.replace("wait(s1)", ""), "first.s"))
-    assert f"CheckError: {caught.value}\n" in tutorial
+    assert f"jalapeno: error: {caught.value}\n" in tutorial
 
 
 def test_the_tutorials_fault_can_be_put_in():

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isa.image import load_image, save_image
+from isa.config import load_config
+from isa.image import ProgramImage, load_image, save_image
+from isa.program import Op
 from sim import cli
 from tests.sim.echo import cache_table, echo_image, logits_table
 from tests.sim.test_generate import chain, words
@@ -69,6 +71,12 @@ def test_generate(folder: Path, monkeypatch, capsys):
     assert "5 tokens in " in captured.err
 
 
+def test_check(folder: Path, monkeypatch, capsys):
+    assert call(monkeypatch, "asm", "program.s", "-o", "program.jx") == 0
+    assert call(monkeypatch, "check", "program.jx") == 0
+    assert "commands checked, no fault" in capsys.readouterr().err
+
+
 def test_asm_and_disasm(folder: Path, monkeypatch, capsys):
     assert call(monkeypatch, "asm", "program.s", "-o", "small.jx", "--config", "small") == 0
     assert load_image("small.jx").config.name == "small"
@@ -96,6 +104,12 @@ def test_asm_and_disasm(folder: Path, monkeypatch, capsys):
          "back end must be one of functional, rtl, not 'gpu'"),
         ("run model.jx --inputs in.npz --outputs no/where/out.npz",
          "no/where/out.npz: No such file or directory"),
+        ("run model.jx --inputs in.npz --config small",
+         "model.jx: made for configuration 'tiny' ("),
+        ("run model.jx --inputs in.npz --trace out.vcd",
+         "--trace needs --backend rtl: the functional simulator has no signals"),
+        ("check unsafe.jx",
+         "instruction 1 (vmov): reads sram 0x0 with no semaphore after instruction 0 (load)"),
         ("generate model.jx --tokenizer none.json --prompt x", "none.json: No such file"),
         ("generate model.jx --tokenizer program.s --prompt x",
          "program.s: not a tokenizer.json: "),
@@ -113,6 +127,8 @@ def test_asm_and_disasm(folder: Path, monkeypatch, capsys):
 def test_mistakes_are_one_line(folder: Path, monkeypatch, capsys, arguments: str, message: str):
     np.save("one.npy", np.zeros(3))
     Path("bad.s").write_text("halt\nhlat\n")
+    race = [Op("load", {"rows": 1, "bytes": 32}), Op("vmov", {"dst": 64, "rows": 1, "cols": 8})]
+    save_image(ProgramImage.from_ops(load_config("tiny"), [*race, Op("halt")]), "unsafe.jx")
     before = sorted(os.listdir())
     words_of = [word.replace(",", " ") for word in arguments.split()]
     assert call(monkeypatch, *words_of) == 1
@@ -126,7 +142,7 @@ def test_mistakes_are_one_line(folder: Path, monkeypatch, capsys, arguments: str
 
 
 def test_help_has_examples_and_starts_fast(folder: Path, monkeypatch, capsys):
-    for command in ("run", "generate", "verify", "asm", "disasm", "verilog"):
+    for command in ("run", "generate", "verify", "check", "asm", "disasm", "verilog"):
         assert call(monkeypatch, command, "--help") == 0
         assert f"Example: jalapeno {command}" in capsys.readouterr().out
     script = "import sys, sim.cli; print('numpy' in sys.modules, 'amaranth' in sys.modules)"
