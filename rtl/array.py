@@ -1,14 +1,19 @@
 """The systolic array: R x C processing elements and the registers that skew what enters."""
 
+from functools import partial
+
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
-from rtl.pe import ProcessingElement
+from rtl.pe_row import ElementRow
 from rtl.platform import place
 
-_NEGATIVE_ZERO = Const(1 << 31, 32)  # x + -0.0 is x, also for x = -0.0 and +0.0
+
+def _negative_zeros(cols: int) -> Value:
+    """What enters above: x + -0.0 is x, also for x = -0.0 and +0.0."""
+    return Cat(Const(1 << 31, 32) for _ in range(cols))
 
 
 def group_rows(config: ChipConfig) -> int:
@@ -69,36 +74,35 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         rows, cols = self._config.rows, self._config.cols
-        columns = [self._column_weights(m, c) for c in range(cols)]
-        sums: list = [_NEGATIVE_ZERO] * cols
+        normal = self._normal_weights(m)
+        sums = _negative_zeros(cols)
         for r in range(rows):
-            activation = _delay(m, Cat(self.row.a[r], self.row.swap), r, f"row{r}")
-            for c in range(cols):
-                pe = place(m, platform, f"pe_{r}_{c}", "jx_pe", ProcessingElement)
-                self._connect_weights(m, pe, r, c, *columns[c])
-                m.d.comb += [
-                    Cat(pe.a_i, pe.swap_i).eq(activation),
-                    pe.sum_i.eq(sums[c]),
-                ]
-                activation, sums[c] = Cat(pe.a_o, pe.swap_o), pe.sum_o
-        m.d.comb += [self.sums[c].eq(sums[c]) for c in range(cols)]
+            skewed = _delay(m, Cat(self.row.a[r], self.row.swap), r, f"row{r}")
+            inputs = {
+                "a_i": skewed[:16],
+                "swap_i": skewed[16],
+                "load_i": self.weights.row_en[r],
+                "normal": normal[r % len(normal)],
+                "col_en": self.weights.col_en,
+                "transposed": self.weights.transposed[r],
+                "sum_i": sums,
+            }
+            make = partial(ElementRow, cols)
+            sums = place(m, platform, f"row_{r}", "jx_row", make, inputs)["sum_o"]
+        m.d.comb += [self.sums[c].eq(sums.word_select(c, 32)) for c in range(cols)]
         return m
 
-    def _connect_weights(self, m: Module, pe, r: int, c: int, enables, normal) -> None:
-        slot = r % group_rows(self._config)
-        m.d.comb += [
-            pe.load_normal.eq(enables[r]),
-            pe.normal.eq(normal.word_select(slot, 16)),
-            pe.load_transposed.eq(self.weights.col_en[c]),
-            pe.transposed.eq(self.weights.transposed[r]),
-        ]
-
-    def _column_weights(self, m: Module, c: int) -> tuple[Signal, Signal]:
-        """Column c's row enables and group of weights, delayed by c cycles."""
-        slots = range(group_rows(self._config))
-        normal = Cat(self.weights.normal[slot][c] for slot in slots)
-        enables = _delay(m, self.weights.row_en, c, f"row_en{c}")
-        return enables, _delay(m, normal, c, f"normal{c}")
+    def _normal_weights(self, m: Module) -> list[Signal]:
+        """Of each of the q rows that load together, the weights; column c's c cycles late."""
+        slots, cols = range(group_rows(self._config)), range(self._config.cols)
+        delayed = []
+        for c in cols:
+            group = Cat(self.weights.normal[slot][c] for slot in slots)
+            delayed.append(_delay(m, group, c, f"normal{c}"))
+        normal = [Signal(16 * len(cols), name=f"normal_slot{slot}") for slot in slots]
+        for slot in slots:
+            m.d.comb += normal[slot].eq(Cat(group.word_select(slot, 16) for group in delayed))
+        return normal
 
 
 def _delay(m: Module, value: Value, cycles: int, name: str) -> Signal:

@@ -6,16 +6,15 @@ writes `always_comb`. Ports are the signature's members, their path joined by on
 Amaranth's own two, Verilator would escape the names.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
-from amaranth.hdl import Value
+from amaranth.hdl import Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-from rtl.platform import AsicPlatform, port_values
+from rtl.platform import AsicPlatform
 
 SRAM_MODEL = Path(__file__).with_name("sram.sv")
 # What `amaranth.back.verilog` runs, up to the flags of the last command.
@@ -36,35 +35,33 @@ def port_names(component: wiring.Component) -> list[str]:
 
 def _ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
     """Port name → (value, direction), as `rtlil.convert` takes them."""
-    return {
-        name: (
-            value,
-            PortDirection.Input if member.flow == wiring.In else PortDirection.Output,
-        )
-        for name, (member, value) in port_values(component, component.signature).items()
-    }
+    ports: dict[str, tuple[Value, PortDirection]] = {}
+    for path, member, value in component.signature.flatten(component):
+        name = "_".join(str(part) for part in path)
+        if name in ports:
+            raise ValueError(f"two ports of {type(component).__name__} are named {name!r}")
+        if isinstance(value, ValueCastable):
+            value = value.as_value()
+        if isinstance(value, Value):
+            is_input = member.flow == wiring.In
+            ports[name] = (value, PortDirection.Input if is_input else PortDirection.Output)
+    return ports
 
 
-def emit(
-    component: wiring.Component,
-    name: str,
-    platform: AsicPlatform | None = None,
-    extra: Iterable[tuple[str, wiring.Component]] = (),
-) -> str:
-    """SystemVerilog of `component` as module `name`, elaborated for `platform`.
+def emit(component: wiring.Component, name: str) -> str:
+    """SystemVerilog of `component` as module `name`, elaborated for an `AsicPlatform`.
 
-    `platform` defaults to a new `AsicPlatform()`. The modules that the component places
-    (`rtl.platform.place`), and each (name, component) of `extra`, become modules of their own in
-    front. SRAM macros are referred to, not included. Raises ValueError when two modules have one
-    name.
+    What the component places (`rtl.platform.place`) becomes modules of its own, in front. SRAM
+    macros are referred to, not included. Raises ValueError when two modules have one name.
     """
-    platform = AsicPlatform() if platform is None else platform
-    top = _emit_one(component, name, platform)
-    modules = [*platform.modules.items(), *extra]
-    names = [*(module for module, _ in modules), name]
-    if len(set(names)) != len(names):
-        raise ValueError(f"emitted modules must have different names, not {names!r}")
-    return "\n".join([*(_emit_one(part, module, platform) for module, part in modules), top])
+    platform = AsicPlatform()
+    emitted = {name: _emit_one(component, name, platform)}
+    while waiting := platform.modules.keys() - emitted.keys():  # a module may place others
+        for module in sorted(waiting):
+            emitted[module] = _emit_one(platform.modules[module], module, platform)
+    if name in platform.modules:
+        raise ValueError(f"two emitted modules are named {name!r}")
+    return "\n".join(reversed(emitted.values()))
 
 
 def _emit_one(component: wiring.Component, name: str, platform: object) -> str:
@@ -74,12 +71,7 @@ def _emit_one(component: wiring.Component, name: str, platform: object) -> str:
     return yosys.run(["-q", "-"], _SCRIPT.format(rtlil=text), ignore_warnings=True)
 
 
-def write_design(
-    component: wiring.Component,
-    name: str,
-    directory: str | Path,
-    extra: Iterable[tuple[str, wiring.Component]] = (),
-) -> list[Path]:
+def write_design(component: wiring.Component, name: str, directory: str | Path) -> list[Path]:
     """Write NAME.sv and sram.sv to `directory` (made if needed); returns both paths.
 
     Raises ValueError for the name "sram", whose file the macros' models have.
@@ -89,6 +81,6 @@ def write_design(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     design, sram = folder / f"{name}.sv", folder / SRAM_MODEL.name
-    design.write_text(emit(component, name, extra=extra))
+    design.write_text(emit(component, name))
     sram.write_text(SRAM_MODEL.read_text())
     return [sram, design]

@@ -21,6 +21,7 @@ class ProcessingElement(wiring.Component):
     -------
     a_i, swap_i / a_o, swap_o : activation (bf16) and the swap bit, from the left and to the right
     load_normal, normal : take `normal` (bf16) as shadow weight
+    load_o : `load_normal`, 1 cycle later, to the right
     load_transposed, transposed : take `transposed`; wins over the other
     sum_i / sum_o : fp32, from above and down
     """
@@ -30,6 +31,7 @@ class ProcessingElement(wiring.Component):
     a_o: Out(16)
     swap_o: Out(1)
     load_normal: In(1)
+    load_o: Out(1)
     normal: In(16)
     load_transposed: In(1)
     transposed: In(16)
@@ -50,6 +52,7 @@ class ProcessingElement(wiring.Component):
         m.d.sync += [
             activation.eq(self.a_i),
             self.swap_o.eq(self.swap_i),
+            self.load_o.eq(self.load_normal),
             weight.eq(chosen),
             product.eq(bf16_mul(m, self.a_i, chosen, "mul")),
             total.eq(fp_add(m, self.sum_i, product, "add")),

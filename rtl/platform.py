@@ -1,7 +1,10 @@
 """The target for which hardware is elaborated, and modules that are emitted once."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value, ValueCastable
+from collections.abc import Callable
+
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 
 class AsicPlatform:
@@ -22,36 +25,30 @@ def is_asic(platform: object) -> bool:
     return isinstance(platform, AsicPlatform)
 
 
-def port_values(component: object, signature: wiring.Signature) -> dict[str, tuple]:
-    """Port name → (member, value) of a component or interface; paths are joined by underscores."""
-    ports: dict[str, tuple] = {}
-    for path, member, value in signature.flatten(component):
-        name = "_".join(str(part) for part in path)
-        if name in ports:
-            raise ValueError(f"two ports of {type(component).__name__} are named {name!r}")
-        if isinstance(value, ValueCastable):
-            value = value.as_value()
-        if isinstance(value, Value):
-            ports[name] = (member, value)
-    return ports
+def place(
+    m: Module,
+    platform: object,
+    name: str,
+    module: str,
+    make: Callable[[], wiring.Component],
+    inputs: dict[str, Value],
+) -> dict[str, Value]:
+    """Add submodule ``name``, one of many equal ones that ``make`` makes: inputs in, outputs out.
 
-
-def place(m: Module, platform: object, name: str, module: str, kind: type[wiring.Component]):
-    """Submodule ``name`` of ``kind``, whose constructor takes nothing; returns its ports.
-
-    Elaborating a component costs far more than referring to it: for SystemVerilog, all that are
-    placed under one ``module`` name are instances of one emitted module. In Amaranth's simulator
-    each is a component of its own.
+    Elaborating a component costs far more than referring to it: for SystemVerilog, all that share
+    the name ``module`` are instances of one emitted module, connected without wires in between. In
+    Amaranth's simulator each is a component of its own.
     """
     if not is_asic(platform):
-        m.submodules[name] = component = kind()
-        return component
+        m.submodules[name] = component = make()
+        m.d.comb += [getattr(component, port).eq(value) for port, value in inputs.items()]
+        members = component.signature.members.items()
+        return {port: getattr(component, port) for port, member in members if member.flow == Out}
     if module not in platform.modules:
-        platform.modules[module] = kind()
-    signature = platform.modules[module].signature
-    ports = signature.create(path=(name,))
-    connections = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
-    for port, (member, value) in port_values(ports, signature).items():
-        connections[f"{'i' if member.flow == wiring.In else 'o'}_{port}"] = value
-    m.submodules[name] = Instance(module, **connections)
-    return ports
+        platform.modules[module] = make()
+    members = platform.modules[module].signature.members.items()
+    outputs = {p: Signal(v.shape, name=f"{name}_{p}") for p, v in members if v.flow == Out}
+    connections = {f"i_{port}": value for port, value in inputs.items()}
+    connections |= {f"o_{port}": value for port, value in outputs.items()}
+    m.submodules[name] = Instance(module, i_clk=ClockSignal(), i_rst=ResetSignal(), **connections)
+    return outputs

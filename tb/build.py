@@ -95,21 +95,19 @@ def build(
     top_name: str,
     simulator: str = "verilator",
     waves: bool = False,
-    extra: Sequence[tuple[str, wiring.Component]] = (),
     public: Sequence[tuple[str, str]] = (),
 ) -> Build:
     """Emit `component` as module `top_name` and build a simulator of it, unless it exists.
 
-    `extra` as in `rtl.emit.emit`. Verilator shows benches the top's ports and the (module,
-    variable) pairs of `public`; Icarus shows everything. Raises ValueError with the end of the
-    log when the design cannot be built.
+    Verilator shows benches the top's ports and the (module, variable) pairs of `public`; Icarus
+    shows everything. Raises ValueError with the end of the log when the design cannot be built.
     """
     reason = why_unavailable(simulator)
     if reason is not None:
         raise ValueError(f"cannot build {top_name} for {simulator}: {reason}")
     sources = {
         SRAM_MODEL.name: SRAM_MODEL.read_text(),
-        f"{top_name}.sv": emit(component, top_name, extra=extra),
+        f"{top_name}.sv": emit(component, top_name),
     }
     ports = [(top_name, name) for name in ("clk", "rst", *port_names(component))]
     if simulator == "verilator":

@@ -43,7 +43,6 @@ def run_bench(
     waves: bool = False,
     parameters: Mapping[str, object] | None = None,
     testcase: str | None = None,
-    extra: Sequence[tuple[str, wiring.Component]] = (),
     public: Sequence[tuple[str, str]] = (),
 ) -> int:
     """Build `component` (cached by content) and run `test_module` on it; returns the tests run.
@@ -51,7 +50,7 @@ def run_bench(
     `build` and `run` in one. With `waves` a dump stays in the build's folder. Raises BenchFailure
     when a test fails or none ran, ValueError when the design cannot be built.
     """
-    target = build(component, top_name, simulator, waves, extra, public)
+    target = build(component, top_name, simulator, waves, public)
     return run(target, test_module, seed, parameters, testcase)
 
 

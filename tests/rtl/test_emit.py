@@ -3,13 +3,15 @@
 import re
 
 import pytest
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.emit import emit, port_names, write_design
 from rtl.memory import Sram1RW
+from rtl.platform import place
 from tb.runner import run_bench
+from tests.support import simulate
 
 
 class Inverted(wiring.Component):
@@ -39,7 +41,28 @@ class Adder(wiring.Component):
 
 
 class Adders(wiring.Component):
-    """Three `Adder`, each an instance of one module that is emitted once."""
+    """Three `Adder`, for SystemVerilog instances of one module that is emitted once."""
+
+    a: In(24)
+    b: In(24)
+    o: Out(24)
+
+    def __init__(self, module: str = "adder") -> None:
+        self._module = module
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        sums = []
+        for i in range(3):
+            inputs = {"a": self.a.word_select(i, 8), "b": self.b.word_select(i, 8)}
+            sums.append(place(m, platform, f"cell{i}", self._module, Adder, inputs)["o"])
+        m.d.comb += self.o.eq(Cat(sums))
+        return m
+
+
+class Tree(wiring.Component):
+    """A placed component that places others."""
 
     a: In(24)
     b: In(24)
@@ -47,17 +70,8 @@ class Adders(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        sums = [Signal(8, name=f"sum{i}") for i in range(3)]
-        for i, o in enumerate(sums):
-            ports = {
-                "i_clk": ClockSignal(),
-                "i_rst": ResetSignal(),
-                "i_a": self.a.word_select(i, 8),
-                "i_b": self.b.word_select(i, 8),
-                "o_o": o,
-            }
-            m.submodules[f"cell{i}"] = Instance("adder", **ports)
-        m.d.comb += self.o.eq(Cat(sums))
+        inputs = {"a": self.a, "b": self.b}
+        m.d.comb += self.o.eq(place(m, platform, "inner", "adders", Adders, inputs)["o"])
         return m
 
 
@@ -99,8 +113,8 @@ def test_rejects_clashing_names() -> None:
 
 
 def test_rejects_equal_module_names() -> None:
-    with pytest.raises(ValueError, match=r"must have different names, not \['top', 'top'\]"):
-        emit(Adders(), "top", extra=[("top", Adder())])
+    with pytest.raises(ValueError, match=r"^two emitted modules are named 'top'$"):
+        emit(Adders("top"), "top")
 
 
 def test_text_is_systemverilog_and_repeats() -> None:
@@ -117,10 +131,23 @@ def test_memory_is_a_macro() -> None:
     assert len(text) < 2000
 
 
-def test_module_is_emitted_once() -> None:
-    text = emit(Adders(), "adders", extra=[("adder", Adder())])
-    assert text.count("module adder(") == 1
+def test_placed_modules_are_emitted_once() -> None:
+    text = emit(Tree(), "tree")
+    modules = re.findall(r"^module (\w+)\(", text, re.MULTILINE)
+    assert sorted(modules) == ["adder", "adders", "tree"]
     assert text.count("adder cell") == 3
+
+
+def test_placed_components_simulate_natively() -> None:
+    dut = Tree()
+
+    async def bench(ctx):
+        ctx.set(dut.a, 0x01FF80)
+        ctx.set(dut.b, 0x0202FF)
+        await ctx.tick()
+        assert ctx.get(dut.o) == 0x03017F
+
+    simulate(dut, bench)
 
 
 def test_writes_design_and_macros(tmp_path) -> None:
@@ -138,8 +165,5 @@ def test_known_at_time_zero(simulator: str) -> None:
 
 
 def test_instances_of_one_module(simulator: str) -> None:
-    extra = [("adder", Adder())]
-    ran = run_bench(
-        Adders(), "adders", "tests.rtl.bench_emit", simulator, testcase="pairs_add", extra=extra
-    )
-    assert ran == 1
+    bench = "tests.rtl.bench_emit"
+    assert run_bench(Tree(), "tree", bench, simulator, testcase="pairs_add") == 1
