@@ -6,6 +6,7 @@ several sizes: together they must be exactly causal. A MatMul with moved values 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,9 +47,9 @@ class Scores:
     masks: tuple[Mask, ...] = ()
     stage: str = "scores"  # then "weights"; "nan" is IsNaN(weights)
 
-    def then(self, node: onnx.NodeProto, **changes: object) -> "Scores":
+    def then(self, node: onnx.NodeProto, **changes: Any) -> "Scores":
         """The scores after one more node."""
-        return replace(self, sources=(*self.sources, source_of(node)), **changes)  # type: ignore[arg-type]
+        return replace(self, sources=(*self.sources, source_of(node)), **changes)
 
 
 def append_to_cache(context: Context, node: onnx.NodeProto) -> bool:

@@ -64,8 +64,10 @@ def compile_model(
             check_image(image)
         if listing:
             from isa.assembler import disassemble
+            from isa.files import whole_file
 
-            write_text(listing, disassemble(image))
+            with whole_file(listing) as file:
+                file.write(disassemble(image).encode())
         save_image(image, target)
     console.print(
         f"{target}: {len(image.code) // 32} instructions, {image.hbm_bytes / 2**20:.1f} MiB "
@@ -82,13 +84,6 @@ def default_context(model: Path) -> int:
         return int(data["max_position_embeddings"])
     except (OSError, ValueError, KeyError, TypeError):
         return 512
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ Directives:
                                  normally distributed data, the same on every machine
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -143,11 +144,12 @@ def assemble(text: str, source: str, config: ChipConfig | None = None) -> Progra
     ``config`` overrides `.config`. Raises AssemblyError."""
     state = _Assembler()
     for number, line in enumerate(text.splitlines(), 1):
-        _at(source, number, lambda line=line, number=number: state.line(number, line))
-    ops = [
-        _at(source, number, lambda line=line: parse_op(line, state.names))
-        for number, line in state.instructions
-    ]
+        with _errors_at(source, number):
+            state.line(number, line)
+    ops = []
+    for number, line in state.instructions:
+        with _errors_at(source, number):
+            ops.append(parse_op(line, state.names))
     size = max((address + values.size for address, values in state.data), default=0)
     hbm = np.zeros(size, np.uint8)
     for address, values in state.data:
@@ -175,9 +177,10 @@ def _first_data_after(state: _Assembler, base: int) -> int:
     return min(address for address, values in state.data if address + values.size > base)
 
 
-def _at(source: str, number: int, action: Callable):  # type: ignore[no-untyped-def]
+@contextmanager
+def _errors_at(source: str, number: int) -> Iterator[None]:
     try:
-        return action()
+        yield
     except ValueError as error:
         raise AssemblyError(f"{source} line {number}: {error}") from None
 

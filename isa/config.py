@@ -5,6 +5,7 @@ import json
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 PRESETS = Path(__file__).parent / "presets"
 BF16_BYTES = 2
@@ -153,7 +154,7 @@ class ChipConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @classmethod
-    def from_dict(cls, data: dict[str, object], source: str) -> "ChipConfig":
+    def from_dict(cls, data: dict[str, Any], source: str) -> "ChipConfig":
         """Build from a mapping; unknown or missing fields are refused by name."""
         known = {field.name for field in fields(cls)}
         for key in data:
@@ -162,15 +163,15 @@ class ChipConfig:
                     f"{source}: unknown field {key!r}, expected one of {sorted(known)}"
                 )
         try:
-            return cls(**data)  # type: ignore[arg-type]
+            return cls(**data)
         except TypeError as error:
             raise ValueError(f"{source}: {str(error).split('() ')[-1]}") from None
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 
-    def replace(self, **changes: int | str) -> "ChipConfig":
+    def replace(self, **changes: Any) -> "ChipConfig":
         """A validated copy with some fields changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 def preset_names() -> list[str]:

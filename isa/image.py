@@ -12,6 +12,7 @@ import struct
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +69,9 @@ class ProgramImage:
             )
 
     @classmethod
-    def from_ops(cls, config: ChipConfig, ops: list[Op], **rest: object) -> "ProgramImage":
+    def from_ops(cls, config: ChipConfig, ops: list[Op], **rest: Any) -> "ProgramImage":
         """An image of instructions that are not encoded yet; ``rest`` as the other members."""
-        return cls(config, encode_program(ops), **rest)  # type: ignore[arg-type]
+        return cls(config, encode_program(ops), **rest)
 
     def ops(self) -> list[Op]:
         """The instructions, decoded; ValueError names one that is not legal."""
@@ -107,7 +108,7 @@ def save_image(image: ProgramImage, path: str | Path) -> None:
         _write(image, file)
 
 
-def _write(image: ProgramImage, file) -> None:  # type: ignore[no-untyped-def]
+def _write(image: ProgramImage, file: IO[bytes]) -> None:
     header = {
         "config": image.config.to_dict(),
         "code_base": image.code_base,
@@ -155,7 +156,7 @@ def load_image(path: str | Path) -> ProgramImage:
         raise ImageError(f"{name}: not a usable program image: {error}") from None
 
 
-def _read_header(file, name: str) -> tuple[dict, int, int]:  # type: ignore[no-untyped-def]
+def _read_header(file: IO[bytes], name: str) -> tuple[dict, int, int]:
     """The checked header and the file offsets of the sections."""
     start = file.read(_PREFIX.size)
     if start[:8] != MAGIC[: len(start)] or not start:
@@ -192,7 +193,7 @@ def _aligned(offset: int) -> int:
     return offset + -offset % _ALIGNMENT
 
 
-def _digest(file, start: bytes) -> bytes:  # type: ignore[no-untyped-def]
+def _digest(file: IO[bytes], start: bytes) -> bytes:
     digest = hashlib.sha256()
     file.seek(_PREFIX.size)
     while chunk := file.read(_CHUNK):

@@ -6,6 +6,7 @@ truncated to 16 bits. Bit-exact by construction; the greatest errors, measured b
 stated per function.
 """
 
+from collections.abc import Callable
 from functools import cache
 from math import isqrt
 
@@ -50,7 +51,7 @@ _HALF_ROOT3 = isqrt(3 * _ONE * _ONE) // 2
 _NODES = ((_ONE - _HALF_ROOT3) // 2, _ONE // 2, (_ONE + _HALF_ROOT3) // 2)
 
 
-def _fit(function, start: int, width: int) -> tuple[int, int, int]:  # type: ignore[no-untyped-def]
+def _fit(function: Callable[[int], int], start: int, width: int) -> list[int]:
     """Quadratic through the Chebyshev nodes of [start, start + width], in t of [0, 1)."""
     y = [function(start + (width * node >> _WORK_BITS)) for node in _NODES]
     d01 = (y[1] - y[0]) * _ONE // (_NODES[1] - _NODES[0])
@@ -59,7 +60,7 @@ def _fit(function, start: int, width: int) -> tuple[int, int, int]:  # type: ign
     c1 = d01 - (c2 * (_NODES[0] + _NODES[1]) >> _WORK_BITS)
     c0 = y[0] - (c1 * _NODES[0] >> _WORK_BITS) - (c2 * (_NODES[0] ** 2 >> _WORK_BITS) >> _WORK_BITS)
     shift = _WORK_BITS - COEFFICIENT_BITS
-    return tuple((c + (1 << shift - 1)) >> shift for c in (c0, c1, c2))
+    return [(c + (1 << shift - 1)) >> shift for c in (c0, c1, c2)]
 
 
 @cache
