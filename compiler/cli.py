@@ -1,11 +1,13 @@
 """``jcc``: compile an ONNX decoder to a program image."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from compiler.errors import CompileError
+from isa.terminal import run as run_command_line
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -87,16 +89,8 @@ def default_context(model: Path) -> int:
 
 
 def main() -> None:
-    """Entry point: every user's mistake is one line on stderr and exit status 1."""
-    from compiler.errors import CompileError
-
-    try:
-        app()
-    except (CompileError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.filename:
-            error = ValueError(f"{error.filename}: {error.strerror}")
-        print(f"jcc: error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(1) from None
+    """Entry point: every mistake of the user is one line on stderr and exit status 1."""
+    run_command_line(app, "jcc", (CompileError, ValueError))
 
 
 if __name__ == "__main__":

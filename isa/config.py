@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,10 +162,11 @@ class ChipConfig:
                 raise ValueError(
                     f"{source}: unknown field {key!r}, expected one of {sorted(known)}"
                 )
+        missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in data]
+        if missing:
+            raise ValueError(f"{source}: missing fields {', '.join(missing)}")
         try:
             return cls(**data)
-        except TypeError as error:
-            raise ValueError(f"{source}: {str(error).split('() ')[-1]}") from None
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 

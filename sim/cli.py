@@ -1,10 +1,11 @@
 """``jalapeno``: run, inspect and verify program images. Heavy modules load where needed."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from isa.terminal import run as run_command_line
 
 if TYPE_CHECKING:
     from isa.image import ProgramImage
@@ -207,28 +208,7 @@ def verilog(
 
 def main() -> None:
     """Entry point: every mistake of the user is one line on stderr and exit status 1."""
-    try:
-        status = app(standalone_mode=False)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone: `jalapeno disasm out.jx | head`
-        status = 1
-    except OSError as error:
-        status = _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except ValueError as error:
-        status = _fail(str(error))
-    except KeyboardInterrupt:
-        status = 130
-    except Exception as error:
-        # Mistakes in the command line; their class moved from click to typer.
-        if not hasattr(error, "format_message"):
-            raise
-        status = _fail(error.format_message())
-    raise SystemExit(status or 0)
-
-
-def _fail(message: str) -> int:
-    print(f"jalapeno: error: {' '.join(message.split())}", file=sys.stderr)
-    return 1
+    run_command_line(app, "jalapeno", (ValueError,))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from isa.image import ProgramImage
 from sim.backends import Backend, Run
 from sim.footprint import Access, footprint, sram_bytes
-from sim.host import Host
+from sim.host import Host, InputError
 from sim.scalar import Command, ScalarMachine
 
 PROMPT_TOKENS = 9  # more than the rows of `tiny`, and odd
@@ -140,12 +140,15 @@ def verify(
     A model gets a prefill of `PROMPT_TOKENS` random tokens and ``steps`` decode steps that follow
     the first back end's choice; a program without model inputs one run.
     """
+    context = image.io.max_context
+    if image.io.is_model and steps >= context:
+        raise InputError(f"--steps must be below the program's context of {context}, not {steps}")
     pair = _Pair(image, backends)
     if not image.io.is_model:
         yield pair.run("program")
         return
     hosts = [Host(image, memory) for memory in pair.memories]
-    count = max(1, min(PROMPT_TOKENS, image.io.max_context - steps))
+    count = max(1, min(PROMPT_TOKENS, context - steps))
     tokens = np.random.default_rng(_SEED).integers(0, hosts[0].vocabulary, count)
     for step in range(steps + 1):
         for host in hosts:

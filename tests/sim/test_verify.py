@@ -62,6 +62,8 @@ def test_the_context_limits_the_prompt():
     runs = list(verify(echo_image(), (FunctionalBackend(), FunctionalBackend()), 13))
     assert runs[0].name == "prefill 3"
     assert len(runs) == 14
+    with pytest.raises(ValueError, match=r"^--steps must be below the program's context of 16, "):
+        next(verify(echo_image(), (FunctionalBackend(), FunctionalBackend()), 16))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""jcc's command line: what it writes, and one line for every mistake."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from compiler import cli
+from isa.assembler import assemble_file
+from isa.config import PRESETS
+from isa.image import load_image
+from tests.compiler.decoder import decoder
+from tests.compiler.models import model_path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory to work in, with a model and things that are none."""
+    monkeypatch.chdir(tmp_path)
+    onnx.save(decoder(), "model.onnx")
+    Path("text.onnx").write_text("Once upon a time")
+    Path("cut.onnx").write_bytes(Path("model.onnx").read_bytes()[:2000])
+    Path("empty.onnx").write_bytes(b"")
+    onnx.save(decoder(feature="x = Erf(embedded)"), "erf.onnx")
+    shutil.copy(model_path("stories260k/dynamo_op20"), "lonely.onnx")
+    tiny = (PRESETS / "tiny.toml").read_text()
+    Path("less.toml").write_text(tiny.replace("sram_bytes = 524288", "sram_bytes = 4096"))
+    Path("odd.toml").write_text(tiny.replace("rows = 8", "rows = 12", 1))
+    Path("part.toml").write_text("rows = 8\ncols = 8\n")
+    return tmp_path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Exit status of `jcc ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["jcc", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return int(caught.value.code or 0)
+
+
+def test_writes_an_image_and_a_listing(folder, monkeypatch, capsys):
+    arguments = ["-o", "out.jx", "--config", "small", "--max-context", "40", "--listing", "out.s"]
+    assert call(monkeypatch, "model.onnx", *arguments) == 0
+    assert "configuration small" in capsys.readouterr().err
+    image = load_image("out.jx")
+    assert (image.config.name, image.io.max_context) == ("small", 40)
+    assert "(MatMul)" in Path("out.s").read_text()  # ONNX nodes stand beside their instructions
+    assert assemble_file("out.s").ops() == image.ops()
+
+
+def test_the_context_comes_from_config_json(folder, monkeypatch):
+    Path("config.json").write_text('{"max_position_embeddings": 24}')
+    assert call(monkeypatch, "-q", "model.onnx") == 0
+    assert load_image("model.jx").io.max_context == 24
+    Path("config.json").write_text("{}")
+    assert call(monkeypatch, "-q", "model.onnx") == 0
+    assert load_image("model.jx").io.max_context == 512
+
+
+def test_the_same_model_gives_the_same_file(folder, monkeypatch):
+    for name in ("one.jx", "two.jx"):
+        assert call(monkeypatch, "-q", "model.onnx", "-o", name) == 0
+    np.testing.assert_array_equal(np.fromfile("one.jx", np.uint8), np.fromfile("two.jx", np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("none.onnx", "none.onnx: cannot be read: No such file"),
+        ("text.onnx", "text.onnx: not an ONNX file, or a truncated one"),
+        ("cut.onnx", "cut.onnx: not an ONNX file, or a truncated one"),
+        ("empty.onnx", "empty.onnx: not an ONNX file, or a truncated one"),
+        ("lonely.onnx", "lonely.onnx: the external data file "),
+        ("erf.onnx", "erf.onnx: unsupported operators: Erf ("),
+        ("model.onnx --config less.toml",
+         "model.onnx: one token with a context of 512 needs more than the 4096 bytes of SRAM"),
+        ("model.onnx --max-context 999999",
+         "model.onnx: a layer's keys of 999999 tokens take 63999936 bytes"),
+        ("model.onnx --config none.toml", "none.toml: no such configuration file"),
+        ("model.onnx --config odd.toml",
+         "odd.toml: configuration 'odd': rows must be a power of two, not 12"),
+        ("model.onnx --config part.toml", "part.toml: missing fields lanes, line_bytes, sram_"),
+        ("model.onnx --config model.onnx", "model.onnx: not a TOML configuration"),
+        ("model.onnx -o no/where.jx", "no/where.jx: No such file or directory"),
+        ("model.onnx --listing no/where.s", "no/where.s: No such file or directory"),
+        ("model.onnx --max-context 0", "Invalid value for '--max-context'"),
+        ("model.onnx --fast", "No such option"),
+        ("", "Missing argument 'model'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(folder, monkeypatch, capsys, arguments: str, message: str):
+    before = sorted(os.listdir())
+    assert call(monkeypatch, "-q", *arguments.split()) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"jcc: error: {message}")
+    assert sorted(os.listdir()) == before
+
+
+def test_help_has_examples(folder, monkeypatch, capsys):
+    assert call(monkeypatch, "--help") == 0
+    assert "jcc model.onnx -o out.jx --config small" in capsys.readouterr().out
