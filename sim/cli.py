@@ -9,6 +9,7 @@ from isa.terminal import run as run_command_line
 
 if TYPE_CHECKING:
     from isa.image import ProgramImage
+    from sim.backends import Backend
 
 app = typer.Typer(
     add_completion=False,
@@ -37,6 +38,21 @@ def _load(path: Path, config: str | None) -> "ProgramImage":
     return image
 
 
+def _backend(name: str, image: "ProgramImage", trace: Path | None = None) -> "Backend":
+    """The back end; the RTL of a configuration is built here, visibly, if it is used first."""
+    from sim.backends import make_backend
+
+    backend = make_backend(name, trace)
+    if name == "rtl":
+        from sim.build_rtl import build_model
+        from sim.report import console
+
+        what = f"the RTL of configuration {image.config.name}"
+        with console.status(f"building {what}, once: a minute for tiny, more for larger ones"):
+            build_model(image.config, trace is not None)
+    return backend
+
+
 @app.command()
 def run(
     image: ImageFile,
@@ -55,13 +71,12 @@ def run(
     Example: jalapeno run out.jx --inputs in.npz --outputs out.npz
     """
     from sim import report
-    from sim.backends import make_backend
     from sim.files import read_arrays, write_arrays
     from sim.host import InputError
     from sim.runtime import Session
 
     program = _load(image, config)
-    chip = make_backend(backend, trace)
+    chip = _backend(backend, program, trace)
     if program.io.is_model:
         if inputs is None:
             raise InputError(f"{image}: a model needs --inputs IN.npz")
@@ -96,12 +111,11 @@ def generate(
     import time
 
     from sim import report
-    from sim.backends import make_backend
     from sim.generate import load_tokenizer, stream_text
     from sim.runtime import Session
 
     program, text = _load(image, config), load_tokenizer(tokenizer)
-    session = Session(program, make_backend(backend))
+    session = Session(program, _backend(backend, program))
     start = time.perf_counter()
     for piece in stream_text(session, text, prompt, tokens):
         print(piece, end="", flush=True)
@@ -123,12 +137,13 @@ def verify(
     Example: jalapeno verify out.jx --steps 8
     """
     from sim import report
-    from sim.backends import make_backend
     from sim.verify import verify as compare
 
     program = _load(image, config)
-    pair = make_backend("functional"), make_backend("rtl", trace)
-    report.print_comparisons(program.config, compare(program, pair, steps))
+    pair = _backend("functional", program), _backend("rtl", program, trace)
+    with report.console.status("comparing"):
+        compared = list(compare(program, pair, steps))
+    report.print_comparisons(program.config, compared)
 
 
 @app.command()
