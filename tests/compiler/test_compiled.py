@@ -84,6 +84,19 @@ def test_exported_models(name, config):
     assert compare(model, config, [(12, 0), (1, 12), (9, 30)]) < 2 * BOUND  # layers
 
 
+def test_passes_may_be_cut_anywhere():
+    """A token's logits have the same bits, whether it comes alone or in a pass with others."""
+    random = rng(8)
+    session = compiled(load_model(model_path("stories260k/optimum_op18")), TINY)
+    ids = random.integers(3, 512, 64)
+    whole = session.step(ids)
+    for _ in range(4):
+        session.reset()
+        cuts = np.sort(random.choice(np.arange(1, 64), 9, replace=False))
+        parts = [session.step(part) for part in np.split(ids, cuts)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
 GOLDENS = {
     "stories260k/optimum_op18": "stories260K",
     "stories260k/dynamo_op20": "stories260K",
