@@ -31,7 +31,8 @@ STEPS = (
     ),
     (
         "The same program on the RTL (Verilator; built once, about a minute), compared bit by bit",
-        [str(BIN / "jalapeno"), "verify", f"{BUILD}/model.jx", "--steps", "1"],
+        [str(BIN / "jalapeno"), "verify", f"{BUILD}/model.jx", "--steps", "1"]
+        + ["--tokenizer", f"{BUILD}/tokenizer.json", "--prompt", PROMPT],
     ),
 )
 

@@ -127,6 +127,10 @@ def generate(
 def verify(
     image: ImageFile,
     steps: Annotated[int, typer.Option(min=0, help="Decode steps after the prefill.")] = 8,
+    prompt: Annotated[
+        str | None, typer.Option(help="Text to prefill instead of random tokens.")
+    ] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json for --prompt.")] = None,
     config: Chip = None,
     trace: Trace = None,
 ) -> None:
@@ -137,12 +141,18 @@ def verify(
     Example: jalapeno verify out.jx --steps 8
     """
     from sim import report
+    from sim.generate import load_tokenizer, prompt_ids
+    from sim.host import InputError
     from sim.verify import verify as compare
 
-    program = _load(image, config)
+    program, ids = _load(image, config), None
+    if (prompt is None) != (tokenizer is None):
+        raise InputError("--prompt and --tokenizer go together")
+    if prompt is not None and tokenizer is not None:
+        ids = prompt_ids(load_tokenizer(tokenizer), prompt, program.io.max_context)
     pair = _backend("functional", program), _backend("rtl", program, trace)
     with report.console.status("comparing"):
-        compared = list(compare(program, pair, steps))
+        compared = list(compare(program, pair, steps, ids))
     report.print_comparisons(program.config, compared)
 
 

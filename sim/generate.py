@@ -43,18 +43,24 @@ def greedy(session: Session, prompt: list[int], tokens: int, stop: set[int]) -> 
         logits = session.step([token])
 
 
+def prompt_ids(tokenizer: "Tokenizer", prompt: str, context: int) -> list[int]:
+    """The prompt's tokens; InputError if there are none, or more than ``context``."""
+    ids = list(tokenizer.encode(prompt).ids)
+    if not ids:
+        raise InputError("the prompt must have at least one token")
+    if len(ids) > context:
+        raise InputError(
+            f"the prompt has {len(ids)} tokens, the program's context {context}: "
+            f"shorten it or compile with a larger --max-context"
+        )
+    return ids
+
+
 def stream_text(
     session: Session, tokenizer: "Tokenizer", prompt: str, tokens: int
 ) -> Iterator[str]:
     """The prompt as the model reads it, then its continuation, piece by piece as it is computed."""
-    ids = tokenizer.encode(prompt).ids
-    if not ids:
-        raise InputError("the prompt must have at least one token")
-    if len(ids) > session.max_context:
-        raise InputError(
-            f"the prompt has {len(ids)} tokens, the program's context {session.max_context}: "
-            f"shorten it or compile with a larger --max-context"
-        )
+    ids = prompt_ids(tokenizer, prompt, session.max_context)
     known = (tokenizer.token_to_id(name) for name in _END_TOKENS)
     stop = {token for token in known if token is not None}
     written = tokenizer.decode(ids)

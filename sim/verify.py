@@ -1,6 +1,6 @@
 """Runs a program on two back ends and compares all their memory, bit by bit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,27 +133,34 @@ def _earliest(
 
 
 def verify(
-    image: ProgramImage, backends: tuple[Backend, Backend], steps: int
+    image: ProgramImage,
+    backends: tuple[Backend, Backend],
+    steps: int,
+    prompt: Sequence[int] | None = None,
 ) -> Iterator[Comparison]:
     """Compare two back ends, run by run; ends after the first difference.
 
-    A model gets a prefill of `PROMPT_TOKENS` random tokens and ``steps`` decode steps that follow
-    the first back end's choice; a program without model inputs one run.
+    A model gets a prefill of ``prompt``, by default `PROMPT_TOKENS` random tokens, and ``steps``
+    decode steps that follow the first back end's choice; a program without model inputs one run.
     """
-    context = image.io.max_context
-    if image.io.is_model and steps >= context:
-        raise InputError(f"--steps must be below the program's context of {context}, not {steps}")
+    room = image.io.max_context - steps
+    if image.io.is_model and room < len(prompt or [0]):
+        raise InputError(
+            f"{len(prompt or [0])} tokens and --steps {steps} exceed the program's context of "
+            f"{image.io.max_context}"
+        )
     pair = _Pair(image, backends)
     if not image.io.is_model:
         yield pair.run("program")
         return
     hosts = [Host(image, memory) for memory in pair.memories]
-    count = max(1, min(PROMPT_TOKENS, context - steps))
-    tokens = np.random.default_rng(_SEED).integers(0, hosts[0].vocabulary, count)
+    random = np.random.default_rng(_SEED)
+    tokens = random.integers(0, hosts[0].vocabulary, min(PROMPT_TOKENS, room))
+    tokens = tokens if prompt is None else np.array(prompt)
     for step in range(steps + 1):
         for host in hosts:
             host.prepare(tokens)
-        compared = pair.run(f"decode {step}" if step else f"prefill {count}")
+        compared = pair.run(f"decode {step}" if step else f"prefill {len(tokens)}")
         yield compared
         if compared.difference:
             return

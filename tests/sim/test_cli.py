@@ -108,6 +108,7 @@ def test_asm_and_disasm(folder: Path, monkeypatch, capsys):
          "model.jx: made for configuration 'tiny' ("),
         ("run model.jx --inputs in.npz --trace out.vcd",
          "--trace needs --backend rtl: the functional simulator has no signals"),
+        ("verify model.jx --prompt w1", "--prompt and --tokenizer go together"),
         ("check unsafe.jx",
          "instruction 1 (vmov): reads sram 0x0 with no semaphore after instruction 0 (load)"),
         ("generate model.jx --tokenizer none.json --prompt x", "none.json: No such file"),

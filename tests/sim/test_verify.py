@@ -62,8 +62,18 @@ def test_the_context_limits_the_prompt():
     runs = list(verify(echo_image(), (FunctionalBackend(), FunctionalBackend()), 13))
     assert runs[0].name == "prefill 3"
     assert len(runs) == 14
-    with pytest.raises(ValueError, match=r"^--steps must be below the program's context of 16, "):
+    with pytest.raises(
+        ValueError, match=r"^1 tokens and --steps 16 exceed the program's context of 16$"
+    ):
         next(verify(echo_image(), (FunctionalBackend(), FunctionalBackend()), 16))
+
+
+def test_a_prompt_of_its_own():
+    pair = FunctionalBackend(), FunctionalBackend()
+    runs = list(verify(echo_image(), pair, 1, [3, 4, 5, 6, 7]))
+    assert [run.name for run in runs] == ["prefill 5", "decode 1"]
+    with pytest.raises(ValueError, match=r"^5 tokens and --steps 12 exceed the program's context"):
+        next(verify(echo_image(), pair, 12, [3, 4, 5, 6, 7]))
 
 
 @pytest.mark.parametrize(
