@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import builds
+import fresh
 import functional
 import rtl_speed
 from measure import Line
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from trained import TRAINED, compile_model
 
-PARTS = ("functional", "rtl", "verilate", "elaborate")
+PARTS = ("functional", "rtl", "verilate", "elaborate", "fresh")
 
 
 def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
@@ -39,6 +40,8 @@ def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
         yield from builds.verilation(folder / "build")
     if "elaborate" in parts:
         yield from builds.elaboration(folder, quick)
+    if "fresh" in parts and not quick:
+        yield from fresh.measure(folder)
 
 
 def table(measured: list[Line]) -> Table:
