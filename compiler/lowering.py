@@ -11,6 +11,8 @@ from compiler.layout import Layout, Placed, choose_layouts
 from compiler.virtual import Access, Buffer, FieldValue
 from isa.config import F32_BYTES, ChipConfig
 
+MOST_NAMED = 3  # nodes that one operator is described by
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -130,5 +132,8 @@ class Lowering:
 
 
 def describe(op: Op) -> str:
-    """The ONNX nodes that the operator came from."""
-    return ", ".join(str(source) for source in op.sources) or op.kind
+    """The ONNX nodes that the operator came from; of many, the first and the last."""
+    names = [str(source) for source in op.sources]
+    if len(names) > MOST_NAMED:
+        return f"{names[0]} to {names[-1]}, {len(names)} nodes"
+    return ", ".join(names) or op.kind
