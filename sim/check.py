@@ -182,7 +182,7 @@ class Checker:
                 raise self._error(
                     command,
                     f"{kind} {access.space} 0x{access.base:x} with no semaphore after instruction "
-                    f"{earlier.index} ({earlier.mnemonic})",
+                    f"{earlier.pc} ({earlier.mnemonic})",
                 )
 
     def _aliasing(self, command: Command, accesses: list[Access]) -> None:
@@ -199,8 +199,8 @@ class Checker:
                 raise self._error(command, problem)
 
     def _error(self, command: Command, problem: str) -> CheckError:
-        node = self.image.node_of(command.index)
-        where = f"instruction {command.index} ({command.mnemonic})"
+        node = self.image.node_of(command.pc)
+        where = f"instruction {command.pc} ({command.mnemonic})"
         return CheckError(f"{where}{f' of {node}' if node else ''}: {problem}")
 
 

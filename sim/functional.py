@@ -140,7 +140,7 @@ class FunctionalCore:
 
 
 def _where(command: Command) -> str:
-    return f"instruction {command.index} ({command.mnemonic})"
+    return f"instruction {command.pc} ({command.mnemonic})"
 
 
 def _counters(instructions: list[int], amounts: list[int]) -> dict[str, int]:

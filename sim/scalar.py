@@ -39,7 +39,7 @@ class Command(NamedTuple):
     instructions only `ld` and `st` have any: the byte address in HBM, in ``fields[0]``).
     """
 
-    index: int  # type: ignore[assignment]  # of the instruction; hides tuple.index
+    pc: int  # the instruction's index
     mnemonic: str
     engine: Engine
     fields: tuple
@@ -180,7 +180,7 @@ class ScalarMachine:
     def _access(
         self, command: Command, rd: int, rs: int, address: int, memory: NDArray[np.uint8]
     ) -> Iterator[Command]:
-        where = f"instruction {command.index} ({command.mnemonic})"
+        where = f"instruction {command.pc} ({command.mnemonic})"
         if address % 4:
             raise SimulationError(f"{where}: address must be a multiple of 4, not 0x{address:x}")
         if address + 4 > memory.size:

@@ -87,9 +87,9 @@ class _Pair:
         text = f"{names} at {place}, {sum(map(len, differing.values()))} places in all"
         if command is None:
             return f"{text}; no instruction of this run wrote it"
-        node = self.image.node_of(command.index)
+        node = self.image.node_of(command.pc)
         source = f", {node}" if node else ""
-        return f"{text}; last written by instruction {command.index} ({command.mnemonic}){source}"
+        return f"{text}; last written by instruction {command.pc} ({command.mnemonic}){source}"
 
 
 Writers = tuple[list[Command], dict[str, NDArray[np.int32]]]

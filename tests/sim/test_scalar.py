@@ -96,7 +96,7 @@ def test_engine_commands_have_resolved_fields():
     assert load.named() == {
         "hbm": 0xFF000123, "hstride": 0, "sram": 7, "sstride": 0, "rows": 0x123, "bytes": 64,
     }  # fmt: skip
-    assert (load.index, load.engine, load.waits, load.signals) == (1, Engine.LOAD, ((1, 1),), (2,))
+    assert (load.pc, load.engine, load.waits, load.signals) == (1, Engine.LOAD, ((1, 1),), (2,))
     assert (matmul.named()["m"], matmul.named()["mode"]) == (0x123, "accumulate")
     assert matmul.named()["layout"] == "normal"
     assert vadd.fields == (0, 0, 0, 0, 0xFF000123, 0, 0, 0, 3, "f32", "f32", "scalar")
