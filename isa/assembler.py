@@ -3,29 +3,32 @@
 A line is `[LABEL:] [INSTRUCTION | DIRECTIVE] [# comment]`; see isa.syntax for instructions.
 Directives:
 
-    .config NAME                 chip configuration: a preset or a TOML file; default tiny
+    .config NAME[,FIELD=VALUE]…  chip configuration, see isa.config.load_config; default tiny
     .equ NAME VALUE              a name for a number
     .code ADDRESS                where the code lies in HBM, a multiple of 64; default: behind data
     .memory BYTES                least size of HBM
     .u32|.f32|.bf16 ADDRESS VALUE…
                                  data in HBM
-    .random ADDRESS bf16|f32 COUNT SEED [SCALE]
+    .random ADDRESS f32|bf16|i8|e4m3|e5m2 COUNT SEED [SCALE]
                                  normally distributed data, the same on every machine
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig, load_config
+from isa.formats import quantise
 from isa.image import ProgramImage
 from isa.numbers import to_bf16
 from isa.program import Op
 from isa.syntax import float_bits, format_op, is_name, parse_number, parse_op
 
+_RANDOM_TYPES = ("f32", "bf16", "i8", "e4m3", "e5m2")
 _LARGEST_DATA = 1 << 28  # of one assembled program's HBM; more is the compiler's business
 
 
@@ -88,9 +91,9 @@ class _Assembler:
         return [self._number(word) for word in words]
 
     def _config(self, words: list[str]) -> None:
-        if len(words) != 1:
-            raise ValueError(f"expected .config NAME, not {' '.join(words)!r}")
-        self.config = words[0]
+        if not words:
+            raise ValueError("expected .config NAME or .config NAME,FIELD=VALUE,…")
+        self.config = ",".join(words)
 
     def _equ(self, words: list[str]) -> None:
         (value,) = self._numbers(words[1:], ".equ NAME VALUE", 1, 1)
@@ -111,8 +114,10 @@ class _Assembler:
         self._place(self._number(words[0]), values)
 
     def _random(self, words: list[str]) -> None:
-        if len(words) not in (4, 5) or words[1] not in ("bf16", "f32"):
-            raise ValueError("expected .random ADDRESS bf16|f32 COUNT SEED [SCALE]")
+        if len(words) not in (4, 5) or words[1] not in _RANDOM_TYPES:
+            raise ValueError(
+                f"expected .random ADDRESS {'|'.join(_RANDOM_TYPES)} COUNT SEED [SCALE]"
+            )
         address, count, seed = (self._number(words[i]) for i in (0, 2, 3))
         if address + 4 * count > _LARGEST_DATA:
             raise ValueError(
@@ -120,7 +125,11 @@ class _Assembler:
             )
         scale = np.float32(words[4] if len(words) == 5 else 1)
         numbers = random_numbers(count, seed) * scale
-        self._place(address, to_bf16(numbers) if words[1] == "bf16" else numbers)
+        if words[1] == "f32":
+            self._place(address, numbers)
+        else:
+            encode = to_bf16 if words[1] == "bf16" else partial(quantise, words[1])
+            self._place(address, encode(numbers))
 
     def _place(self, address: int, values: NDArray) -> None:
         if address + values.nbytes > _LARGEST_DATA:

@@ -10,6 +10,7 @@ from typing import Any
 PRESETS = Path(__file__).parent / "presets"
 BF16_BYTES = 2
 F32_BYTES = 4
+ELEMENTS = ("bf16", "fp8", "int8")
 HBM_ATOM_BYTES = 64  # unit of HBM addresses in instructions
 
 
@@ -33,11 +34,13 @@ class ChipConfig:
     line_bytes: int
     sram_bytes: int
     sram_banks: int
-    acc_rows: int  # accumulator rows, each of `cols` fp32 values
+    acc_rows: int  # accumulator rows, each of `cols` fp32 (int8 arrays: int32) values
     axi_bytes: int  # data width of the memory port
+    element: str = "bf16"  # what the array multiplies: one of ELEMENTS
     queue_depth: int = 4  # commands waiting in front of each engine
     burst_beats: int = 16  # longest AXI burst the DMA engines issue
     load_bursts: int = 4  # load bursts in flight (any positive number)
+    watchdog_cycles: int = 1 << 17  # without any progress, until the core traps
     memory_bytes: int = 1 << 32  # capacity of the memory behind the port
     memory_latency_cycles: int = 40  # of the simple memory model (any number >= 1)
     memory_bytes_per_cycle: int = 0  # of the simple memory model; 0 = the port's width
@@ -47,11 +50,11 @@ class ChipConfig:
         for field in ("rows", "cols"):
             self._want(field, 4 <= getattr(self, field) <= 128, "between 4 and 128")
         self._want("lanes", self.cols % self.lanes == 0, f"a divisor of cols ({self.cols})")
-        widest = max(F32_BYTES * self.lanes, BF16_BYTES * self.rows, BF16_BYTES * self.cols)
+        widest = max(self.f32_vector_bytes, self.array_row_bytes, BF16_BYTES * self.cols)
         self._want(
             "line_bytes",
             widest <= self.line_bytes <= 1024,
-            f"between {widest} (one fp32 vector, one array row, one array column) and 1024",
+            f"between {widest} (one fp32 vector, one array row, C bf16 weights) and 1024",
         )
         lines = self.sram_bytes // self.line_bytes
         self._want("sram_bytes", self.sram_bytes <= 1 << 24, "at most 16 MiB (24-bit addresses)")
@@ -77,6 +80,9 @@ class ChipConfig:
             f"enough for one line, {self.line_bytes // self.axi_bytes} beats",
         )
         self._want("load_bursts", 1 <= self.load_bursts <= 64, "between 1 and 64")
+        self._want(
+            "watchdog_cycles", 256 <= self.watchdog_cycles <= 1 << 30, "between 256 and 2^30"
+        )
         self._want("memory_latency_cycles", self.memory_latency_cycles >= 1, "at least 1")
         self._want("memory_bytes_per_cycle", self.memory_bytes_per_cycle >= 0, "at least 0")
 
@@ -86,6 +92,9 @@ class ChipConfig:
             value = getattr(self, field.name)
             if field.name == "name":
                 self._want("name", isinstance(value, str) and value != "", "a non-empty string")
+                continue
+            if field.name == "element":
+                self._want("element", value in ELEMENTS, f"one of {', '.join(ELEMENTS)}")
                 continue
             is_int = isinstance(value, int) and not isinstance(value, bool)
             self._want(field.name, is_int, "an integer")
@@ -106,22 +115,33 @@ class ChipConfig:
 
     @property
     def bf16_vector_bytes(self) -> int:
-        """One vector of bf16 values; also the SRAM's write granule and bf16 operands' alignment."""
+        """One vector of bf16 values; also the alignment of bf16 operands."""
         return BF16_BYTES * self.lanes
 
     @property
+    def byte_vector_bytes(self) -> int:
+        """One vector of 8-bit values; also their alignment and the SRAM's write granule."""
+        return self.lanes
+
+    @property
+    def element_bytes(self) -> int:
+        """Size of an activation in SRAM, and of a weight in the array's own format."""
+        return BF16_BYTES if self.element == "bf16" else 1
+
+    @property
     def array_row_bytes(self) -> int:
-        """Activations that enter the array together: R bf16 values."""
-        return BF16_BYTES * self.rows
+        """Activations that enter the array together: R elements."""
+        return self.element_bytes * self.rows
 
     @property
     def array_col_bytes(self) -> int:
-        """One row of a weight tile: C bf16 values."""
-        return BF16_BYTES * self.cols
+        """One row of a weight tile in the array's own format: C elements."""
+        return self.element_bytes * self.cols
 
     @property
     def weight_rows_per_cycle(self) -> int:
-        """Weight rows that one SRAM line holds when they lie packed behind each other."""
+        """Weight rows that one SRAM line holds when they lie packed behind each other, in the
+        array's own format. Narrower formats enter at the same number of rows a cycle."""
         return self.line_bytes // self.array_col_bytes
 
     @property
@@ -146,10 +166,10 @@ class ChipConfig:
         return asdict(self)
 
     def digest(self) -> str:
-        """Short hash of all fields that a program depends on (not of the memory's speed)."""
+        """Short hash of all fields that a program depends on (not of times)."""
         data = self.to_dict()
-        for speed in ("memory_latency_cycles", "memory_bytes_per_cycle"):
-            del data[speed]
+        for time in ("memory_latency_cycles", "memory_bytes_per_cycle", "watchdog_cycles"):
+            del data[time]
         text = json.dumps(data, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -181,18 +201,25 @@ def preset_names() -> list[str]:
 
 
 def load_config(name_or_path: str) -> ChipConfig:
-    """A preset by name (``tiny``, ``small``, ``edge``, ``server``) or any TOML file."""
-    path = (
-        PRESETS / f"{name_or_path}.toml" if name_or_path in preset_names() else Path(name_or_path)
-    )
+    """A preset by name (``tiny``, ``small``, ``edge``, ``server``) or any TOML file.
+
+    Behind it, fields may be changed: ``tiny,element=int8,rows=16``.
+    """
+    source, *changes = name_or_path.split(",")
+    path = PRESETS / f"{source}.toml" if source in preset_names() else Path(source)
     try:
         data = tomllib.loads(path.read_text())
     except FileNotFoundError:
         names = ", ".join(preset_names())
-        raise ValueError(
-            f"{name_or_path}: no such configuration file, nor a preset ({names})"
-        ) from None
+        raise ValueError(f"{source}: no such configuration file, nor a preset ({names})") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{name_or_path}: not a TOML configuration: {error}") from None
+        raise ValueError(f"{source}: not a TOML configuration: {error}") from None
     data.setdefault("name", path.stem)
-    return ChipConfig.from_dict(data, str(name_or_path))
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals:
+            raise ValueError(f"{name_or_path}: a change must be FIELD=VALUE, not {change!r}")
+        data[field] = int(value) if value.isdecimal() else value
+    if changes:
+        data["name"] = ",".join([data["name"], *changes])
+    return ChipConfig.from_dict(data, name_or_path)

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 from isa import table
-from isa.counters import COUNTERS
+from isa.counters import COUNTERS, CYCLE_CLASSES
+from isa.formats import FORMATS
 from isa.table import Choice, Engine, Format, Instruction, Operand, Register
+from isa.traps import TEXT, Cause
 
 _INTRODUCTION = f"""\
 # Instruction set
@@ -23,8 +25,8 @@ concurrently with the other engines.
 
 The sequencer has {table.REGISTERS} registers of 32 bits, r0 to r{table.REGISTERS - 1}; r0 reads
 as zero. An *operand* of n bits takes n + 1: an immediate, and above it a flag that says that the
-low {table.REGISTER_BITS} bits name a register instead, whose low n bits are the value when the
-instruction is dispatched. One program so serves every position: lengths and addresses are
+low {table.REGISTER_BITS} bits name a register instead, whose value, read when the instruction is
+dispatched, must fit n bits. One program so serves every position: lengths and addresses are
 register values. All registers and semaphores are 0 when a program starts; SRAM and accumulators
 keep their content.
 
@@ -35,8 +37,11 @@ first takes up to {table.WAITS} *waits* one after another: each waits until the 
 least its count (1 to {(1 << table.WAIT_COUNT_BITS) - 1}) and subtracts the count. When everything
 the instruction did is visible to all engines, up to {table.SIGNALS} *signals* each raise a
 counter by one. Within an engine the order of instructions is kept; between engines only
-semaphores, `sync` and `halt` order anything. A counter must never exceed {table.SEMAPHORE_MAX}. A
+semaphores, `sync` and `halt` order anything. Waits and signals fill their slots from 0 on; a
 count of 0 is no wait.
+
+A program's waits must be satisfied by signals of instructions *before* them in the program; the
+sequencer counts along in program order and traps where that does not hold.
 
 ## Header
 
@@ -52,9 +57,15 @@ Defined bit by bit by `isa/numbers.py` and `isa/special.py`.
   NaN result is 0x7FC00000.
 - bf16 is the upper half of an fp32 value, with the same rules; fp32 becomes bf16 by rounding to
   nearest even.
-- Products of bf16 values are exact in fp32. A column of the array starts with the product of its
-  row 0 and adds those of row 1, 2, … one by one in fp32; K is cut into tiles of R rows (the last
-  one filled up with zeros), whose sums are added to the accumulator in ascending order.
+- The array multiplies bf16, fp8 or int8 values, by the chip's configuration. Products of bf16 and
+  of fp8 values are exact in fp32: what an fp8 array computes is what a bf16 array would. A column
+  of the array starts with the product of its row 0 and adds those of row 1, 2, … one by one in
+  fp32; K is cut into tiles of R rows (the last one filled up with zeros), whose sums are added to
+  the accumulator in ascending order.
+- An int8 array adds exactly, in int32 modulo 2^32; the vector unit reads its accumulators as fp32,
+  rounded to nearest even.
+- Results of type i8, e4m3, e5m2 are rounded to nearest even into the type's range (-128 … 127,
+  ±448, ±57344; infinities too); NaN becomes 0 in i8, otherwise 0x7F. fp8 may be subnormal.
 - `vsum` fills a row up with +0 to whole vectors; each lane adds its elements from vector to
   vector, then lane i adds lane i + s for s = lanes/2, lanes/4, …, 1.
 - `vmax`, `vmin`, `vrmax`: NaN if any operand is; +0 is greater than -0.
@@ -65,16 +76,41 @@ Defined bit by bit by `isa/numbers.py` and `isa/special.py`.
 
 - HBM addresses are in atoms of 64 bytes, except the offset of `ld` and `st`. SRAM addresses are
   in bytes.
-- Alignments: DMA in lines (`line_bytes`); activations and transposed weights in array rows (2R
-  bytes), weights in array columns (2C bytes); vectors of fp32 values in 4 · lanes, of bf16 values
-  in 2 · lanes bytes. Strides have the alignment of their addresses.
+- Alignments: DMA in lines (`line_bytes`), in HBM in beats of the memory port; activations in R
+  elements, weights in C elements of their format (transposed: R), of block formats panels in lines;
+  vectors in as many elements as there are lanes. Strides have the alignment of their addresses.
 - The vector unit works on whole vectors: elements of a result's last vector behind `cols` are
-  written as +0, and `vsum` and `vrmax` write one vector a row. A result may replace its source in
+  written as +0, and reductions write one vector a row. A result may replace its source in
   the same rows with the same type and stride; it must not overlap its sources otherwise.
-- Sizes of 0, misaligned addresses, and rows that leave their memory are not defined.
 - At the array's edge, weights outside of K × N and activations outside of K are +0: accumulator
   columns from N on hold sums of products with zero.
 
+"""
+
+
+_FORMATS = """\
+## Storage formats
+
+Defined by `isa/formats.py`. The array's edge expands weights to the array's own format: element
+times scale, rounded to bf16 where that is not exact (only `i4`). Scales run along K, one for each
+block of a column. 4-bit elements lie two in a byte, the lower four bits first.
+
+| format | bits | block | scale | arrays |
+|---|---|---|---|---|
+"""
+
+_TRAPS = """\
+## Traps
+
+An instruction is checked when the sequencer hands it over, in program order. At a fault the chip
+completes everything before that instruction and starts nothing of it or behind it; then it stops,
+with the cause, the instruction's index and the place (the field's position in its format, or the
+semaphore) in its control registers. Of several faults the first in this table counts, then the
+first field. `WATCHDOG` and `BUS_ERROR` are found while time passes: they stop the chip at once,
+with the index of the instruction that the sequencer has arrived at.
+
+| code | cause | meaning |
+|---|---|---|
 """
 
 
@@ -136,7 +172,30 @@ def manual() -> str:
         lines += _engine(engine)
     counters = ["## Counters", "", "| counter | meaning |", "|---|---|"]
     counters += [f"| `{name}` | {meaning} |" for name, meaning in COUNTERS.items()]
-    return _INTRODUCTION + "\n".join(lines) + "\n" + _NUMBERS + "\n".join(counters) + "\n"
+    counters += ["", "Of the cycles that a program runs, each engine spends each in one class:", ""]
+    counters += ["| class | the engine |", "|---|---|"]
+    counters += [f"| `{name}` | {meaning} |" for name, meaning in CYCLE_CLASSES.items()]
+    numbers = _NUMBERS + _FORMATS + "\n".join(_storage_formats()) + "\n\n" + _TRAPS
+    return "\n".join(
+        [_INTRODUCTION + "\n".join(lines), numbers + "\n".join(_causes()), "", *counters, ""]
+    )
+
+
+def _storage_formats() -> list[str]:
+    return [
+        f"| `{entry.name}` | {entry.bits} | {entry.block or ''} | {entry.scale} | "
+        f"{', '.join(entry.arrays)} |"
+        for entry in FORMATS.values()
+    ]
+
+
+def _causes() -> list[str]:
+    words = {"field": "a field", "bits": "field's", "where": "", "opcode": 0}
+    return [
+        f"| {cause.value} | `{cause.name}` | {TEXT[cause].format(**words).replace(' 0x00', '')} |"
+        for cause in Cause
+        if cause
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:

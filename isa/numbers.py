@@ -169,6 +169,23 @@ def matmul_bf16(a: BF16, w: BF16, rows: int, previous: F32 | None = None) -> F32
     return canonical(total)
 
 
+def matmul_int8(
+    a: NDArray[np.int8], w: NDArray[np.int8], previous: NDArray[np.int32] | None = None
+) -> NDArray[np.int32]:
+    """An int8 array's product: a: (M, K), w: (K, N) → (M, N) int32, modulo 2^32, in any order.
+
+    float64 holds the sums of 2^16 products (below 2^30) exactly and is faster than integers.
+    """
+    product = (a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)
+    total = product if previous is None else product + previous
+    return total.astype(np.int32)
+
+
+def from_int32(x: NDArray[np.int32]) -> F32:
+    """Accumulators of an int8 array as the vector unit reads them: rounded to nearest even."""
+    return x.astype(np.float32)
+
+
 def _filled(x: NDArray, rows: int, cols: int) -> NDArray:
     """x with zeros behind its rows and columns."""
     if x.shape == (rows, cols):
@@ -223,3 +240,11 @@ def row_sum(x: F32, lanes: int) -> F32:
 def row_max(x: F32, lanes: int) -> F32:
     """Maximum of each row: x: (rows, cols) → (rows,), in any order; NaN if a row holds one."""
     return _from_order(np.maximum.reduce(_in_order(canonical(x)), axis=1))
+
+
+def row_argmax(x: F32) -> NDArray[np.uint32]:
+    """Index of each row's first maximum: x: (rows, cols) → (rows,).
+
+    -0 equals +0; a NaN is above all values. (NumPy's argmax has just these rules.)
+    """
+    return np.argmax(canonical(x), axis=1).astype(np.uint32)

@@ -4,6 +4,15 @@ from dataclasses import dataclass, field
 
 from isa import table
 from isa.table import BY_MNEMONIC, BY_OPCODE, Choice, Instruction, Operand, Register
+from isa.traps import Cause
+
+
+class DecodeError(ValueError):
+    """Not an instruction; ``cause`` is that of the trap."""
+
+    def __init__(self, cause: Cause, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -113,12 +122,12 @@ def _encode_field(described: table.Field, value: Value) -> int:
 
 
 def decode(data: bytes) -> Op:
-    """The instruction of 32 bytes; ValueError if they are none (unknown opcode, reserved bits
+    """The instruction of 32 bytes; DecodeError if they are none (unknown opcode, reserved bits
     set)."""
     word = int.from_bytes(data, "little")
     opcode = word & (1 << table.OPCODE_BITS) - 1
     if opcode not in BY_OPCODE:
-        raise ValueError(f"illegal opcode 0x{opcode:02x}")
+        raise DecodeError(Cause.ILLEGAL_OPCODE, f"illegal opcode 0x{opcode:02x}")
     spec = BY_OPCODE[opcode]
     waits, signals = [], []
     for index in range(table.WAITS):
@@ -137,14 +146,15 @@ def decode(data: bytes) -> Op:
         fields[name] = _decode_field(spec.mnemonic, slot.field, raw)
     op = Op(spec.mnemonic, fields, tuple(waits), tuple(signals))
     if encode(op) != data:
-        raise ValueError(f"{spec.mnemonic}: reserved bits must be 0")
+        raise DecodeError(Cause.RESERVED_BITS, f"{spec.mnemonic}: reserved bits must be 0")
     return op
 
 
 def _decode_field(mnemonic: str, described: table.Field, raw: int) -> Value:
     if isinstance(described, Choice):
         if raw >= len(described.values):
-            raise ValueError(f"{mnemonic}: {described.name} has the reserved encoding {raw}")
+            message = f"{mnemonic}: {described.name} has the reserved encoding {raw}"
+            raise DecodeError(Cause.RESERVED_BITS, message)
         return described.values[raw]
     if isinstance(described, Register):
         return Reg(raw)

@@ -103,6 +103,7 @@ class Format:
 
 
 OPCODE_BITS = 8
+ENGINE_SHIFT = 5  # the upper bits of an opcode are its engine
 WAIT_BITS = SEMAPHORE_BITS + WAIT_COUNT_BITS  # id, then count (0 = no wait)
 SIGNAL_BITS = SEMAPHORE_BITS + 1  # id, then valid
 HEADER_BITS = OPCODE_BITS + WAITS * WAIT_BITS + SIGNALS * SIGNAL_BITS
@@ -125,6 +126,18 @@ def _operand(name: str, bits: int, doc: str) -> Operand:
     return Operand(name, bits, doc)
 
 
+# Storage formats of weights, in the order of their encodings; :mod:`isa.formats` defines them.
+WEIGHT_FORMATS = (
+    "bf16",
+    "e4m3",
+    "e5m2",
+    "i8",
+    "i4",
+    "mxfp8",
+    "mxfp8_e5m2",
+    "mxfp4",
+    "nvfp4",
+)
 SCALAR = Format(
     "scalar",
     (
@@ -149,20 +162,18 @@ MATRIX = Format(
     "matrix",
     (
         _operand("acc", 16, "first accumulator row of the result"),
-        _operand("a", 24, "activations: byte address of row 0 (bf16), a multiple of 2R"),
-        _operand("astride", 20, "distance of activation rows in bytes, a multiple of 2R"),
-        _operand(
-            "w", 24, "weights: byte address of row 0 (bf16), a multiple of 2C (transposed: 2R)"
-        ),
-        _operand("wstride", 20, "distance of stored weight rows in bytes, a multiple of 2C (2R)"),
-        _operand(
-            "wpanel", 24, "distance of C-column panels in bytes, a multiple of 2C; not transposed"
-        ),
+        _operand("a", 24, "activations: byte address of row 0"),
+        _operand("astride", 20, "distance of activation rows in bytes"),
+        _operand("w", 24, "weights: byte address of panel 0"),
+        _operand("wstride", 20, "distance of stored weight rows in bytes"),
+        _operand("wpanel", 24, "distance of panels (C columns of the result) in bytes"),
         _operand("m", 16, "activation rows M"),
         _operand("k", 16, "reduction length K"),
         _operand("n", 16, "result columns N"),
         Choice("mode", ("overwrite", "accumulate"), "what happens to the accumulators"),
         Choice("layout", ("normal", "transposed"), "stored weight rows run along N, or along K"),
+        Choice("af", ("bf16", "e4m3", "e5m2", "i8"), "storage format of the activations"),
+        Choice("wf", WEIGHT_FORMATS, "storage format of the weights"),
     ),
 )
 VECTOR = Format(
@@ -176,11 +187,11 @@ VECTOR = Format(
         ),
         _operand("b", 32, "second source: byte address of row 0, or the fp32 value of bt=scalar"),
         _operand("bstride", 20, "distance of rows of b in bytes (0: one row for all)"),
-        _operand("rep", 16, "rows of a for each row of b (vrot: shift; vmask: limit of row 0)"),
+        _operand("rep", 16, "rows of a for each row of b (vrot: shift; masks: limit of row 0)"),
         _operand("rows", 16, "number of rows"),
         _operand("cols", 20, "elements in a row"),
-        Choice("dt", ("f32", "bf16"), "type of the result"),
-        Choice("at", ("f32", "bf16", "acc"), "type of the first source"),
+        Choice("dt", ("f32", "bf16", "i8", "e4m3", "e5m2"), "type of the result"),
+        Choice("at", ("f32", "bf16", "acc", "i8", "e4m3", "e5m2"), "type of the first source"),
         Choice("bt", ("f32", "bf16", "col", "scalar"), "second source; col: lane 0 of an fp32 row"),
     ),
 )
@@ -196,7 +207,7 @@ _ENGINE_FORMAT = {
 
 
 def _define(opcode: int, mnemonic: str, uses: str, doc: str) -> Instruction:
-    engine = Engine(opcode >> 4)
+    engine = Engine(opcode >> ENGINE_SHIFT)
     fields = _ENGINE_FORMAT[engine]
     names = tuple(uses.split())
     for name in names:
@@ -228,43 +239,60 @@ INSTRUCTIONS = (
     _define(0x0D, "blt", _BRANCH, "go to y if rs < x, unsigned"),
     _define(0x0E, "ld", "rd x y", "rd = 32-bit word in HBM at 64 x + y (y a multiple of 4)"),
     _define(0x0F, "st", "rs x y", "32-bit word in HBM at 64 x + y = rs (y a multiple of 4)"),
-    _define(0x10, "lnop", "", "Load engine: nothing but the semaphores."),
-    _define(0x11, "load", _DMA, "HBM to SRAM, row by row."),
-    _define(0x20, "snop", "", "Store engine: nothing but the semaphores."),
-    _define(0x21, "store", _DMA, "SRAM to HBM, row by row; done when memory has acknowledged."),
-    _define(0x30, "mnop", "", "Matrix unit: nothing but the semaphores."),
+    _define(0x20, "lnop", "", "Load engine: nothing but the semaphores."),
+    _define(0x21, "load", _DMA, "HBM to SRAM, row by row."),
+    _define(0x40, "snop", "", "Store engine: nothing but the semaphores."),
+    _define(0x41, "store", _DMA, "SRAM to HBM, row by row; done when memory has acknowledged."),
+    _define(0x60, "mnop", "", "Matrix unit: nothing but the semaphores."),
     _define(
-        0x31,
+        0x61,
         "matmul",
-        "acc a astride w wstride wpanel m k n mode layout",
+        "acc a astride w wstride wpanel m k n mode layout af wf",
         "acc[panel j, row i] (+)= A[i, :] W[:, j C ...], i < M; panel j's row i is accumulator row "
-        "acc + j M + i; columns from N on are computed with weights of +0. See numbers.matmul for "
-        "the order of additions.",
+        "acc + j M + i; columns from N on are computed with weights of +0. Panel j begins at "
+        "w + j wpanel: with the scales if the format has blocks of B along K (ceil(K / B) rows of "
+        "C, filled up to a whole line), then the stored rows, wstride apart: W's rows, or its "
+        "columns where the layout is transposed. See numbers.matmul for the order of additions.",
     ),
-    _define(0x40, "vnop", "", "Vector unit: nothing but the semaphores."),
-    _define(0x41, "vmov", _UNARY, "dst = a, converted"),
-    _define(0x42, "vadd", _BINARY, "dst = a + b"),
-    _define(0x43, "vsub", _BINARY, "dst = a - b"),
-    _define(0x44, "vmul", _BINARY, "dst = a * b"),
-    _define(0x45, "vmax", _BINARY, "dst = max(a, b)"),
-    _define(0x46, "vmin", _BINARY, "dst = min(a, b)"),
-    _define(0x47, "vexp2", _UNARY, "dst = 2^a"),
-    _define(0x48, "vrecip", _UNARY, "dst = 1 / a"),
-    _define(0x49, "vrsqrt", _UNARY, "dst = 1 / sqrt(a)"),
-    _define(0x4A, "vsum", _UNARY, "dst[r] = sum of row r, in lane 0; other lanes 0"),
-    _define(0x4B, "vrmax", _UNARY, "dst[r] = maximum of row r, in lane 0; other lanes 0"),
+    _define(0x80, "vnop", "", "Vector unit: nothing but the semaphores."),
+    _define(0x81, "vmov", _UNARY, "dst = a, converted"),
+    _define(0x82, "vadd", _BINARY, "dst = a + b"),
+    _define(0x83, "vsub", _BINARY, "dst = a - b"),
+    _define(0x84, "vmul", _BINARY, "dst = a * b"),
+    _define(0x85, "vmax", _BINARY, "dst = max(a, b)"),
+    _define(0x86, "vmin", _BINARY, "dst = min(a, b)"),
+    _define(0x87, "vexp2", _UNARY, "dst = 2^a"),
+    _define(0x88, "vrecip", _UNARY, "dst = 1 / a"),
+    _define(0x89, "vrsqrt", _UNARY, "dst = 1 / sqrt(a)"),
+    _define(0x8A, "vsum", _UNARY, "dst[r] = sum of row r, in lane 0; other lanes 0"),
+    _define(0x8B, "vrmax", _UNARY, "dst[r] = maximum of row r, in lane 0; other lanes 0"),
     _define(
-        0x4C,
+        0x8C,
         "vmask",
         "dst dstride a astride b rep rows cols dt at",
         "dst[r, c] = a[r, c] if c < rep + r else b (an fp32 value): causal masking",
     ),
     _define(
-        0x4D,
+        0x8D,
         "vrot",
         "dst dstride a astride rep rows cols dt at",
         "dst[r, c] = a[r, (c + rep) mod cols]; cols at most lanes, or cols and rep multiples of "
         "lanes; rep < cols",
+    ),
+    _define(
+        0x8E,
+        "vmaskl",
+        "dst dstride a astride b rep rows cols dt at",
+        "dst[r, c] = a[r, c] if c >= rep + r else b (an fp32 value), rep being signed (16 bits, "
+        "two's complement): the far end of a sliding window",
+    ),
+    _define(0x8F, "vabs", _UNARY, "dst = |a|"),
+    _define(
+        0x90,
+        "vargmax",
+        _UNARY,
+        "dst[r] = index of the first maximum of row r (-0 equals +0; a NaN is above all), an "
+        "unsigned 32-bit integer in lane 0; other lanes 0; dt must be f32",
     ),
 )
 BY_MNEMONIC = {instruction.mnemonic: instruction for instruction in INSTRUCTIONS}

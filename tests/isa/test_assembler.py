@@ -118,7 +118,10 @@ def test_random_numbers_are_the_same_everywhere_and_about_normal():
         (".u32 0 -1", "x.s line 1: expected a number of 32 bits, not '-1'"),
         (".f32 0 x", "x.s line 1: could not convert string to float: 'x'"),
         (".equ", "x.s line 1: expected .equ NAME VALUE, not ''"),
-        (".random 0 f64 1 2", "x.s line 1: expected .random ADDRESS bf16|f32 COUNT SEED [SCALE]"),
+        (
+            ".random 0 f64 1 2",
+            "x.s line 1: expected .random ADDRESS f32|bf16|i8|e4m3|e5m2 COUNT SEED [SCALE]",
+        ),
         (".u32 0xFFFFFFFF 1", "x.s line 1: data must lie below 0x10000000, not at 0xffffffff"),
         (".u32 64 1\n.code 64\nhalt", "x.s: the code at 0x40 overlaps data"),
         (

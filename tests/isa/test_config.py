@@ -1,5 +1,6 @@
 """Chip configurations: what is refused, and in which words."""
 
+import json
 import math
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def test_derived_sizes():
     assert (server.array_row_bytes, server.array_col_bytes) == (256, 256)
     assert (server.f32_vector_bytes, server.bf16_vector_bytes) == (512, 256)
     assert server.weight_rows_per_cycle == 2
+    whole = server.replace(element="int8")
+    assert (whole.array_row_bytes, whole.array_col_bytes, whole.weight_rows_per_cycle) == (
+        128,
+        128,
+        4,
+    )
     assert TINY.replace(axi_bytes=16).bandwidth_bytes_per_cycle == 16
     assert TINY.replace(memory_bytes_per_cycle=5).bandwidth_bytes_per_cycle == 5
 
@@ -38,7 +45,7 @@ def test_derived_sizes():
         ("cols", True, "cols must be an integer, not True"),
         ("lanes", 16, "lanes must be a divisor of cols (8), not 16"),
         ("line_bytes", 16, "line_bytes must be between 32 (one fp32 vector, one array row, "
-         "one array column) and 1024, not 16"),
+         "C bf16 weights) and 1024, not 16"),
         ("sram_bytes", 1 << 25, "sram_bytes must be at most 16 MiB (24-bit addresses), "
          "not 33554432"),
         ("sram_bytes", 1024, "sram_bytes must be at least 64 lines of 32 bytes, not 1024"),
@@ -49,6 +56,8 @@ def test_derived_sizes():
         ("burst_beats", 256, "burst_beats must be at most 4096 bytes of bursts, 128 beats, "
          "not 256"),
         ("load_bursts", 0, "load_bursts must be between 1 and 64, not 0"),
+        ("element", "fp16", "element must be one of bf16, fp8, int8, not 'fp16'"),
+        ("watchdog_cycles", 64, "watchdog_cycles must be between 256 and 2^30, not 64"),
         ("memory_latency_cycles", 0, "memory_latency_cycles must be at least 1, not 0"),
         ("memory_bytes_per_cycle", -1, "memory_bytes_per_cycle must be at least 0, not -1"),
     ],
@@ -62,7 +71,7 @@ def test_impossible_configurations_are_refused(field: str, value: int, wanted: s
 
 def test_files(tmp_path: Path):
     path = tmp_path / "mine.toml"
-    text = "\n".join(f"{k} = {v}" for k, v in TINY.to_dict().items() if k != "name")
+    text = "\n".join(f"{k} = {json.dumps(v)}" for k, v in TINY.to_dict().items() if k != "name")
     path.write_text(text)
     config = load_config(str(path))
     assert config == TINY.replace(name="mine")
@@ -85,3 +94,17 @@ def test_digest_leaves_out_what_programs_do_not_depend_on():
     assert TINY.digest() == TINY.replace(memory_latency_cycles=7, memory_bytes_per_cycle=3).digest()
     assert TINY.digest() != TINY.replace(acc_rows=2048).digest()
     assert math.log2(len({load_config(name).digest() for name in preset_names()})) == 2
+
+
+def test_fields_can_be_changed_behind_the_name():
+    config = load_config("tiny,element=fp8,rows=16")
+    assert config == TINY.replace(name="tiny,element=fp8,rows=16", element="fp8", rows=16)
+    for text, message in (
+        ("tiny,rows", "a change must be FIELD=VALUE, not 'rows'"),
+        ("tiny,row=8", "unknown field 'row', expected one of "),
+        ("tiny,rows=x", "configuration 'tiny,rows=x': rows must be an integer, not 'x'"),
+        ("tiny,rows=9", "configuration 'tiny,rows=9': rows must be a power of two, not 9"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            load_config(text)
+        assert str(caught.value).startswith(f"{text}: {message}")
