@@ -132,6 +132,7 @@ def _scores(
             "astride": q.groups * low.caches.head_bytes,
             "w": keys.at(shared),
             "wstride": low.caches.row_bytes,
+            "wpanel": config.cols * low.caches.row_bytes,
             "m": b.M,
             "k": q.width,
             "n": b.CONTEXT,

@@ -35,6 +35,13 @@ def compile_graph(
     graph: Graph, config: ChipConfig, progress: Callable[[str], None] = lambda step: None
 ) -> ProgramImage:
     """Lower, schedule and assemble a canonical graph."""
+    if config.element != "bf16":
+        raise CompileError(
+            graph.source,
+            f"its products are computed in bf16, but the array of {config.name!r} multiplies "
+            f"{config.element} values",
+            'choose a --config with element = "bf16"',
+        )
     for chunk in CHUNKS:
         progress(f"lower, {chunk} tokens a pass")
         if chunk > max(config.rows, 8) or chunk > max(1, graph.max_context):

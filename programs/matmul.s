@@ -17,13 +17,13 @@
 # (5 x 19) (19 x 21): three tiles deep, three panels wide, panels side by side in a row
     matmul acc=0, a=0, astride=48, w=0x1000, wstride=48, wpanel=16, m=5, k=19, n=21  wait(s1*3) signal(s3)
 # the same A, with A's first 9 rows as a transposed W: (5 x 19) (19 x 9)
-    matmul acc=15, a=0, astride=48, w=0, wstride=48, m=5, k=19, n=9, layout=transposed  signal(s3)
+    matmul acc=15, a=0, astride=48, w=0, wstride=48, wpanel=384, m=5, k=19, n=9, layout=transposed  signal(s3)
 # panels behind each other: weights enter two rows a cycle; more rows than the array has
     matmul acc=25, a=0, astride=48, w=0x2000, wstride=16, wpanel=400, m=11, k=24, n=17  signal(s3)
 # one row, as in decoding; then twice more on top of it
     matmul acc=58, a=96, astride=48, w=0x2000, wstride=16, wpanel=400, m=1, k=24, n=24  signal(s3)
     matmul acc=58, a=144, w=0x1000, wstride=48, wpanel=16, m=1, k=7, n=24, mode=accumulate  signal(s3)
-    matmul acc=58, a=0, w=0x0030, wstride=48, m=1, k=20, n=23, layout=transposed, mode=accumulate  signal(s3)
+    matmul acc=58, a=0, w=0x0030, wstride=48, wpanel=384, m=1, k=20, n=23, layout=transposed, mode=accumulate  signal(s3)
 # the smallest product; one column; one row of weights
     matmul acc=61, a=48, w=0x1000, m=1, k=1, n=1                 signal(s3)
     matmul acc=62, a=48, astride=48, w=0x1000, wstride=48, m=3, k=8, n=1  signal(s3)

@@ -21,14 +21,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isa.config import ChipConfig
+from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
+from isa.legal import fault_of
+from isa.program import encode
 from isa.table import SEMAPHORE_MAX, SEMAPHORES, Engine
+from isa.traps import reason
 from sim.errors import SimulationError
 from sim.footprint import Access, footprint
-from sim.functional import plan_command
 from sim.scalar import Command, ScalarMachine
-from sim.state import State
 
 _SPACES = {"sram": 0, "acc": 1, "hbm": 2}
 
@@ -81,7 +82,8 @@ class Checker:
     def __init__(self, config: ChipConfig, image: ProgramImage) -> None:
         self.config = config
         self.image = image
-        self.state = State(config)
+        self.machine = ScalarMachine(config, image.code)
+        self.atoms = 0  # of the memory
         self.semaphores = [_Semaphore() for _ in range(SEMAPHORES)]
         self.count = [0] * len(Engine)
         self.known = {engine: [0] * len(Engine) for engine in Engine}
@@ -91,10 +93,10 @@ class Checker:
 
     def run(self, memory: np.ndarray) -> int:
         """Check the whole trace; returns the number of commands. Raises CheckError."""
-        self.state.hbm = memory
+        self.atoms = memory.size // HBM_ATOM_BYTES
         commands = 0
         try:
-            for command in ScalarMachine(self.image.code).run(memory):
+            for command in self.machine.run(memory):
                 commands += 1
                 self._command(command)
         except SimulationError as error:
@@ -138,10 +140,10 @@ class Checker:
         if key in self.planned:
             return
         self.planned.add(key)
-        try:
-            plan_command(self.state, command)
-        except SimulationError as error:
-            raise self._error(command, str(error)) from None
+        found = fault_of(self.config, command.mnemonic, command.fields, self.atoms)
+        if found:
+            problem = reason(found.fault, encode(command.op)) + found.detail
+            raise self._error(command, problem)
         if command.engine == Engine.STORE and self.image.io.is_model:
             self._store_target(command)
 

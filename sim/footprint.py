@@ -5,12 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isa.config import BF16_BYTES, HBM_ATOM_BYTES, ChipConfig
+from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.formats import FORMATS
 from isa.image import ProgramImage
+from isa.legal import REDUCTIONS
 from isa.table import Engine
 from sim.scalar import Command, ScalarMachine
-
-_REDUCTIONS = ("vsum", "vrmax")
 
 
 class Access(NamedTuple):
@@ -54,27 +54,35 @@ def _dma(f: dict, load: bool) -> list[Access]:
 
 
 def _matmul(config: ChipConfig, f: dict) -> list[Access]:
-    panels = -(-f["n"] // config.cols)
-    depth = -(-f["k"] // config.rows) * config.array_row_bytes
+    panels, tiles = -(-f["n"] // config.cols), -(-f["k"] // config.rows)
     accesses = [
-        Access("sram", f["a"], f["astride"], f["m"], depth, False),
+        Access("sram", f["a"], f["astride"], f["m"], tiles * config.array_row_bytes, False),
         Access("acc", f["acc"], 0, 1, panels * f["m"], True),
     ]
-    if f["layout"] == "transposed":
-        return [*accesses, Access("sram", f["w"], f["wstride"], f["n"], depth, False)]
-    width = config.array_col_bytes
-    if f["wpanel"] == width:  # panels side by side: one wide row
-        return [*accesses, Access("sram", f["w"], f["wstride"], f["k"], panels * width, False)]
+    entry, transposed = FORMATS[f["wf"]], f["layout"] == "transposed"
+    blocks = -(-f["k"] // entry.block) if entry.block else 0
+    scales = blocks * config.cols * entry.scale_bytes
+    header = -(-scales // config.line_bytes) * config.line_bytes
+    unit = entry.bytes_of(config.rows * tiles if transposed else config.cols)
+    if not header and panels > 1:  # panels behind or beside each other: one piece
+        if transposed and f["wpanel"] == config.cols * f["wstride"]:
+            return [*accesses, Access("sram", f["w"], f["wstride"], f["n"], unit, False)]
+        if not transposed and f["wpanel"] == unit:
+            return [*accesses, Access("sram", f["w"], f["wstride"], f["k"], panels * unit, False)]
     for panel in range(panels):
         base = f["w"] + panel * f["wpanel"]
-        accesses.append(Access("sram", base, f["wstride"], f["k"], width, False))
+        rows = min(config.cols, f["n"] - panel * config.cols) if transposed else f["k"]
+        accesses.append(Access("sram", base + header, f["wstride"], rows, unit, False))
+        if header:
+            accesses.append(Access("sram", base, 0, 1, scales, False))
     return accesses
 
 
 def _vector(config: ChipConfig, mnemonic: str, f: dict) -> list[Access]:
     vectors, rows = -(-f["cols"] // config.lanes), f["rows"]
-    size = {"f32": config.f32_vector_bytes, "bf16": BF16_BYTES * config.lanes}
-    results = 1 if mnemonic in _REDUCTIONS else vectors
+    size = dict.fromkeys(("i8", "e4m3", "e5m2"), config.byte_vector_bytes)
+    size |= {"f32": config.f32_vector_bytes, "bf16": config.bf16_vector_bytes}
+    results = 1 if mnemonic in REDUCTIONS else vectors
     accesses = [Access("sram", f["dst"], f["dstride"], rows, results * size[f["dt"]], True)]
     if f["at"] == "acc":
         panels = -(-f["cols"] // config.cols)
@@ -91,6 +99,6 @@ def _vector(config: ChipConfig, mnemonic: str, f: dict) -> list[Access]:
 
 def sram_bytes(image: ProgramImage, memory: NDArray[np.uint8]) -> int:
     """Bytes that a run on ``memory`` (unchanged) reads and writes in SRAM: operands, not lines."""
-    trace = ScalarMachine(image.code).run(memory.copy())
+    trace = ScalarMachine(image.config, image.code).run(memory.copy())
     accesses = (access for command in trace for access in footprint(image.config, command))
     return sum(access.rows * access.length for access in accesses if access.space == "sram")

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from isa.config import ChipConfig
+from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.counters import COUNTERS
 from isa.image import ProgramImage, require_config
+from isa.legal import fault_of
 from isa.table import SEMAPHORE_MAX, SEMAPHORES, Engine
+from isa.traps import Cause, Fault
 from sim.dma import plan_dma
-from sim.errors import SimulationError
 from sim.matrix import plan_matmul
 from sim.scalar import Command, ScalarMachine
 from sim.state import State
@@ -37,7 +38,7 @@ def _nothing() -> None:
 
 
 def plan_command(state: State, command: Command) -> Plan:
-    """Translate an engine's command; SimulationError for illegal sizes, alignments, addresses."""
+    """Translate an engine's command, which must be legal (`isa.legal`)."""
     if command.mnemonic in _NOPS:
         return _nothing, 0
     if command.engine == Engine.MATRIX:
@@ -51,15 +52,15 @@ class FunctionalCore:
     """One chip. SRAM and accumulators keep their content from run to run, as in silicon.
 
     Usage: ``load(image)``, then any number of `run`. ``hbm``, ``sram`` (uint8) and ``acc``
-    (acc_rows, C) float32 may be read and, in place, written between runs. An instruction is
-    translated once into NumPy views and a function (its plan), which later executions with the
-    same operands reuse.
+    (acc_rows, C) float32 (int8 arrays: int32) may be read and, in place, written between runs. An
+    instruction is translated once into NumPy views and a function (its plan), which later
+    executions with the same operands reuse.
     """
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
         self.state = State(config)
-        self.machine = ScalarMachine(b"")
+        self.machine = ScalarMachine(config, b"")
         self.semaphores = [0] * SEMAPHORES
         self._plans: dict[tuple[str, tuple], Plan] = {}
 
@@ -72,7 +73,7 @@ class FunctionalCore:
         return self.state.sram
 
     @property
-    def acc(self) -> NDArray[np.float32]:
+    def acc(self) -> NDArray:
         return self.state.acc
 
     def load(self, image: ProgramImage, hbm: NDArray[np.uint8] | None = None) -> None:
@@ -82,14 +83,14 @@ class FunctionalCore:
         """
         require_config(image, self.config)
         self.state.hbm = image.memory() if hbm is None else hbm
-        self.machine = ScalarMachine(image.code)
+        self.machine = ScalarMachine(self.config, image.code)
         self._plans.clear()
 
     def run(self, max_instructions: int = 1 << 40) -> dict[str, int]:
         """Run the program to its `halt`; returns this run's counters (see isa.counters).
 
-        Raises SimulationError (Trap for an illegal instruction); memory then holds what the
-        instructions before have done.
+        Raises Trap for an illegal instruction; memory then holds what the instructions before have
+        done. Raises SimulationError after ``max_instructions`` of the sequencer.
         """
         self.semaphores = [0] * SEMAPHORES
         instructions = [0] * len(Engine)
@@ -98,49 +99,39 @@ class FunctionalCore:
         with np.errstate(all="ignore"):
             for command in self.machine.run(self.state.hbm, max_instructions):
                 _, mnemonic, engine, fields, waits, signals, _ = command
-                if waits:
-                    self._wait(command)
-                if engine:
-                    plan = plans.get((mnemonic, fields)) or self._plan(command)
+                plan = plans.get((mnemonic, fields)) or self._plan(command) if engine else None
+                if waits or signals:
+                    self._synchronise(command)
+                if plan:
                     plan[0]()
                     instructions[engine] += 1
                     amounts[engine] += plan[1]
-                if signals:
-                    self._signal(command)
         instructions[Engine.SEQUENCER] = self.machine.executed
         return _counters(instructions, amounts)
 
     def _plan(self, command: Command) -> Plan:
-        try:
-            plan = plan_command(self.state, command)
-        except SimulationError as error:
-            raise SimulationError(f"{_where(command)}: {error}") from None
+        atoms = self.state.hbm.size // HBM_ATOM_BYTES
+        found = fault_of(self.config, command.mnemonic, command.fields, atoms)
+        if found:
+            raise self.machine.trap(command.pc, *found)
+        plan = plan_command(self.state, command)
         if len(self._plans) >= _PLANS_KEPT:
             self._plans.clear()
         self._plans[command.mnemonic, command.fields] = plan
         return plan
 
-    def _wait(self, command: Command) -> None:
+    def _synchronise(self, command: Command) -> None:
+        """Wait and signal in program order: what has not been signalled by now never will be."""
         for semaphore, count in command.waits:
             have = self.semaphores[semaphore]
             if have < count:
-                raise SimulationError(
-                    f"{_where(command)}: waits for {count} of semaphore s{semaphore}, which the "
-                    f"instructions before it leave at {have}"
-                )
+                fault = Fault(Cause.NOT_SIGNALLED, semaphore)
+                raise self.machine.trap(command.pc, fault, f" ({count} wanted, {have} left)")
             self.semaphores[semaphore] = have - count
-
-    def _signal(self, command: Command) -> None:
         for semaphore in command.signals:
             self.semaphores[semaphore] += 1
             if self.semaphores[semaphore] > SEMAPHORE_MAX:
-                raise SimulationError(
-                    f"{_where(command)}: semaphore s{semaphore} must stay below {SEMAPHORE_MAX + 1}"
-                )
-
-
-def _where(command: Command) -> str:
-    return f"instruction {command.pc} ({command.mnemonic})"
+                raise self.machine.trap(command.pc, Fault(Cause.SEMAPHORE_OVERFLOW, semaphore))
 
 
 def _counters(instructions: list[int], amounts: list[int]) -> dict[str, int]:

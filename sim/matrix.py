@@ -1,72 +1,141 @@
 """Matrix unit of the functional simulator."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import numbers
+from isa import formats, numbers
+from isa.formats import FORMATS
 from sim.scalar import Command
-from sim.state import State, want_multiple, want_positive
+from sim.state import State
 
-Weights = Callable[[], NDArray[np.uint16]]
+Values = Callable[[], NDArray]  # what a run reads: uint16 (bf16 bits), of int8 arrays int8
+
+
+class _Fields(NamedTuple):
+    """Fields of the matrix format, in its order."""
+
+    acc: int
+    a: int
+    astride: int
+    w: int
+    wstride: int
+    wpanel: int
+    m: int
+    k: int
+    n: int
+    mode: str
+    layout: str
+    af: str
+    wf: str
 
 
 def plan_matmul(state: State, command: Command) -> tuple[Callable[[], None], int]:
     """The product that a `matmul` computes, and the activation rows that enter the array."""
-    acc, a, astride, w, wstride, wpanel, m, k, n, mode, layout = command.fields
+    f = _Fields(*command.fields)
     rows, cols = state.config.rows, state.config.cols
-    want_positive(m=m, k=k, n=n)
-    want_multiple("a", a, 2 * rows)
-    want_multiple("astride", astride, 2 * rows)
-    tiles, panels = -(-k // rows), -(-n // cols)
-    if layout == "normal":
-        weights = _normal(state, w, wstride, wpanel, (k, n))
-    else:
-        weights = _transposed(state, w, wstride, (k, n))
-    activations = state.rows("a", "bf16", a, astride, (m, tiles * rows))[:, :k]
+    tiles, panels = -(-f.k // rows), -(-f.n // cols)
+    activations = _activations(state, f, tiles * rows)
+    weights = _normal(state, f) if f.layout == "normal" else _transposed(state, f)
     # Row acc + j m + i is (i, j): contiguous panels of m rows.
-    target = state.accumulators(acc, m, (m, panels, cols))
-    accumulate = mode == "accumulate"
+    target = state.accumulators(f.acc, f.m, (f.m, panels, cols))
+    accumulate = f.mode == "accumulate"
+    whole = state.config.element == "int8"
 
     def run() -> None:
-        previous = target.reshape(m, panels * cols) if accumulate else None
-        result = numbers.matmul_bf16(activations, weights(), rows, previous)
-        target[...] = result.reshape(m, panels, cols)
+        previous = target.reshape(f.m, panels * cols) if accumulate else None
+        if whole:
+            result: NDArray = numbers.matmul_int8(activations(), weights(), previous)
+        else:
+            result = numbers.matmul_bf16(activations(), weights(), rows, previous)
+        target[...] = result.reshape(f.m, panels, cols)
 
-    return run, m * tiles * panels
+    return run, f.m * tiles * panels
 
 
-def _normal(state: State, w: int, wstride: int, wpanel: int, shape: tuple[int, int]) -> Weights:
+def _activations(state: State, f: _Fields, width: int) -> Values:
+    """(M, K); whole rows of the array are read, K elements used."""
+    view = state.rows(f.af, f.a, f.astride, (f.m, width))[:, : f.k]
+    return _values(state, f.af, lambda: view)
+
+
+def _values(state: State, name: str, codes: Values, scales: Values | None = None) -> Values:
+    """Codes as the array takes them."""
+    if name == "bf16":
+        return codes
+    if state.config.element == "int8":
+        return lambda: codes().view(np.int8)
+    return lambda: formats.expand(name, codes(), scales() if scales else None)
+
+
+def _normal(state: State, f: _Fields) -> Values:
     """Weights stored row by row along N, in panels of C columns; (K, panels * C), 0 from N on."""
-    (k, n), cols = shape, state.config.cols
-    panels = -(-n // cols)
-    for name, value in (("w", w), ("wstride", wstride), ("wpanel", wpanel)):
-        want_multiple(name, value, 2 * cols)
-    if panels == 1:
-        wpanel = 0
-    stored = state.blocks("w", "bf16", w, (wpanel, wstride), (panels, k, cols)).transpose(1, 0, 2)
+    cols, entry = state.config.cols, FORMATS[f.wf]
+    panels = -(-f.n // cols)
+    width = cols if entry.bits > 4 else entry.bytes_of(cols)
+    place = f.w + _header(state, f)
+    stored = state.blocks(f.wf, place, (f.wpanel, f.wstride), (panels, f.k, width))
 
-    def read() -> NDArray[np.uint16]:
-        weights = stored.reshape(k, panels * cols)
-        if n % cols:
-            weights = weights.copy()  # reshape gives a view of the SRAM where it can
-            weights[:, n:] = 0
-        return weights
+    def codes() -> NDArray:
+        by_row = stored.transpose(1, 0, 2)
+        if entry.bits == 4:
+            by_row = formats.unpack(f.wf, by_row, cols)
+        return by_row.reshape(f.k, panels * cols)
 
-    return read
+    return _limited(f, _values(state, f.wf, codes, _scales(state, f, panels)))
 
 
-def _transposed(state: State, w: int, wstride: int, shape: tuple[int, int]) -> Weights:
+def _transposed(state: State, f: _Fields) -> Values:
     """Weights stored as rows along K, one for each column of the result; as (K, panels * C)."""
-    (k, n), rows, cols = shape, state.config.rows, state.config.cols
-    for name, value in (("w", w), ("wstride", wstride)):
-        want_multiple(name, value, 2 * rows)
-    stored = state.rows("w", "bf16", w, wstride, (n, -(-k // rows) * rows))[:, :k].T
+    cols, entry = state.config.cols, FORMATS[f.wf]
+    panels, place = -(-f.n // cols), f.w + _header(state, f)
+    width = f.k if entry.bits > 4 else -(-f.k // 2)
+    stored = [
+        state.rows(f.wf, place + j * f.wpanel, f.wstride, (min(cols, f.n - j * cols), width))
+        for j in range(panels)
+    ]
 
-    def read() -> NDArray[np.uint16]:
-        weights = np.zeros((k, -(-n // cols) * cols), np.uint16)
-        weights[:, :n] = stored
-        return weights
+    def codes() -> NDArray:
+        kind = np.uint16 if entry.bits == 16 else np.uint8
+        by_col = np.zeros((panels * cols, f.k), kind)
+        for j, rows in enumerate(stored):
+            by_col[j * cols : j * cols + len(rows)] = formats.unpack(f.wf, rows, f.k)
+        return by_col.T
+
+    return _limited(f, _values(state, f.wf, codes, _scales(state, f, panels)))
+
+
+def _limited(f: _Fields, weights: Values) -> Values:
+    """Columns from N on are +0."""
+
+    def read() -> NDArray:
+        values = weights()
+        if f.n == values.shape[1]:
+            return values
+        values = values.copy()  # it may be a view of the SRAM
+        values[:, f.n :] = 0
+        return values
 
     return read
+
+
+def _header(state: State, f: _Fields) -> int:
+    """Bytes of a panel's scales, filled up to a line."""
+    entry, line = FORMATS[f.wf], state.config.line_bytes
+    if not entry.block:
+        return 0
+    return -(-(-(-f.k // entry.block) * state.config.cols * entry.scale_bytes) // line) * line
+
+
+def _scales(state: State, f: _Fields, panels: int) -> Values | None:
+    """Scale codes of a block format: (blocks of K, panels * C)."""
+    entry, cols = FORMATS[f.wf], state.config.cols
+    if not entry.block:
+        return None
+    blocks = -(-f.k // entry.block)
+    kind = "bf16" if entry.scale == "bf16" else "byte"
+    strides = (f.wpanel, cols * entry.scale_bytes)
+    stored = state.blocks(kind, f.w, strides, (panels, blocks, cols))
+    return lambda: stored.transpose(1, 0, 2).reshape(blocks, panels * cols)

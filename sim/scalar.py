@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isa.config import HBM_ATOM_BYTES
-from isa.program import Op, Reg, decode
+from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.legal import fault_of
+from isa.program import DecodeError, Op, Reg, decode
 from isa.table import INSTRUCTION_BYTES, REGISTERS, Choice, Engine, Operand, Register
+from isa.traps import Cause, Fault
 from sim.errors import SimulationError, Trap
 
 _MASK = (1 << 32) - 1
@@ -57,7 +59,7 @@ class _Engine(NamedTuple):
     """A prepared engine instruction: where registers enter its fields."""
 
     command: Command
-    dynamic: tuple[tuple[int, int, int], ...]  # position in fields, register, mask
+    dynamic: tuple[tuple[int, int, int], ...]  # position in fields, register, largest value
 
 
 class _Scalar(NamedTuple):
@@ -120,7 +122,8 @@ class ScalarMachine:
     instructions so far. Both start from zero in each `run`.
     """
 
-    def __init__(self, code: bytes) -> None:
+    def __init__(self, config: ChipConfig, code: bytes) -> None:
+        self.config = config
         self.code = code
         self.registers = [0] * REGISTERS
         self.executed = 0
@@ -131,9 +134,10 @@ class ScalarMachine:
         and those instructions of the sequencer that touch memory, wait, signal, `sync` or `halt`.
 
         A yielded `ld` or `st` accesses ``memory`` (all of HBM, uint8) when the caller asks for the
-        next command: by then the caller has done what came before. Raises Trap for an illegal
-        instruction, SimulationError for an access outside memory or after ``limit`` instructions of
-        the sequencer.
+        next command: by then the caller has done what came before. Raises Trap for what is no
+        instruction, for registers too large for their field, and for illegal ld and st;
+        SimulationError after ``limit`` instructions of the sequencer. Whether the engines' commands
+        are legal, and their waits satisfied, is for the caller.
         """
         registers = self.registers = [0] * REGISTERS
         prepared = self._prepared
@@ -170,6 +174,7 @@ class ScalarMachine:
                 continue
             assert command is not None
             if kind in ("ld", "st"):
+                self._check_access(command, (x, y), memory.size)
                 yield from self._access(command, rd, rs, HBM_ATOM_BYTES * x + y, memory)
             else:
                 yield command
@@ -177,16 +182,14 @@ class ScalarMachine:
                     return
             pc += 1
 
+    def _check_access(self, command: Command, place: tuple[int, int], size: int) -> None:
+        found = fault_of(self.config, command.mnemonic, place, size // HBM_ATOM_BYTES)
+        if found:
+            raise self.trap(command.pc, *found)
+
     def _access(
         self, command: Command, rd: int, rs: int, address: int, memory: NDArray[np.uint8]
     ) -> Iterator[Command]:
-        where = f"instruction {command.pc} ({command.mnemonic})"
-        if address % 4:
-            raise SimulationError(f"{where}: address must be a multiple of 4, not 0x{address:x}")
-        if address + 4 > memory.size:
-            raise SimulationError(
-                f"{where}: address must be below 0x{memory.size:x} (HBM's size), not 0x{address:x}"
-            )
         yield command._replace(fields=(address,))
         word = memory[address : address + 4].view(np.uint32)
         if command.mnemonic == "st":
@@ -197,8 +200,12 @@ class ScalarMachine:
     def _resolve(self, entry: _Engine) -> Command:
         command, dynamic = entry
         fields = list(command.fields)
-        for position, register, mask in dynamic:
-            fields[position] = self.registers[register] & mask
+        for position, register, largest in dynamic:
+            value = self.registers[register]
+            if value > largest:
+                fault = Fault(Cause.REGISTER_OVERFLOW, position)
+                raise self.trap(command.pc, fault, f", not {value} (r{register})")
+            fields[position] = value
         index, mnemonic, engine, _, waits, signals, op = command
         return Command(index, mnemonic, engine, tuple(fields), waits, signals, op)
 
@@ -206,14 +213,18 @@ class ScalarMachine:
         start = pc * INSTRUCTION_BYTES
         word = self.code[start : start + INSTRUCTION_BYTES]
         if not word:
-            raise Trap(
-                f"instruction {pc}: the program has {len(self._prepared)} instructions, no halt"
-            )
+            detail = f" ({len(self._prepared)} instructions)"
+            raise self.trap(pc, Fault(Cause.END_OF_PROGRAM), detail)
         try:
             op = decode(word)
-        except ValueError as error:
-            raise Trap(f"instruction {pc}: {error}") from None
+        except DecodeError as error:
+            raise self.trap(pc, Fault(error.cause)) from None
         scalar = op.spec.engine == Engine.SEQUENCER
         entry = _prepare_scalar(op, pc) if scalar else _prepare_engine(op, pc)
         self._prepared[pc] = entry
         return entry
+
+    def trap(self, pc: int, fault: Fault, detail: str = "") -> Trap:
+        """What the chip stops with at instruction ``pc``; ``detail`` is added to the message."""
+        start = pc * INSTRUCTION_BYTES
+        return Trap(fault, pc, self.code[start : start + INSTRUCTION_BYTES] or None, detail)

@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from isa import numbers, special
+from isa import formats, numbers, special
 from isa.numbers import F32
-from sim.errors import SimulationError
 from sim.scalar import Command
-from sim.state import State, want_apart, want_multiple, want_positive
+from sim.state import State
 
 Source = Callable[[], F32]  # values of an operand, canonical, or to be made so by the operation
 _UNARY = {
     "vmov": numbers.canonical,
+    "vabs": lambda a: np.abs(numbers.canonical(a)),
     "vexp2": special.exp2,
     "vrecip": special.recip,
     "vrsqrt": special.rsqrt,
@@ -48,7 +48,6 @@ class _Fields(NamedTuple):
 def plan_vector(state: State, command: Command) -> tuple[Callable[[], None], int]:
     """What an instruction of the vector unit does, and the vectors it processes."""
     fields = _Fields(*command.fields)
-    want_positive(rows=fields.rows, cols=fields.cols)
     compute, width = _operation(state, command.mnemonic, fields)
     write = _writer(state, fields, width)
     vectors = fields.rows * -(-fields.cols // state.config.lanes)
@@ -68,57 +67,46 @@ def _operation(state: State, mnemonic: str, fields: _Fields) -> tuple[Source, in
     if mnemonic in _REDUCE:
         reduce = _REDUCE[mnemonic]
         return lambda: reduce(a(), lanes)[:, None], 1
+    if mnemonic == "vargmax":
+        return lambda: numbers.row_argmax(a())[:, None].view(np.float32), 1
+    if mnemonic == "vrot":
+        return lambda: np.roll(numbers.canonical(a()), -fields.rep, axis=1), cols
+    return _mask(fields, a, mnemonic), cols
+
+
+def _mask(fields: _Fields, a: Source, mnemonic: str) -> Source:
+    index, rows = np.arange(fields.cols)[None, :], np.arange(fields.rows)[:, None]
     if mnemonic == "vmask":
-        return _mask(fields, a), cols
-    return _rotate(state, fields, a), cols
-
-
-def _mask(fields: _Fields, a: Source) -> Source:
-    limits = fields.rep + np.arange(fields.rows)[:, None]
-    keep = np.arange(fields.cols)[None, :] < limits
+        keep = index < fields.rep + rows
+    else:  # the limit is signed
+        keep = index >= (fields.rep ^ 0x8000) - 0x8000 + rows
     other = _float(fields.b)
     return lambda: np.where(keep, numbers.canonical(a()), other)
-
-
-def _rotate(state: State, fields: _Fields, a: Source) -> Source:
-    lanes, cols, shift = state.config.lanes, fields.cols, fields.rep
-    if shift >= cols:
-        raise SimulationError(f"rep must be below cols = {cols}, not {shift}")
-    if cols > lanes:
-        want_multiple("cols", cols, lanes)
-        want_multiple("rep", shift, lanes)
-        if fields.dst == fields.a and fields.at != "acc":
-            raise SimulationError(f"dst must not be a where cols = {cols} is more than a vector")
-    return lambda: np.roll(numbers.canonical(a()), -shift, axis=1)
 
 
 def _float(bits: int) -> F32:
     return numbers.canonical(np.array([[bits]], np.uint32).view(np.float32))
 
 
-def _read(
-    state: State, name: str, dtype: str, place: tuple[int, int], shape: tuple[int, int]
-) -> Source:
-    """Rows of SRAM; whole vectors are read, ``shape[1]`` elements used."""
-    (address, stride), (rows, cols) = place, shape
-    lanes = state.config.lanes
-    unit = lanes * (4 if dtype == "f32" else 2)
-    want_multiple(name, address, unit)
-    want_multiple(f"{name}stride", stride, unit)
-    width = -(-cols // lanes) * lanes
-    view = state.rows(name, dtype, address, stride, (rows, width))[:, :cols]
+def _read(state: State, dtype: str, place: tuple[int, int], shape: tuple[int, int]) -> Source:
+    """Rows of SRAM as fp32 values."""
+    view = state.rows(dtype, *place, shape)
     if dtype == "f32":
         return lambda: view
-    return lambda: numbers.widen(view)
+    if dtype == "bf16":
+        return lambda: numbers.widen(view)
+    return lambda: formats.decode(dtype, view)
 
 
 def _first(state: State, fields: _Fields) -> Source:
     rows, cols = fields.rows, fields.cols
     if fields.at != "acc":
-        return _read(state, "a", fields.at, (fields.a, fields.astride), (rows, cols))
+        return _read(state, fields.at, (fields.a, fields.astride), (rows, cols))
     panels = -(-cols // state.config.cols)
     shape = (rows, panels, state.config.cols)
     view = state.accumulators(fields.a, fields.astride, shape)
+    if state.config.element == "int8":
+        return lambda: numbers.from_int32(view.reshape(rows, -1)[:, :cols])
     return lambda: view.reshape(rows, -1)[:, :cols]
 
 
@@ -130,7 +118,7 @@ def _second(state: State, fields: _Fields) -> Source:
     rep = max(fields.rep, 1)
     rows = 1 if fields.bstride == 0 else -(-fields.rows // rep)
     dtype, cols = ("f32", 1) if fields.bt == "col" else (fields.bt, fields.cols)
-    read = _read(state, "b", dtype, (fields.b, fields.bstride), (rows, cols))
+    read = _read(state, dtype, (fields.b, fields.bstride), (rows, cols))
     if rows == 1 or rep == 1:
         return read
     index = np.arange(fields.rows) // rep
@@ -141,16 +129,16 @@ def _writer(state: State, fields: _Fields, width: int) -> Callable[[F32], None]:
     """Stores ``width`` values a row, and zeros up to a whole vector."""
     lanes = state.config.lanes
     padded = -(-width // lanes) * lanes
-    size = 4 if fields.dt == "f32" else 2
-    want_multiple("dst", fields.dst, lanes * size)
-    want_multiple("dstride", fields.dstride, lanes * size)
-    want_apart("dstride", fields.dstride, fields.rows, padded * size)
-    rows = state.rows("dst", fields.dt, fields.dst, fields.dstride, (fields.rows, padded))
+    rows = state.rows(fields.dt, fields.dst, fields.dstride, (fields.rows, padded))
     values, rest = rows[:, :width], rows[:, width:]
-    convert = numbers.to_bf16 if fields.dt == "bf16" else None
 
     def write(result: F32) -> None:
-        values[...] = convert(result) if convert else result
+        if fields.dt == "f32":
+            values[...] = result
+        elif fields.dt == "bf16":
+            values[...] = numbers.to_bf16(result)
+        else:
+            values[...] = formats.quantise(fields.dt, result)
         if padded != width:
             rest[...] = 0
 

@@ -101,7 +101,7 @@ def _last_writers(image: ProgramImage, memory: NDArray[np.uint8]) -> Writers:
     sizes = {"sram": config.sram_bytes, "acc": config.acc_rows, "hbm": memory.size}
     last = {space: np.full(size, -1, np.int32) for space, size in sizes.items()}
     commands: list[Command] = []
-    for command in ScalarMachine(image.code).run(memory.copy()):
+    for command in ScalarMachine(image.config, image.code).run(memory.copy()):
         for access in footprint(config, command):
             if access.write:
                 _rows(last[access.space], access)[...] = len(commands)

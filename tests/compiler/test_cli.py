@@ -29,6 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(model_path("stories260k/dynamo_op20"), "lonely.onnx")
     tiny = (PRESETS / "tiny.toml").read_text()
     Path("less.toml").write_text(tiny.replace("sram_bytes = 524288", "sram_bytes = 4096"))
+    Path("whole.toml").write_text(tiny + 'element = "int8"\n')
     Path("odd.toml").write_text(tiny.replace("rows = 8", "rows = 12", 1))
     Path("part.toml").write_text("rows = 8\ncols = 8\n")
     return tmp_path
@@ -75,6 +76,8 @@ def test_the_same_model_gives_the_same_file(folder, monkeypatch):
         ("cut.onnx", "cut.onnx: not an ONNX file, or a truncated one"),
         ("empty.onnx", "empty.onnx: not an ONNX file, or a truncated one"),
         ("lonely.onnx", "lonely.onnx: the external data file "),
+        ("model.onnx --config whole.toml",
+         "model.onnx: its products are computed in bf16, but the array of 'whole' multiplies int8"),
         ("erf.onnx", "erf.onnx: unsupported operators: Erf ("),
         ("model.onnx --config less.toml",
          "model.onnx: one token with a context of 512 needs more than the 4096 bytes of SRAM"),

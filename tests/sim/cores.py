@@ -22,7 +22,8 @@ def make(config=TINY, hbm_bytes: int = 1 << 16) -> FunctionalCore:
     core.load(ProgramImage(config, b"", hbm_bytes=hbm_bytes))
     numbers = rng(3).standard_normal(config.sram_bytes // 2).astype(ml_dtypes.bfloat16)
     core.sram[:] = numbers.view(np.uint8)
-    core.acc[:] = rng(4).standard_normal(core.acc.shape).astype(np.float32)
+    scale = 1 if core.acc.dtype == np.float32 else 1e7
+    core.acc[:] = (rng(4).standard_normal(core.acc.shape) * scale).astype(core.acc.dtype)
     return core
 
 

@@ -90,9 +90,10 @@ def test_refuses_semaphores_that_deadlock_or_are_ambiguous():
 
 
 def test_refuses_illegal_operands():
-    assert "cols must be at least 1" in refused(Op("vmov", {**MOVE, "cols": 0}))
-    assert "behind the SRAM's" in refused(Op("vmov", {**MOVE, "dst": TINY.sram_bytes - 32}))
-    assert "multiple of 32" in refused(Op("load", {**LOAD, "sram": 8}))
+    assert "cols must be a legal size, not 0" in refused(Op("vmov", {**MOVE, "cols": 0}))
+    beyond = refused(Op("vmov", {**MOVE, "dst": TINY.sram_bytes - 32}))
+    assert "must end inside its memory, not at 0x80020 of 0x80000" in beyond
+    assert "sram must be aligned to 32, not 0x8" in refused(Op("load", {**LOAD, "sram": 8}))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,8 @@ def test_footprints_cover_what_execution_writes(compiled):
     before = core.sram.copy()
     core.run()
     allowed = np.zeros(core.sram.size, bool)
-    for command in ScalarMachine(compiled.code).run(compiled.memory() * 0 + memory):
+    machine = ScalarMachine(compiled.config, compiled.code)
+    for command in machine.run(compiled.memory() * 0 + memory):
         for access in footprint(compiled.config, command):
             if access.write and access.space == "sram":
                 for row in range(access.rows):

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 
 from isa.assembler import assemble
+from isa.config import load_config
 from isa.table import Engine
 from sim.errors import SimulationError, Trap
 from sim.scalar import ScalarMachine
+
+TINY = load_config("tiny")
 
 
 def run(text: str, words: int = 64, limit: int = 10_000):
     """Registers, memory (u32) and yielded commands of a program."""
     memory = np.zeros(4 * words, np.uint8)
-    machine = ScalarMachine(assemble(text, "text").code)
+    machine = ScalarMachine(TINY, assemble(text, "text").code)
     commands = list(machine.run(memory, limit))
     return machine, memory.view(np.uint32), commands
 
@@ -74,7 +77,7 @@ def test_memory_is_addressed_in_atoms_and_bytes():
 
 def test_a_load_sees_what_the_caller_did_before_asking_for_the_next_command():
     memory = np.zeros(64, np.uint8)
-    machine = ScalarMachine(assemble("sync\nld rd=r1, y=4\nhalt", "text").code)
+    machine = ScalarMachine(TINY, assemble("sync\nld rd=r1, y=4\nhalt", "text").code)
     for command in machine.run(memory):
         if command.mnemonic == "ld":
             assert command.fields == (4,)
@@ -86,8 +89,9 @@ def test_engine_commands_have_resolved_fields():
     _, _, commands = run(
         """
         add rd=r1, x=0xFF000123
-        load hbm=r1, rows=r1, bytes=64, sram=7  wait(s1) signal(s2)
-        matmul m=r1, mode=accumulate
+        and rd=r2, rs=r1, x=0xFFFF
+        load hbm=r1, rows=r2, bytes=64, sram=7  wait(s1) signal(s2)
+        matmul m=r2, mode=accumulate
         vadd bt=scalar, b=r1, cols=3
         halt
         """
@@ -96,7 +100,7 @@ def test_engine_commands_have_resolved_fields():
     assert load.named() == {
         "hbm": 0xFF000123, "hstride": 0, "sram": 7, "sstride": 0, "rows": 0x123, "bytes": 64,
     }  # fmt: skip
-    assert (load.pc, load.engine, load.waits, load.signals) == (1, Engine.LOAD, ((1, 1),), (2,))
+    assert (load.pc, load.engine, load.waits, load.signals) == (2, Engine.LOAD, ((1, 1),), (2,))
     assert (matmul.named()["m"], matmul.named()["mode"]) == (0x123, "accumulate")
     assert matmul.named()["layout"] == "normal"
     assert vadd.fields == (0, 0, 0, 0, 0xFF000123, 0, 0, 0, 3, "f32", "f32", "scalar")
@@ -117,11 +121,13 @@ def test_static_commands_are_made_once():
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("sync", Trap, "instruction 1: the program has 1 instructions, no halt"),
-        ("beq y=9", Trap, "instruction 9: the program has 1 instructions, no halt"),
-        ("ld y=2", SimulationError, "instruction 0 (ld): address must be a multiple of 4, not 0x2"),
-        ("st x=4", SimulationError,
-         "instruction 0 (st): address must be below 0x100 (HBM's size), not 0x100"),
+        ("sync", Trap, "instruction 1: behind the end of the program (1 instructions)"),
+        ("beq y=9", Trap, "instruction 9: behind the end of the program (1 instructions)"),
+        ("ld y=2", Trap, "instruction 0 (ld): y must be aligned to 4, not 0x2"),
+        ("st x=4", Trap,
+         "instruction 0 (st): what begins at x must end inside its memory, not at 0x104 of 0x100"),
+        ("add rd=r1, x=65536\nvmov rows=r1", Trap,
+         "instruction 1 (vmov): the register given for rows must fit its 16 bits, not 65536 (r1)"),
         ("a: beq y=a", SimulationError,
          "instruction 0: no halt after 10000 scalar instructions"),
     ],
@@ -135,6 +141,10 @@ def test_faults(text: str, error: type, message: str):
 def test_illegal_instructions_trap_only_when_they_are_reached():
     code = assemble("beq y=2\nhalt\nhalt", "text").code
     bad = code[:32] + bytes(32) + code[64:]
-    assert len(list(ScalarMachine(bad).run(np.zeros(64, np.uint8)))) == 1
+    assert len(list(ScalarMachine(TINY, bad).run(np.zeros(64, np.uint8)))) == 1
     with pytest.raises(Trap, match=r"^instruction 1: illegal opcode 0x00$"):
-        list(ScalarMachine(assemble("sync", "text").code + bytes(32)).run(np.zeros(64, np.uint8)))
+        list(
+            ScalarMachine(TINY, assemble("sync", "text").code + bytes(32)).run(
+                np.zeros(64, np.uint8)
+            )
+        )
