@@ -3,6 +3,10 @@
 #   make test   lint, types and every test         make lint   only the first two
 #   make bench  the published measurements         make docs   the generated manuals
 #   make clean  removes what was built, keeps the environment
+# What takes longer, each by itself, all of it with `make nightly`:
+#   make formal      all proofs and their mutants       make coverage  lines that the benches execute
+#   make mutate      bugs planted in every unit         make fuzz      random programs, PROGRAMS=1000
+#   make exhaustive  special functions on all inputs
 
 PYTHON ?= python3
 VENV   := .venv
@@ -10,8 +14,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SYSTEM := $(VENV)/.system-packages
 WORKERS ?= 2
+PROGRAMS ?= 1000
+SEED ?= 1
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench coverage docs clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -28,6 +34,32 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/run.py
 
+coverage: $(READY) $(SYSTEM)
+	rm -rf build/coverage/lines
+	$(BIN)/python -m pytest tb/ --sim verilator --coverage-required \
+	  --line-coverage build/coverage/lines
+	$(BIN)/python -m tb.line_coverage build/coverage/lines
+
+formal: $(SYSTEM)
+	$(BIN)/python -m formal
+
+coverage: $(SYSTEM)
+	rm -rf build/coverage/lines
+	$(BIN)/python -m pytest tb/ --sim verilator --coverage-required --line-coverage build/coverage/lines
+	$(BIN)/python -m tb.line_coverage build/coverage/lines
+
+mutate: $(SYSTEM)
+	$(BIN)/python -m tb.mutate --jobs $(WORKERS) --docs docs/verification.md
+
+fuzz: $(READY)
+	$(BIN)/jalapeno fuzz --programs $(PROGRAMS) --seed $(SEED)
+	$(BIN)/jalapeno fuzz --programs $(PROGRAMS) --seed $(SEED) --illegal
+
+exhaustive: $(READY)
+	$(BIN)/python bench/exhaustive.py
+
+nightly: test formal coverage fuzz exhaustive mutate
+
 docs: $(READY)
 	$(BIN)/python -m isa.manual -o docs/isa.md
 
@@ -42,7 +74,7 @@ $(BIN)/pip:
 
 # The stamp is written last: an interrupted installation starts again.
 $(READY): pyproject.toml | $(BIN)/pip
-	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,demo]'
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,demo,formal]'
 	@touch $@
 
 $(SYSTEM): .ci/packages | $(READY)

@@ -47,11 +47,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took, in seconds; ``finished``: it ended by itself within its limit."""
+    """What a command took, in seconds; ``finished``: it ended by itself within its limit.
+
+    ``peak_bytes``: the largest resident set of any command so far.
+    """
 
     cpu: float
     wall: float
     finished: bool
+    peak_bytes: int
 
 
 def command_cost(
@@ -75,7 +79,8 @@ def command_cost(
         stderr=subprocess.STDOUT,
         preexec_fn=limit if cpu_limit else None,
     )
-    cost = Cost(_children() - before, time.perf_counter() - start, done.returncode == 0)
+    peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    cost = Cost(_children() - before, time.perf_counter() - start, done.returncode == 0, peak)
     if done.returncode and not (cpu_limit and cost.cpu > 0.9 * cpu_limit):
         text = done.stdout.decode(errors="replace")[-2000:]
         raise RuntimeError(f"{' '.join(command)} failed with {done.returncode}:\n{text}")

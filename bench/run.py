@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import builds
+import core_rate
 import fresh
 import functional
 import rtl_speed
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from trained import TRAINED, compile_model
 
-PARTS = ("functional", "rtl", "verilate", "elaborate", "fresh")
+PARTS = ("functional", "rtl", "core", "verilate", "elaborate", "fresh")
 
 
 def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
@@ -36,6 +37,8 @@ def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
                 yield from functional.measure(model, image, quick)
             if "rtl" in parts:
                 yield from rtl_speed.measure(model, image, quick)
+    if "core" in parts:
+        yield from core_rate.measure(folder / "core", quick)
     if "verilate" in parts and not quick:
         yield from builds.verilation(folder / "build")
     if "elaborate" in parts:

@@ -1,5 +1,7 @@
 """Accumulators: one memory per column of the array, written in the order in which the sums come."""
 
+from functools import partial
+
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -7,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from isa.config import ChipConfig
 from rtl.float import fp_add
 from rtl.memory import Sram1R1W
+from rtl.platform import place
 
 
 def acc_address_bits(config: ChipConfig) -> int:
@@ -33,7 +36,7 @@ class AccumulatorPort(wiring.Signature):
     -------
     valid, addr : request of accumulator row ``addr``; must stay until accepted
     ready : the request is accepted in this cycle
-    data : C fp32 values, in the cycle after acceptance only
+    data : C sums as they are (fp32, or an int8 array's int32), in the cycle after acceptance only
     """
 
     def __init__(self, config: ChipConfig):
@@ -57,7 +60,7 @@ class Accumulator(wiring.Component):
     Members
     -------
     control : `control_layout`
-    sum : fp32
+    sum : fp32; of an int8 array int32, added modulo 2^32
     reading : `control` needs the memory's read port in this cycle
     read, read_addr : request of another reader; only where no column is `reading`
     read_data : the row, in the cycle after
@@ -81,7 +84,10 @@ class Accumulator(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Sram1R1W(32, self._config.acc_rows)
         current = Signal(control_layout(self._config))
-        total = fp_add(m, memory.rdata, self.sum, "add")
+        if self._config.element == "int8":
+            total = memory.rdata + self.sum
+        else:
+            total = fp_add(m, memory.rdata, self.sum, "add")
         m.d.comb += [
             self.reading.eq(self.control.valid & ~self.control.overwrite),
             memory.ren.eq(self.reading | self.read),
@@ -103,7 +109,7 @@ class Accumulators(wiring.Component):
     Members
     -------
     control : `control_layout`, one cycle before `sums[0]`
-    sums : C fp32 values, column c's one c cycles after column 0's
+    sums : C sums, column c's one c cycles after column 0's
     acc_read : the vector unit's port
     done : pulse, the row whose control had `last` is in the memories
     """
@@ -121,23 +127,23 @@ class Accumulators(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        columns = [Accumulator(self._config) for _ in range(self._config.cols)]
-        control = self.control
-        for c, column in enumerate(columns):
-            m.submodules[f"column{c}"] = column
-            m.d.comb += [
-                column.control.eq(control),
-                column.sum.eq(self.sums[c]),
-                column.read.eq(self.acc_read.valid & self.acc_read.ready),
-                column.read_addr.eq(self.acc_read.addr),
-            ]
+        control, columns = self.control, []
+        for c in range(self._config.cols):
+            inputs = {
+                "control": control,
+                "sum": self.sums[c],
+                "read": self.acc_read.valid & self.acc_read.ready,
+                "read_addr": self.acc_read.addr,
+            }
+            make = partial(Accumulator, self._config)
+            columns.append(place(m, platform, f"column{c}", "jx_accumulator", make, inputs))
             following = Signal(control_layout(self._config), name=f"control{c + 1}")
             m.d.sync += following.eq(control)
             control = following
         # `control` is now one cycle behind the last column's: its sum is being written.
         m.d.sync += self.done.eq(control.valid & control.last)
         m.d.comb += [
-            self.acc_read.ready.eq(~Cat(column.reading for column in columns).any()),
-            self.acc_read.data.eq(Cat(column.read_data for column in columns)),
+            self.acc_read.ready.eq(~Cat(column["reading"] for column in columns).any()),
+            self.acc_read.data.eq(Cat(column["read_data"] for column in columns)),
         ]
         return m

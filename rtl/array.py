@@ -7,13 +7,15 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
+from rtl.delay import delayed
+from rtl.expand import operand_bits
 from rtl.pe_row import ElementRow
 from rtl.platform import place
 
 
-def _negative_zeros(cols: int) -> Value:
-    """What enters above: x + -0.0 is x, also for x = -0.0 and +0.0."""
-    return Cat(Const(1 << 31, 32) for _ in range(cols))
+def _first_sums(config: ChipConfig) -> Value:
+    """What enters above: 0, and of floats the -0.0 to which any x adds up to x, also x = +-0.0."""
+    return Cat(Const(0 if config.element == "int8" else 1 << 31, 32) for _ in range(config.cols))
 
 
 def group_rows(config: ChipConfig) -> int:
@@ -23,7 +25,8 @@ def group_rows(config: ChipConfig) -> int:
 
 def row_layout(config: ChipConfig) -> data.StructLayout:
     """What enters the array in a cycle: an activation for each row, and the swap bit."""
-    return data.StructLayout({"swap": 1, "a": data.ArrayLayout(16, config.rows)})
+    bits = operand_bits(config.element)
+    return data.StructLayout({"swap": 1, "a": data.ArrayLayout(bits, config.rows)})
 
 
 def weight_layout(config: ChipConfig) -> data.StructLayout:
@@ -32,19 +35,22 @@ def weight_layout(config: ChipConfig) -> data.StructLayout:
     ``row_en``: rows whose shadows take ``normal[r mod q][c]``, q = `group_rows`;
     ``col_en``: columns whose shadows take ``transposed[r]``.
     """
-    normal = data.ArrayLayout(data.ArrayLayout(16, config.cols), group_rows(config))
+    bits = operand_bits(config.element)
+    normal = data.ArrayLayout(data.ArrayLayout(bits, config.cols), group_rows(config))
     return data.StructLayout(
         {
             "row_en": config.rows,
             "col_en": config.cols,
             "normal": normal,
-            "transposed": data.ArrayLayout(16, config.rows),
+            "transposed": data.ArrayLayout(bits, config.rows),
         }
     )
 
 
 class SystolicArray(wiring.Component):
     """psum[c] = sum over r of a[r] * weight[r, c], in the order of `numbers.matmul`'s tiles.
+
+    Operands and sums are those of `ProcessingElement`.
 
     Latency R + 1 + c cycles from `row` to `sums[c]`; one row per cycle; no back-pressure. A row
     with `swap` makes itself and all later rows use the shadow weights.
@@ -58,7 +64,7 @@ class SystolicArray(wiring.Component):
     -------
     row : `row_layout`; not skewed, row r's activation is delayed here by r cycles
     weights : `weight_layout`; normal ones are delayed by c cycles on the way to column c
-    sums : C fp32 values, column c's one c cycles after column 0's
+    sums : C sums, column c's one c cycles after column 0's
     """
 
     def __init__(self, config: ChipConfig):
@@ -73,42 +79,34 @@ class SystolicArray(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        rows, cols = self._config.rows, self._config.cols
-        normal = self._normal_weights(m)
-        sums = _negative_zeros(cols)
+        rows, cols, element = self._config.rows, self._config.cols, self._config.element
+        normal = self._normal_weights(m, platform)
+        bits, make = operand_bits(element), partial(ElementRow, cols, element)
+        sums = _first_sums(self._config)
         for r in range(rows):
-            skewed = _delay(m, Cat(self.row.a[r], self.row.swap), r, f"row{r}")
+            skewed = delayed(m, platform, Cat(self.row.a[r], self.row.swap), r, f"skew_{r}")
             inputs = {
-                "a_i": skewed[:16],
-                "swap_i": skewed[16],
+                "a_i": skewed[:bits],
+                "swap_i": skewed[bits],
                 "load_i": self.weights.row_en[r],
                 "normal": normal[r % len(normal)],
                 "col_en": self.weights.col_en,
                 "transposed": self.weights.transposed[r],
                 "sum_i": sums,
             }
-            make = partial(ElementRow, cols)
             sums = place(m, platform, f"row_{r}", "jx_row", make, inputs)["sum_o"]
         m.d.comb += [self.sums[c].eq(sums.word_select(c, 32)) for c in range(cols)]
         return m
 
-    def _normal_weights(self, m: Module) -> list[Signal]:
+    def _normal_weights(self, m: Module, platform: object) -> list[Signal]:
         """Of each of the q rows that load together, the weights; column c's c cycles late."""
         slots, cols = range(group_rows(self._config)), range(self._config.cols)
-        delayed = []
+        bits = operand_bits(self._config.element)
+        groups = []
         for c in cols:
             group = Cat(self.weights.normal[slot][c] for slot in slots)
-            delayed.append(_delay(m, group, c, f"normal{c}"))
-        normal = [Signal(16 * len(cols), name=f"normal_slot{slot}") for slot in slots]
+            groups.append(delayed(m, platform, group, c, f"normal_{c}"))
+        normal = [Signal(bits * len(cols), name=f"normal_slot{slot}") for slot in slots]
         for slot in slots:
-            m.d.comb += normal[slot].eq(Cat(group.word_select(slot, 16) for group in delayed))
+            m.d.comb += normal[slot].eq(Cat(group.word_select(slot, bits) for group in groups))
         return normal
-
-
-def _delay(m: Module, value: Value, cycles: int, name: str) -> Signal:
-    """The value, `cycles` cycles later."""
-    for step in range(cycles + 1):
-        stage = Signal(len(value), name=f"{name}_{step}")
-        m.d["sync" if step else "comb"] += stage.eq(value)
-        value = stage
-    return value

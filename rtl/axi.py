@@ -1,8 +1,7 @@
 """The memory port: AXI4 as a signature, and the narrower interfaces of its clients inside the core.
 
 Every access is made of whole beats: addresses are aligned to the beat, the size is the port's
-width, bursts are INCR. The response codes are not looked at: an address that the memory refuses is
-found by whoever models or controls the memory.
+width, bursts are INCR. An answer other than OKAY stops the core (`rtl.top`); clients do not see it.
 """
 
 from amaranth.hdl import Const, unsigned

@@ -32,6 +32,8 @@ class Dispatcher(wiring.Component):
     semaphores : the semaphore file
     enable : 0 stops starting commands and semaphore operations, for good
     idle : nothing queued, nothing running
+    waiting : the first command waits for a semaphore
+    working : the engine executes
     retired : pulse, a command has been completed
     """
 
@@ -46,6 +48,8 @@ class Dispatcher(wiring.Component):
                 "semaphores": Out(SemaphorePort()),
                 "enable": In(1),
                 "idle": Out(1),
+                "waiting": Out(1),
+                "working": Out(1),
                 "retired": Out(1),
             }
         )
@@ -68,6 +72,8 @@ class Dispatcher(wiring.Component):
             self.command.payload.eq(head.command),
             queue.r_en.eq(guard.retire),
             self.idle.eq(~queue.r_rdy),
+            self.waiting.eq(guard.valid & ~guard.acquired),
+            self.working.eq(started & ~finished),
             self.retired.eq(guard.retire),
         ]
         wiring.connect(m, wiring.flipped(self.semaphores), guard.port)

@@ -23,6 +23,8 @@ class LoadDma(wiring.Component):
     command, done : the dispatcher
     memory, port : read client, SRAM
     lines : pulse for each line written
+    waiting_bank, waiting_memory : a write is refused; no beat has come. Never both; neither while
+        lines or beats move, or when no command is at work
     """
 
     def __init__(self, config: ChipConfig):
@@ -34,6 +36,8 @@ class LoadDma(wiring.Component):
                 "memory": Out(ReadClient(config)),
                 "port": Out(WritePort(config)),
                 "lines": Out(1),
+                "waiting_bank": Out(1),
+                "waiting_memory": Out(1),
             }
         )
 
@@ -51,7 +55,14 @@ class LoadDma(wiring.Component):
             m.d.sync += busy.eq(1)
         with m.Elif(self.done):
             m.d.sync += busy.eq(0)
-        m.d.comb += self.done.eq(busy & ~addresses.active)
+        refused = self.port.valid & ~self.port.ready
+        m.d.comb += [
+            self.done.eq(busy & ~addresses.active),
+            self.waiting_bank.eq(refused),
+            self.waiting_memory.eq(
+                addresses.active & ~self.port.valid & ~(self.memory.valid & self.memory.ready)
+            ),
+        ]
         return m
 
     def _request(self, m, bursts):

@@ -24,6 +24,8 @@ class StoreDma(wiring.Component):
     command, done : the dispatcher
     memory, port : write client, SRAM
     lines : pulse for each line read
+    waiting_bank, waiting_memory : no beat moves, because a read is refused, or for another reason.
+        Never both; neither when no command is at work
     """
 
     def __init__(self, config: ChipConfig):
@@ -35,6 +37,8 @@ class StoreDma(wiring.Component):
                 "memory": Out(WriteClient(config)),
                 "port": Out(ReadPort(config)),
                 "lines": Out(1),
+                "waiting_bank": Out(1),
+                "waiting_memory": Out(1),
             }
         )
 
@@ -58,7 +62,14 @@ class StoreDma(wiring.Component):
         ended = self._bursts(m, bursts, reader)
         waiting = Signal(OUTSTANDING_BITS)
         m.d.sync += waiting.eq(waiting + ended - self.memory.response)
-        m.d.comb += self.done.eq(busy & ~bursts.active & (waiting == 0))
+        stuck, refused = Signal(), Signal()
+        m.d.comb += [
+            self.done.eq(busy & ~bursts.active & (waiting == 0)),
+            stuck.eq(busy & ~self.done & ~(self.memory.valid & self.memory.ready)),
+            refused.eq(self.port.valid & ~self.port.ready),
+            self.waiting_bank.eq(stuck & refused),
+            self.waiting_memory.eq(stuck & ~refused),
+        ]
         with m.If(start):
             m.d.sync += busy.eq(1)
         with m.Elif(self.done):

@@ -6,6 +6,9 @@ writes `always_comb`. Ports are the signature's members, their path joined by on
 Amaranth's own two, Verilator would escape the names.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from amaranth._toolchain.yosys import find_yosys
@@ -14,17 +17,20 @@ from amaranth.hdl import Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
+from rtl.naming import tuples_are_named
 from rtl.platform import AsicPlatform
 
 SRAM_MODEL = Path(__file__).with_name("sram.sv")
 # What `amaranth.back.verilog` runs, up to the flags of the last command.
-_SCRIPT = """\
+_READ = """\
 read_rtlil <<rtlil
 {rtlil}
 rtlil
-proc -nomux -norom
+"""
+_WRITE = """\
+proc {processes} -norom
 memory_collect
-write_verilog -sv -noattr -norename
+write_verilog -sv -norename {flags}
 """
 
 
@@ -48,27 +54,50 @@ def _ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]
     return ports
 
 
-def emit(component: wiring.Component, name: str) -> str:
+def emit(
+    component: wiring.Component, name: str, attributes: bool = False, muxes: bool = False
+) -> str:
     """SystemVerilog of `component` as module `name`, elaborated for an `AsicPlatform`.
 
-    What the component places (`rtl.platform.place`) becomes modules of its own, in front. SRAM
-    macros are referred to, not included. Raises ValueError when two modules have one name.
+    With `attributes` the same text has more lines, `(* … *)`: the place in the Python source of
+    what follows, and the names of the values of enumerations. With `muxes` it has conditional
+    expressions instead of `always_comb`: Icarus 11 may never leave a point in time in which such
+    blocks feed each other. That text is worse to read and to measure coverage on.
+
+    What the component places (`rtl.platform.place`) becomes modules of its own. SRAM macros are
+    referred to, not included. Raises ValueError when two modules have one name.
     """
     platform = AsicPlatform()
-    emitted = {name: _emit_one(component, name, platform)}
-    while waiting := platform.modules.keys() - emitted.keys():  # a module may place others
-        for module in sorted(waiting):
-            emitted[module] = _emit_one(platform.modules[module], module, platform)
+    with _collector_paused(), tuples_are_named():
+        designs = {name: _rtlil(component, name, platform, attributes)}
+        while waiting := platform.modules.keys() - designs.keys():  # a module may place others
+            for module in sorted(waiting):
+                designs[module] = _rtlil(platform.modules[module], module, platform, attributes)
     if name in platform.modules:
         raise ValueError(f"two emitted modules are named {name!r}")
-    return "\n".join(reversed(emitted.values()))
-
-
-def _emit_one(component: wiring.Component, name: str, platform: object) -> str:
-    ports = _ports(component)
-    text = rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=False)
     yosys = find_yosys(lambda found: found >= (0, 40))
-    return yosys.run(["-q", "-"], _SCRIPT.format(rtlil=text), ignore_warnings=True)
+    script = "".join(_READ.format(rtlil=text) for text in designs.values())
+    flags = {"flags": "" if attributes else "-noattr", "processes": "" if muxes else "-nomux"}
+    text = yosys.run(["-q", "-"], script + _WRITE.format(**flags), ignore_warnings=True)
+    return text.replace("\\$procmux$", "procmux_")  # Icarus takes these for system functions
+
+
+def _rtlil(component: wiring.Component, name: str, platform: object, sources: bool) -> str:
+    ports = _ports(component)
+    return rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=sources)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A netlist is millions of objects, nearly none of them garbage: looking for it costs a third
+    of the time."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
 
 
 def write_design(component: wiring.Component, name: str, directory: str | Path) -> list[Path]:

@@ -27,6 +27,7 @@ class Fetch(wiring.Component):
     Members
     -------
     start : go to instruction 0 at `code_base` (atoms) and forget what was read
+    code_count : instructions that the program has; what is behind them is not read
     enable : 0 stops asking for more
     advance, jump, target : go to the next instruction, or to ``target``; `jump` has priority
     valid, word, pc : the instruction and its index
@@ -39,6 +40,7 @@ class Fetch(wiring.Component):
             {
                 "start": In(1),
                 "code_base": In(32),
+                "code_count": In(32),
                 "enable": In(1),
                 "advance": In(1),
                 "jump": In(1),
@@ -52,12 +54,15 @@ class Fetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        base = Signal(PLACE_BITS)
+        base, end = Signal(PLACE_BITS), Signal(PLACE_BITS + 1)
         low, head, ahead = Signal(PLACE_BITS), Signal(PLACE_BITS), Signal(PLACE_BITS)
         place, pc, flush = Signal(PLACE_BITS), Signal(32), Signal()  # of the next cycle
         depth = Signal(PLACE_BITS)
         with m.If(self.start):
-            m.d.sync += base.eq(self.code_base << _PER_ATOM)
+            m.d.sync += [
+                base.eq(self.code_base << _PER_ATOM),
+                end.eq((self.code_base << _PER_ATOM) + self.code_count),
+            ]
             m.d.comb += place.eq(self.code_base << _PER_ATOM)
         with m.Else():
             m.d.comb += pc.eq(Mux(self.jump, self.target, self.pc + self.advance))
@@ -70,21 +75,26 @@ class Fetch(wiring.Component):
             self.pc.eq(pc),
             self.valid.eq(~flush & (depth < (head - low)[:PLACE_BITS])),
         ]
-        arrived = self._request(m, place, flush, low, ahead)
+        arrived = self._request(m, place, flush, low, ahead, end)
         self._buffer(m, place, flush, head, arrived)
         return m
 
-    def _request(self, m, place, flush, low, ahead):
+    def _request(self, m, place, flush, low, ahead, end):
         """Ask for bursts; returns whether a beat belongs to the window, not to one left before."""
         bursts, stale = Signal(range(2 * DEPTH // BURST)), Signal(range(2 * DEPTH // BURST))
         request, accepted, ended = self.memory.request, Signal(), Signal()
-        beats = max(1, BURST * INSTRUCTION_BYTES // self._beat_bytes)
         current, filled, room = Signal(PLACE_BITS), Signal(PLACE_BITS), Signal()
+        wanted = Signal()
+        left, count = Signal(PLACE_BITS + 1), Signal(range(BURST + 1))  # instructions
         m.d.comb += [
             room.eq(bursts != DEPTH // BURST),
-            request.valid.eq(self.enable & room & ((ahead - current)[:PLACE_BITS] <= AHEAD)),
+            left.eq(end - ahead),
+            count.eq(Mux(left < BURST, left, BURST)),
+            wanted.eq(((ahead - current)[:PLACE_BITS] <= AHEAD) & (ahead < end)),
+            # A request drops the oldest burst, into which a jump may just be going.
+            request.valid.eq(self.enable & room & wanted & ~self.jump),
             request.payload.addr.eq(ahead << _SHIFT),
-            request.payload.len.eq(beats - 1),
+            request.payload.len.eq(_last_beat(count, self._beat_bytes)),
             accepted.eq(request.valid & request.ready),
             ended.eq(self.memory.valid & self.memory.ready & self.memory.last),
             filled.eq(ahead + BURST),
@@ -143,6 +153,13 @@ class Fetch(wiring.Component):
 def _aligned(place):
     """The first place of the burst that holds ``place``."""
     return Cat(Const(0, _log2(BURST)), place[_log2(BURST) :])
+
+
+def _last_beat(count, beat_bytes: int):
+    """Beats of ``count`` instructions, at least one of them, less one."""
+    if beat_bytes >= INSTRUCTION_BYTES:
+        return (count - 1) >> _log2(beat_bytes // INSTRUCTION_BYTES)
+    return (count << _log2(INSTRUCTION_BYTES // beat_bytes)) - 1
 
 
 def _log2(value: int) -> int:

@@ -12,6 +12,8 @@ Three facts keep the logic small:
 * exponent and fraction lie next to each other, so that the carry of rounding steps the exponent.
 """
 
+from typing import NamedTuple
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 
 from isa.numbers import QUIET_NAN
@@ -30,9 +32,18 @@ def wire(m: Module, value: ValueLike, name: str) -> Signal:
     return signal
 
 
-def _pack(
-    m: Module, exponent: Value, normal: Signal, tiny: Value, sign: Value, name: str
-) -> Signal:
+def split(m: Module, value: ValueLike, count: int, name: str) -> list[Signal]:
+    """Equal parts of a wide value, the lowest first.
+
+    Each slice of a wide value costs Amaranth a look at all its bits: one assignment makes them all.
+    """
+    value = Value.cast(value)
+    parts = [Signal(len(value) // count, name=f"{name}_{index}") for index in range(count)]
+    m.d.comb += Cat(*parts).eq(value)
+    return parts
+
+
+def pack(m: Module, exponent: Value, normal: Signal, tiny: Value, sign: Value, name: str) -> Signal:
     """Round a normalised significand to 24 bits, to nearest even, and set the exponent before it.
 
     normal: leading one on top; exponent: 9 bits, of the value before rounding, undefined if `tiny`.
@@ -58,24 +69,26 @@ def fp_add(m: Module, a: ValueLike, b: ValueLike, name: str = "add") -> Signal:
     lesser = Mux(small[23:31] == 0, Const(0, 24), Cat(small[:23], Const(1, 1)))
     second = wire(m, Cat(Const(0, _GUARD_BITS), lesser) >> distance, f"{name}_aligned")
     total = wire(m, Mux(subtract, first - second, first + second)[:51], f"{name}_total")
-    normal, zeros = _normalise(m, total, name)
+    normal, zeros = normalise(m, total, name)
     zero = wire(m, (exponent == 0) | (total == 0), f"{name}_zero")
     sign = Mux(zero, a[31] & b[31], big[31])
     tiny = zero | (exponent < zeros)
-    finite = _pack(m, (exponent + 1 - zeros)[:9], normal, tiny, sign, name)
+    finite = pack(m, (exponent + 1 - zeros)[:9], normal, tiny, sign, name)
     nan = (big[:23] != 0) | (subtract & (distance == 0))  # the greater of the two, or inf - inf
     special = Mux(nan, _NAN, big)
     return wire(m, Mux(exponent == _EXPONENT_MAX, special, finite), f"{name}_sum")
 
 
-def _normalise(m: Module, total: Signal, name: str) -> tuple[Signal, Value]:
+def normalise(m: Module, total: Signal, name: str) -> tuple[Signal, Value]:
     """Shift left until the top bit is one; returns that and the number of places.
 
-    31 places suffice: terms that are two or more binades apart lose at most two, and if they are
-    closer, the lowest 25 of the 51 bits are zero.
+    Up to 31 places suffice for the sum of `fp_add`: terms that are two or more binades apart lose
+    at most two, and if they are closer, the lowest 25 of the 51 bits are zero.
     """
     counted = []
     for step in (16, 8, 4, 2, 1):
+        if step >= len(total):
+            continue
         small = wire(m, total[-step:] == 0, f"{name}_zeros_{step}")
         shifted = Cat(Const(0, step), total[:-step])
         total = wire(m, Mux(small, shifted, total), f"{name}_shifted_{step}")
@@ -121,7 +134,7 @@ def _scale(m: Module, a: Signal, b: Signal, product: Signal, name: str) -> Signa
     biased = (exponent - 127)[:9]
     normal = wire(m, Mux(top, product, Cat(Const(0, 1), product[:-1])), f"{name}_normal")
     if len(normal) > 24:
-        finite = _pack(m, biased, normal, tiny, sign, name)
+        finite = pack(m, biased, normal, tiny, sign, name)
     else:  # bf16: nothing to round
         exact = Cat(Const(0, 24 - len(normal)), normal[:-1], biased[:8])
         magnitude = Mux(tiny, 0, Mux(exponent >= 127 + _EXPONENT_MAX, _INFINITY, exact))
@@ -153,20 +166,23 @@ def to_bf16(m: Module, x: ValueLike, name: str = "to_bf16") -> Signal:
     return wire(m, Mux(x[:31] > _INFINITY, Const(QUIET_NAN >> 16, 16), flushed), name)
 
 
-def fp_max(m: Module, a: ValueLike, b: ValueLike, name: str = "max") -> Signal:
-    """The greater of two fp32 values, NaN if either is: `numbers.maximum`."""
-    return _select(m, a, b, name, greater=True)
+class Extremes(NamedTuple):
+    """Of two fp32 values: b is above a in the order of `numbers.maximum`, they are the same there;
+    the greater and the lesser one."""
+
+    above: Value
+    same: Value
+    maximum: Signal
+    minimum: Signal
 
 
-def fp_min(m: Module, a: ValueLike, b: ValueLike, name: str = "min") -> Signal:
-    """The lesser of two fp32 values, NaN if either is: `numbers.minimum`."""
-    return _select(m, a, b, name, greater=False)
-
-
-def _select(m: Module, a: ValueLike, b: ValueLike, name: str, greater: bool) -> Signal:
+def fp_extremes(m: Module, a: ValueLike, b: ValueLike, name: str = "extremes") -> Extremes:
+    """`numbers.maximum` and `numbers.minimum`, by one comparison: -0 below +0, NaN above all."""
     a, b = canonical(m, a, f"{name}_a"), canonical(m, b, f"{name}_b")
     # Order of the values as unsigned integers: negative ones inverted, below the others.
     key_a, key_b = (Mux(x[31], ~x, Cat(x[:31], Const(1, 1))) for x in (a, b))
-    take_a = key_a > key_b if greater else key_a < key_b
-    nan = (a[:31] > _INFINITY) | (b[:31] > _INFINITY)
-    return wire(m, Mux(nan, _NAN, Mux(take_a, a, b)), name)
+    above = wire(m, key_b > key_a, f"{name}_above")
+    greatest = wire(m, Mux(above, b, a), f"{name}_max")
+    nan = greatest[:31] > _INFINITY
+    least = wire(m, Mux(nan, _NAN, Mux(above, a, b)), f"{name}_min")
+    return Extremes(above, a == b, greatest, least)

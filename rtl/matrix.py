@@ -14,11 +14,14 @@ from rtl.ports import ReadPort, command_layout
 
 
 class MatrixUnit(wiring.Component):
-    """Executes `matmul`, one at a time; every result bit is that of `numbers.matmul`.
+    """Executes `matmul`, one at a time; every result bit is that of `numbers.matmul_bf16` of the
+    expanded operands (`isa.formats.expand`), or of `numbers.matmul_int8`.
 
     Throughput: a row per cycle while M is at least the time to load a tile, else a tile every
-    R - floor((R-1)/q) cycles (packed weights), R (strided), or max(R, C) (transposed), if no
-    activation read is refused. Latency from command to `done`: R + C + 6 cycles for M = K = N = 1.
+    max(3, R/q + s, R - floor((R-1)/q)) cycles (packed weights), R + s (strided), or max(R, C + s)
+    (transposed), if no activation read is refused. s is 0, and of block formats the rows of scales
+    that are read for the tile: R/B, less at the end of K, or 1 for every B/R tiles if R < B.
+    Latency from command to `done`: R + C + 6 + s cycles for M = K = N = 1.
 
     Members
     -------
@@ -28,6 +31,8 @@ class MatrixUnit(wiring.Component):
     activations : SRAM port
     acc_read : the vector unit's access to the accumulators, refused while a matmul adds to them
     rows : an activation row enters the array in this cycle
+    waiting_operand : none does, as its tile's weights are not there yet
+    waiting_bank : none does, as an activation read was refused (never with `waiting_operand`)
     """
 
     def __init__(self, config: ChipConfig):
@@ -40,6 +45,8 @@ class MatrixUnit(wiring.Component):
                 "activations": Out(ReadPort(config)),
                 "acc_read": In(AccumulatorPort(config)),
                 "rows": Out(1),
+                "waiting_operand": Out(1),
+                "waiting_bank": Out(1),
             }
         )
 
@@ -67,6 +74,8 @@ class MatrixUnit(wiring.Component):
             array.row.eq(feeder.row),
             accumulators.control.eq(_later(m, feeder.control, self._config)),
             self.rows.eq(feeder.control.valid),
+            self.waiting_operand.eq(feeder.waiting_operand),
+            self.waiting_bank.eq(feeder.waiting_bank),
         ]
         m.d.comb += [accumulators.sums[c].eq(array.sums[c]) for c in range(self._config.cols)]
         return m

@@ -1,6 +1,8 @@
 """The activation rows of a matmul: in which order they are read, and their way to the array."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from functools import partial
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -9,6 +11,9 @@ from isa.config import ChipConfig
 from isa.table import MATRIX
 from rtl.accumulator import acc_address_bits, control_layout
 from rtl.array import row_layout
+from rtl.expand import Expander, operand_bits
+from rtl.matrix_formats import activation_kind
+from rtl.platform import place
 from rtl.ports import ReadPort, command_layout, line_address_bits
 from rtl.reader import LineReader
 
@@ -125,6 +130,8 @@ class RowFeeder(wiring.Component):
     tile_taken : pulse, the first row of a tile is taken: the shadows will be free
     activations : SRAM port
     row : to the array (`row_layout`), in the same cycle as its `control` (`control_layout`)
+    waiting_operand : in that cycle there is no row, as its tile is not ready
+    waiting_bank : nor here, as the read of a row was refused
     """
 
     def __init__(self, config: ChipConfig):
@@ -138,6 +145,8 @@ class RowFeeder(wiring.Component):
                 "activations": Out(ReadPort(config)),
                 "row": Out(row_layout(config)),
                 "control": Out(control_layout(config)),
+                "waiting_operand": Out(1),
+                "waiting_bank": Out(1),
             }
         )
 
@@ -150,7 +159,7 @@ class RowFeeder(wiring.Component):
         wiring.connect(m, reader.port, wiring.flipped(self.activations))
         tag = Signal(layout)
         taken = Signal()
-        part = Signal(16 * config.rows)
+        part = Signal(8 * config.array_row_bytes)
         m.d.comb += [
             sequence.start.eq(self.start),
             sequence.command.eq(self.command),
@@ -165,10 +174,37 @@ class RowFeeder(wiring.Component):
             part.eq(reader.o.payload.data.word_select(tag.part, len(part))),
         ]
         m.d.sync += [
-            self.row.swap.eq(self.tile_taken),
             self.control.eq(tag.control),
             self.control.valid.eq(taken),
         ]
-        for r in range(config.rows):
-            m.d.sync += self.row.a[r].eq(Mux(tag.count > r, part.word_select(r, 16), 0))
+        self._wait(m, reader)
+        self._place(m, platform, part, tag)
         return m
+
+    def _wait(self, m: Module, reader: LineReader) -> None:
+        refused = Signal(2)  # so many cycles later it would have brought a line
+        m.d.sync += [
+            refused.eq(Cat(reader.port.valid & ~reader.port.ready, refused)),
+            self.waiting_operand.eq(reader.o.valid & ~reader.o.ready),
+            self.waiting_bank.eq(~reader.o.valid & refused[-1]),
+        ]
+
+    def _place(self, m: Module, platform: object, part: Signal, tag) -> None:
+        """The activations, registered, as operands; 0 outside K."""
+        config = self._config
+        element, bits = config.element, 8 * config.element_bytes
+        make, placed = partial(Expander, element), []
+        kind = activation_kind(m, config, self.command) if element == "fp8" else None
+        unscaled = Const(0, operand_bits(element))
+        for r in range(config.rows):
+            code, inside = part.word_select(r, bits), tag.count > r
+            if element == "fp8":
+                inputs = {"kind": kind, "code": code, "scale": unscaled, "inside": inside}
+                expander = place(m, platform, f"expander_{r}", "jx_expand", make, inputs)
+                placed.append(expander["operand"])
+            else:
+                placed.append(Signal(operand_bits(element), name=f"a_{r}"))
+                m.d.sync += placed[-1].eq(Mux(inside, code, 0))
+        swap = Signal()
+        m.d.sync += swap.eq(self.tile_taken)
+        m.d.comb += self.row.eq(Cat(swap, *placed))

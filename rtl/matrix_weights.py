@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 from isa.config import ChipConfig
 from isa.table import MATRIX
 from rtl.array import group_rows, weight_layout
+from rtl.matrix_expand import WeightExpander
 from rtl.matrix_steps import TileSteps, step_layout
 from rtl.ports import ReadPort, command_layout
 
@@ -18,7 +19,9 @@ class WeightLoader(wiring.Component):
     Latency: a group or row is on `weights` 2 cycles after its line was requested. With the load of
     a tile requested from cycle x on, `tile_ready` is high from x + 2 on, until `tile_taken` in some
     cycle y. The next load is then requested from y + 1 on, or from y + R - 2 - floor((R-1)/q) if
-    that is later (packed rows), or from y + R - 2 (transposed); `SystolicArray` says why.
+    that is later (packed rows), or from y + R - 2 (transposed); `SystolicArray` says why. Nor is it
+    requested before the last load's requests have ended and the tile's scales have been requested,
+    which follow those (`TileSteps`).
 
     Members
     -------
@@ -44,18 +47,22 @@ class WeightLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.steps = steps = TileSteps(self._config)
-        arriving = Signal(step_layout(self._config))
+        m.submodules.expander = expander = WeightExpander(self._config)
+        step = Signal(step_layout(self._config))  # whose line is arriving
         m.d.comb += [
             steps.start.eq(self.start),
             steps.command.eq(self.command),
             steps.go.eq(self._may_begin(m, steps)),
             self.port.valid.eq(steps.read),
             self.port.addr.eq(steps.addr[exact_log2(self._config.line_bytes) :]),
+            expander.command.eq(self.command),
+            expander.step.eq(step),
+            expander.line.eq(self.port.data),
         ]
-        m.d.sync += arriving.eq(steps.step)
-        self._enable(m, arriving)
-        self._place_normal(m, arriving)
-        self._place_transposed(m, arriving)
+        m.d.sync += step.eq(steps.step)
+        normal = expander.operands[: group_rows(self._config) * self._config.cols]
+        column = expander.operands[: self._config.rows]
+        m.d.comb += self.weights.eq(Cat(*self._enables(m, step), *normal, *column))
         return m
 
     def _may_begin(self, m: Module, steps: TileSteps) -> Value:
@@ -74,46 +81,17 @@ class WeightLoader(wiring.Component):
         ahead = Mux(steps.step.packed, (rows - 1) // group, rows)
         return free & (timer <= Mux(steps.step.transposed, 0, ahead))
 
-    def _enable(self, m: Module, step) -> None:
+    def _enables(self, m: Module, step) -> list[Signal]:
+        """Registered: the rows, and the columns, whose shadow registers take the weights."""
         config, group = self._config, exact_log2(group_rows(self._config))
         rows = Cat(
             Mux(step.packed, step.index[group:] == r >> group, step.index == r)
             for r in range(config.rows)
         )
         cols = Cat(step.index == c for c in range(config.cols))
+        row_en, col_en = Signal(config.rows), Signal(config.cols)
         m.d.sync += [
-            self.weights.row_en.eq(Mux(step.valid & ~step.transposed, rows, 0)),
-            self.weights.col_en.eq(Mux(step.valid & step.transposed, cols, 0)),
+            row_en.eq(Mux(step.valid & ~step.transposed, rows, 0)),
+            col_en.eq(Mux(step.valid & step.transposed, cols, 0)),
         ]
-
-    def _place_normal(self, m: Module, step) -> None:
-        """A group of rows from the line, or one row in all places of the group; 0 outside K, N."""
-        config, group = self._config, group_rows(self._config)
-        row, lines = 16 * config.cols, Signal(16 * config.cols * group)
-        packed = _part(self.port.data, step.offset, row * group)
-        single = _part(self.port.data, step.offset, row)
-        m.d.comb += lines.eq(Mux(step.packed, packed, single.replicate(group)))
-        for slot in range(group):
-            in_k = Signal(name=f"slot{slot}_in_k")
-            m.d.comb += in_k.eq(step.k_count > Mux(step.packed, slot, 0))
-            for c in range(config.cols):
-                element = lines.word_select(slot * config.cols + c, 16)
-                inside = in_k & (step.n_count > c)
-                m.d.sync += self.weights.normal[slot][c].eq(Mux(inside, element, 0))
-
-    def _place_transposed(self, m: Module, step) -> None:
-        """R elements of the line for one column; 0 outside K, N."""
-        rows = self._config.rows
-        elements, count = Signal(16 * rows), Signal(step.k_count.shape())
-        m.d.comb += [
-            elements.eq(_part(self.port.data, step.offset, len(elements))),
-            count.eq(Mux(step.index < step.n_count, step.k_count, 0)),
-        ]
-        for r in range(rows):
-            element = elements.word_select(r, 16)
-            m.d.sync += self.weights.transposed[r].eq(Mux(count > r, element, 0))
-
-
-def _part(line: Value, offset: Value, bits: int) -> Value:
-    """The aligned part of `bits` bits of a line that begins at byte `offset`."""
-    return line.word_select(offset[exact_log2(bits // 8) :], bits)
+        return [row_en, col_en]

@@ -35,8 +35,7 @@ class WritePort(wiring.Signature):
     Members
     -------
     valid, addr, data, mask : write of line ``addr``; must stay until accepted. ``mask`` has one
-    bit per
-        granule of ``config.bf16_vector_bytes`` bytes
+        bit per granule of ``config.byte_vector_bytes`` bytes
     ready : the write is accepted in this cycle; later reads see it
     """
 
@@ -47,7 +46,7 @@ class WritePort(wiring.Signature):
                 "ready": In(1),
                 "addr": Out(line_address_bits(config)),
                 "data": Out(8 * config.line_bytes),
-                "mask": Out(config.line_bytes // config.bf16_vector_bytes),
+                "mask": Out(config.line_bytes // config.byte_vector_bytes),
             }
         )
 

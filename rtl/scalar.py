@@ -87,6 +87,7 @@ class ScalarMemory(wiring.Component):
     finished : the word has come, the memory has acknowledged; stays until `clear`
     value : the word loaded
     clear : the instruction is over
+    pending : a request is made that memory has not answered; it may not be taken back
     read, write : the memory's clients
     """
 
@@ -101,6 +102,7 @@ class ScalarMemory(wiring.Component):
                 "finished": Out(1),
                 "value": Out(VALUE_BITS),
                 "clear": In(1),
+                "pending": Out(1),
                 "read": Out(ReadClient(config)),
                 "write": Out(WriteClient(config)),
             }
@@ -110,6 +112,7 @@ class ScalarMemory(wiring.Component):
         m = Module()
         read, write, words = self.read, self.write, self._config.axi_bytes // WORD_BYTES
         asked, sent = Signal(), Signal()  # the request, the beat to write, has been taken
+        begun = Signal()
         low, high = (WORD_BYTES - 1).bit_length(), beat_shift(self._config)
         lane = Signal(range(max(words, 2)))
         m.d.comb += lane.eq(self.address[low:high])
@@ -123,16 +126,18 @@ class ScalarMemory(wiring.Component):
             write.data.eq(self.data.replicate(words)),
             write.last.eq(1),
             read.ready.eq(1),
+            self.pending.eq(begun & ~self.finished),
         ]
         for index in range(words):
             part = slice(WORD_BYTES * index, WORD_BYTES * (index + 1))
             m.d.comb += write.strb[part].eq((lane == index).replicate(WORD_BYTES))
         with m.If(self.clear):
-            m.d.sync += [asked.eq(0), sent.eq(0), self.finished.eq(0)]
+            m.d.sync += [asked.eq(0), sent.eq(0), begun.eq(0), self.finished.eq(0)]
         with m.Else():
             accepted = read.request.valid & read.request.ready
             accepted |= write.request.valid & write.request.ready
             m.d.sync += [
+                begun.eq(self.load | self.store),
                 asked.eq(asked | accepted),
                 sent.eq(sent | (write.valid & write.ready)),
                 self.finished.eq(self.finished | read.valid | write.response),

@@ -12,6 +12,7 @@ from isa import special
 from isa.numbers import QUIET_NAN
 from isa.special import C0_BITS, C1_BITS, C2_BITS, FRACTION_BITS, GROUPS, T2_BITS, T_BITS
 from rtl.float import wire
+from rtl.platform import place
 
 _SHIFT_MAX = 134  # biased exponent of exp2's greatest argument, 2^7 and more is out of range
 _EXP2_SCALE = 35  # exp2 sees its argument in 2^-25, shifted right by up to so many places
@@ -66,6 +67,24 @@ class SpecialFunctions(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        shared = {"go": self.go, "function": self.function}
+        for lane, (x, y) in enumerate(zip(self.x, self.y, strict=True)):
+            inputs = shared | {"x": x}
+            outputs = place(m, platform, f"lane_{lane}", "jx_special", SpecialLane, inputs)
+            m.d.comb += y.eq(outputs["y"])
+        return m
+
+
+class SpecialLane(wiring.Component):
+    """y = function(x), as `SpecialFunctions` has it for each lane."""
+
+    go: In(1)
+    function: In(Function)
+    x: In(32)
+    y: Out(32)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
         rows = [[int(c) for c in row] for row in special.tables()]
         slopes = [c1 % (1 << C1_BITS) | c2 % (1 << C2_BITS) << C1_BITS for _, c1, c2 in rows]
         m.submodules.offsets = offsets = memory.Memory(
@@ -74,47 +93,43 @@ class SpecialFunctions(wiring.Component):
         m.submodules.slopes = slopes = memory.Memory(
             shape=unsigned(C1_BITS + C2_BITS), depth=len(rows), init=slopes
         )
-        for lane in range(self._lanes):
-            self._lane(m, lane, offsets.read_port(), slopes.read_port())
-        return m
-
-    def _lane(self, m: Module, lane: int, offset, slope) -> None:
-        name = f"lane{lane}"
-        x = self.x[lane]
-        index, fraction, exponent, override = self._decode(m, x, name)
+        offset, slope = offsets.read_port(), slopes.read_port()
+        x = self.x
+        index, fraction, exponent, override = self._decode(m, x)
         # Stage 1: where in the table, and everything that goes around it.
-        place = Signal(len(index), name=f"{name}_place")
-        t = Signal(T_BITS, name=f"{name}_t")
-        sign = self._delay(m, x[31] & (self.function != Function.EXP2), 3, f"{name}_sign")
-        exponent = self._delay(m, exponent, 3, f"{name}_exponent")
-        override = self._delay(m, override, 3, f"{name}_override")
+        row = Signal(len(index))
+        t = Signal(T_BITS)
+        sign = self._delay(m, x[31] & (self.function != Function.EXP2), 3, "sign")
+        exponent = self._delay(m, exponent, 3, "exponent")
+        override = self._delay(m, override, 3, "override")
         # Stage 2: coefficients and the square of the position.
-        squared = wire(m, t * t, f"{name}_squared")
-        t1, t2 = Signal(T_BITS, name=f"{name}_t1"), Signal(T2_BITS, name=f"{name}_t2")
+        squared = wire(m, t * t, "squared")
+        t1, t2 = Signal(T_BITS), Signal(T2_BITS)
         for port in (offset, slope):
-            m.d.comb += [port.addr.eq(place), port.en.eq(self.go)]
+            m.d.comb += [port.addr.eq(row), port.en.eq(self.go)]
         # Stage 3: the polynomial, rounded.
         c1, c2 = slope.data[:C1_BITS].as_signed(), slope.data[C1_BITS:].as_signed()
-        linear = wire(m, c1 * t1, f"{name}_linear")
-        quadratic = wire(m, c2 * t2, f"{name}_quadratic")
+        linear = wire(m, c1 * t1, "linear")
+        quadratic = wire(m, c2 * t2, "quadratic")
         total = wire(
             m,
             (Cat(Const(0, T_BITS), offset.data) + linear + Cat(Const(0, 2), quadratic).as_signed())[
                 : special.SUM_BITS + 2
             ],
-            f"{name}_total",
+            "total",
         )
         halved = Mux(self.function == Function.EXP2, total[1:], total)  # y in [1, 2], not (0.5, 1]
-        significand = Signal(25, name=f"{name}_significand")
+        significand = Signal(25)
         with m.If(self.go):
             m.d.sync += [
-                place.eq(index),
+                row.eq(index),
                 t.eq(fraction),
                 t1.eq(t),
                 t2.eq(squared[2 * T_BITS - T2_BITS :]),
                 significand.eq((halved + _ROUND)[special.SUM_BITS - 24 :]),
             ]
-        m.d.comb += self.y[lane].eq(_pack(m, sign, exponent, significand, override, name))
+        m.d.comb += self.y.eq(_pack(m, sign, exponent, significand, override))
+        return m
 
     def _delay(self, m: Module, value: Value, stages: int, name: str) -> Signal:
         value = Value.cast(value)
@@ -125,19 +140,19 @@ class SpecialFunctions(wiring.Component):
             value = later
         return value
 
-    def _decode(self, m: Module, x: Signal, name: str) -> tuple[Signal, Signal, Signal, Signal]:
+    def _decode(self, m: Module, x: Signal) -> tuple[Signal, Signal, Signal, Signal]:
         """Row of the table, position in the segment, biased exponent, override."""
         exponent, fraction = x[23:31], x[:23]
-        fixed = _fixed_point(m, x, name)
-        segment = Signal(special.INDEX_BITS, name=f"{name}_segment")
-        group = Signal(range(len(GROUPS)), name=f"{name}_group")
-        position = Signal(T_BITS, name=f"{name}_position")
-        scale = Signal(signed(11), name=f"{name}_scale")
-        override = Signal(Override, name=f"{name}_override")
-        is_exp2 = wire(m, self.function == Function.EXP2, f"{name}_is_exp2")
-        zero = wire(m, exponent == 0, f"{name}_zero")
-        nan = wire(m, x[:31] > _INFINITY, f"{name}_nan")
-        infinite = wire(m, x[:31] == _INFINITY, f"{name}_infinite")
+        fixed = _fixed_point(m, x)
+        segment = Signal(special.INDEX_BITS)
+        group = Signal(range(len(GROUPS)))
+        position = Signal(T_BITS)
+        scale = Signal(signed(11))
+        override = Signal(Override)
+        is_exp2 = wire(m, self.function == Function.EXP2, "is_exp2")
+        zero = wire(m, exponent == 0, "zero")
+        nan = wire(m, x[:31] > _INFINITY, "nan")
+        infinite = wire(m, x[:31] == _INFINITY, "infinite")
         with m.Switch(self.function):
             with m.Case(Function.RECIP):
                 m.d.comb += [group.eq(GROUPS.index("recip")), scale.eq(253 - exponent)]
@@ -164,27 +179,25 @@ class SpecialFunctions(wiring.Component):
         return Cat(segment, group), position, scale, override
 
 
-def _fixed_point(m: Module, x: Signal, name: str) -> Signal:
+def _fixed_point(m: Module, x: Signal) -> Signal:
     """exp2's argument in units of 2^-25, rounded half away from zero; ±2^33 where out of range."""
     exponent = x[23:31]
     significand = Cat(Const(0, 10), x[:23], Const(1, 1))  # one place more than the result, to round
-    places = wire(m, (_SHIFT_MAX - exponent)[:6], f"{name}_places")
-    shifted = wire(m, significand >> places, f"{name}_shifted")
+    places = wire(m, (_SHIFT_MAX - exponent)[:6], "places")
+    shifted = wire(m, significand >> places, "shifted")
     small = exponent < _SHIFT_MAX - _EXP2_SCALE
     rounded = (shifted[1:] + shifted[0])[:34]
     magnitude = wire(
         m,
         Mux(small, 0, Mux(exponent > _SHIFT_MAX, Const(1 << 33, 34), rounded)),
-        f"{name}_magnitude",
+        "magnitude",
     )
-    return wire(m, Mux(x[31], -magnitude, magnitude)[:35], f"{name}_fixed")
+    return wire(m, Mux(x[31], -magnitude, magnitude)[:35], "fixed")
 
 
-def _pack(
-    m: Module, sign: Value, exponent: Value, significand: Signal, override: Value, name: str
-) -> Value:
+def _pack(m: Module, sign: Value, exponent: Value, significand: Signal, override: Value) -> Value:
     """The fp32 value of significand · 2^(exponent - 127 - 23), or what `override` says."""
-    stepped = wire(m, exponent.as_signed() + significand[24], f"{name}_stepped")
+    stepped = wire(m, exponent.as_signed() + significand[24], "stepped")
     finite = Cat(significand[:23], stepped[:8])
     bounded = Mux(stepped < 1, 0, Mux(stepped > 254, _INFINITY, finite))
     infinite = override == Override.INFINITY.value

@@ -34,7 +34,7 @@ class BankedSram(wiring.Component):
     """
 
     def __init__(self, config: ChipConfig):
-        granule = 8 * config.bf16_vector_bytes
+        granule = 8 * config.byte_vector_bytes
         self._bank_bits = (config.sram_banks - 1).bit_length()
         self.banks = [
             Sram1RW(8 * config.line_bytes, config.bank_lines, granule)

@@ -7,8 +7,10 @@ from amaranth.lib.wiring import In, Out
 from isa.config import ChipConfig
 from isa.counters import COUNTER_BITS, COUNTERS
 from isa.table import Engine
+from isa.traps import CAUSE_BITS, WHERE_BITS
 from rtl.axi import AxiPort
 from rtl.axi_mux import ReadMux, WriteMux
+from rtl.classes import CLASSES_LAYOUT, count_classes, engine_class, sequencer_class
 from rtl.decode import FORMATS
 from rtl.dispatch import Dispatcher
 from rtl.dma_load import LoadDma
@@ -18,8 +20,27 @@ from rtl.semaphore import SemaphoreFile
 from rtl.sequencer import ENGINES, Sequencer
 from rtl.sram import BankedSram
 from rtl.vector import VectorUnit
+from rtl.watchdog import Watchdog
 
 COUNTERS_LAYOUT = data.StructLayout({name: unsigned(COUNTER_BITS) for name in COUNTERS})
+CYCLES_BITS = 64
+# Members of the core, and of what controls it, other than the memory.
+CONTROL = {
+    "start": In(1),
+    "code_base": In(32),
+    "code_count": In(32),
+    "memory_atoms": In(32),
+    "running": Out(1),
+    "halted": Out(1),
+    "trapped": Out(1),
+    "trap_cause": Out(CAUSE_BITS),
+    "trap_pc": Out(32),
+    "trap_where": Out(WHERE_BITS),
+    "counters": Out(COUNTERS_LAYOUT),
+    "classes": Out(CLASSES_LAYOUT),
+    "cycles": Out(CYCLES_BITS),
+    "conflicts": Out(COUNTER_BITS),
+}
 
 
 class Core(wiring.Component):
@@ -27,32 +48,25 @@ class Core(wiring.Component):
 
     `start` runs the program at `code_base` from its first instruction, with scalar registers,
     semaphores and counters at 0; SRAM and accumulators keep their contents. It is ignored while a
-    program runs. After a trap nothing more is started until a reset.
+    program runs. A trap comes when all that is ahead of its instruction is done, nothing of it or
+    behind it having been started; only those of the watchdog and of bus errors come in between.
+    After a trap nothing more is started until a reset.
 
     Members
     -------
-    axi : the memory
-    start, code_base : pulse; HBM atom of instruction 0
-    halted, trap, trap_pc : the program ended; an illegal opcode stopped it, at this index
+    axi : the memory; an answer that is no OKAY is a bus error
+    start, code_base, code_count : pulse; HBM atom of instruction 0; instructions of the program
+    memory_atoms : what the program may touch, from atom 0 on; stable while it runs
+    running, halted, trapped : a program runs; it ended; it was stopped
+    trap_cause, trap_pc, trap_where : see `isa.traps`; valid with `trapped`
     counters : `isa.counters.COUNTERS`
+    classes : `isa.counters.CYCLE_CLASSES` of each engine; those of an engine add up to `cycles`
     cycles, conflicts : cycles that the program ran; those in which the SRAM refused a client
     """
 
     def __init__(self, config: ChipConfig):
         self._config = config
-        super().__init__(
-            {
-                "axi": Out(AxiPort(config)),
-                "start": In(1),
-                "code_base": In(32),
-                "halted": Out(1),
-                "trap": Out(1),
-                "trap_pc": Out(32),
-                "counters": Out(COUNTERS_LAYOUT),
-                "cycles": Out(COUNTER_BITS),
-                "conflicts": Out(COUNTER_BITS),
-            }
-        )
+        super().__init__({"axi": Out(AxiPort(config)), **CONTROL})
 
     def elaborate(self, platform):
         m = Module()
@@ -62,18 +76,20 @@ class Core(wiring.Component):
         engines = self._engines(m, sequencer, semaphores)
         begin = Signal()
         m.d.comb += [
-            begin.eq(self.start & ~sequencer.running & ~sequencer.trap),
+            begin.eq(self.start & ~sequencer.running & ~sequencer.trapped),
             sequencer.start.eq(begin),
-            sequencer.code_base.eq(self.code_base),
             semaphores.clear.eq(begin),
-            self.halted.eq(sequencer.halted),
-            self.trap.eq(sequencer.trap),
-            self.trap_pc.eq(sequencer.trap_pc),
         ]
+        for name in ("code_base", "code_count", "memory_atoms"):
+            m.d.comb += getattr(sequencer, name).eq(getattr(self, name))
+        for name in ("running", "halted", "trapped", "trap_cause", "trap_pc", "trap_where"):
+            m.d.comb += getattr(self, name).eq(getattr(sequencer, name))
         wiring.connect(m, sequencer.semaphores, semaphores.ports[Engine.SEQUENCER])
         self._connect_memory(m, sequencer, engines)
         self._connect_sram(m, sram, engines)
-        self._count(m, begin, sequencer, sram, engines)
+        events = self._events(sequencer, engines)
+        self._guard(m, sequencer, events)
+        self._count(m, begin, sequencer, sram, engines, events)
         return m
 
     def _engines(self, m, sequencer, semaphores):
@@ -86,10 +102,14 @@ class Core(wiring.Component):
             wiring.connect(m, getattr(sequencer, name), queue.i)
             wiring.connect(m, queue.command, unit.command)
             wiring.connect(m, queue.semaphores, semaphores.ports[engine])
-            m.d.comb += [queue.done.eq(unit.done), queue.enable.eq(~sequencer.trap)]
+            m.d.comb += [queue.done.eq(unit.done), queue.enable.eq(~sequencer.stop)]
             engines[name] = unit, queue
         idle = Cat(queue.idle for _, queue in engines.values())
-        m.d.comb += sequencer.engines_idle.eq(idle.all())
+        working = Cat(queue.working for _, queue in engines.values())
+        m.d.comb += [
+            sequencer.engines_idle.eq(idle.all()),
+            sequencer.engines_quiet.eq(~working.any()),
+        ]
         return engines
 
     def _connect_memory(self, m, sequencer, engines):
@@ -116,16 +136,38 @@ class Core(wiring.Component):
         wiring.connect(m, units["vector"].write, sram.vector_write)
         wiring.connect(m, units["vector"].acc_read, units["matrix"].acc_read)
 
-    def _count(self, m, begin, sequencer, sram, engines):
+    def _events(self, sequencer, engines) -> dict:
+        """Counter → the pulse that it counts."""
         units = {name: unit for name, (unit, _) in engines.items()}
-        events = {f"{name}_instructions": queue.retired for name, (_, queue) in engines.items()}
-        events |= {
+        return {
             "sequencer_instructions": sequencer.retired,
+            **{f"{name}_instructions": queue.retired for name, (_, queue) in engines.items()},
             "load_lines": units["load"].lines,
             "store_lines": units["store"].lines,
             "matrix_rows": units["matrix"].rows,
             "vector_vectors": units["vector"].vectors,
         }
+
+    def _guard(self, m, sequencer, events):
+        """The watchdog, and the memory's errors."""
+        axi, moved = self.axi, Signal()
+        m.submodules.watchdog = watchdog = Watchdog(self._config.watchdog_cycles)
+        channels = [
+            getattr(axi, f"{name}valid") & getattr(axi, f"{name}ready")
+            for name in ("ar", "r", "aw", "w", "b")
+        ]
+        m.d.comb += [
+            moved.eq(Cat(*channels, *events.values()).any()),
+            watchdog.progress.eq(moved),
+            watchdog.running.eq(sequencer.running),
+            sequencer.watchdog.eq(watchdog.expired),
+            sequencer.bus_error.eq(
+                (axi.rvalid & axi.rready & axi.rresp.any())
+                | (axi.bvalid & axi.bready & axi.bresp.any())
+            ),
+        ]
+
+    def _count(self, m, begin, sequencer, sram, engines, events):
         counts = [(self.cycles, sequencer.running), (self.conflicts, sram.refused)]
         for name in COUNTERS:
             # One register each: partial assignments to the packed structure simulate slowly.
@@ -136,3 +178,6 @@ class Core(wiring.Component):
                 m.d.sync += counter.eq(0)
             with m.Elif(event):
                 m.d.sync += counter.eq(counter + 1)
+        classes = {"sequencer": sequencer_class(sequencer)}
+        classes |= {name: engine_class(*pair) for name, pair in engines.items()}
+        count_classes(m, begin, sequencer.running, classes, self.classes)

@@ -1,6 +1,6 @@
 """VectorUnit: the engine of all vector instructions."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,6 +33,8 @@ class VectorUnit(wiring.Component):
     acc_read : accumulator reads of the first source
     write : SRAM writes of the result
     vectors : a vector has been issued in this cycle (for the counter)
+    waiting_bank : the SRAM refuses an access of the unit's in this cycle
+    waiting_operand : otherwise, the accumulators refuse one
     """
 
     def __init__(self, config: ChipConfig):
@@ -46,6 +48,8 @@ class VectorUnit(wiring.Component):
                 "acc_read": Out(AccumulatorPort(config)),
                 "write": Out(WritePort(config)),
                 "vectors": Out(1),
+                "waiting_bank": Out(1),
+                "waiting_operand": Out(1),
             }
         )
 
@@ -54,7 +58,7 @@ class VectorUnit(wiring.Component):
         config = self._config
         m.submodules.operand_a = a = Operand(config, with_acc=True)
         m.submodules.operand_b = b = Operand(config, with_acc=False)
-        m.submodules.issue = issue = Issue(config.lanes)
+        m.submodules.issue = issue = Issue(config)
         m.submodules.lanes = lanes = Lanes(config.lanes)
         m.submodules.write_back = back = WriteBack(config)
         for source, sink in ((a.o, issue.a), (b.o, issue.b), (issue.o, lanes.i), (lanes.o, back.i)):
@@ -76,13 +80,19 @@ class VectorUnit(wiring.Component):
             issue.start.eq(start),
             back.start.eq(start),
             a.walk.eq(decoder.walk_a()),
-            a.kind.eq(decoder.kind_a()),
+            a.kind.eq(settings.kind_a),
             a.panel.eq(decoder.panel()),
             b.walk.eq(decoder.walk_b()),
-            b.kind.eq(decoder.kind_b()),
+            b.kind.eq(settings.kind_b),
             back.walk.eq(decoder.walk_dst()),
             self.done.eq(back.done),
             self.vectors.eq(issue.issued),
+            self.waiting_bank.eq(
+                Cat(port.valid & ~port.ready for port in (self.a, self.b, self.write)).any()
+            ),
+            self.waiting_operand.eq(
+                self.acc_read.valid & ~self.acc_read.ready & ~self.waiting_bank
+            ),
         ]
         return m
 

@@ -1,27 +1,16 @@
 """What a vector instruction asks of each part of the vector unit."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, enum
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data
 
 from isa.config import F32_BYTES, ChipConfig
+from isa.legal import BINARY, REDUCTIONS
 from isa.table import BY_MNEMONIC, VECTOR, Choice
+from rtl.float import wire
 from rtl.special import Function
-from rtl.vector_operand import Kind, operand_address_bits
+from rtl.vector_operand import operand_address_bits
+from rtl.vector_settings import Alu, Kind, settings_layout
 from rtl.vector_walk import walk_layout
-
-
-class Alu(enum.Enum, shape=3):
-    """What a lane does with its elements of a and b."""
-
-    MOVE = 0
-    ADD = 1
-    SUBTRACT = 2
-    MULTIPLY = 3
-    MAXIMUM = 4
-    MINIMUM = 5
-    ROTATE = 6
-    SPECIAL = 7
-
 
 _ALU = {
     "vmov": Alu.MOVE,
@@ -35,41 +24,24 @@ _ALU = {
     "vrsqrt": Alu.SPECIAL,
     "vsum": Alu.ADD,
     "vrmax": Alu.MAXIMUM,
+    "vargmax": Alu.MAXIMUM,
     "vmask": Alu.MOVE,
+    "vmaskl": Alu.MOVE,
+    "vabs": Alu.ABSOLUTE,
     "vrot": Alu.ROTATE,
 }
 _FUNCTION = {"vexp2": Function.EXP2, "vrecip": Function.RECIP, "vrsqrt": Function.RSQRT}
-
-
-def settings_layout(lanes: int) -> data.StructLayout:
-    """What stays the same for all vectors of an instruction.
-
-    alu, function, reduce : see `Alu`, `Function`; rows become one value each
-    pair, scalar : there is a second source; it is the value `b`
-    mask, limit : vmask; elements of row 0 that stay
-    tail : lanes of a row's last vector that hold elements
-    bf16 : the result's type
-    shift, wrap, stay : vrot inside a vector: lane i takes lane i + shift (below `stay`) or
-        i + wrap, both modulo the lanes
-    """
-    places = (lanes - 1).bit_length()
-    return data.StructLayout(
-        {
-            "alu": Alu,
-            "function": Function,
-            "reduce": 1,
-            "pair": 1,
-            "scalar": 1,
-            "b": unsigned(32),
-            "mask": 1,
-            "limit": unsigned(16),
-            "tail": unsigned(lanes),
-            "bf16": 1,
-            "shift": unsigned(places),
-            "wrap": unsigned(places),
-            "stay": unsigned(places + 1),
-        }
-    )
+# By the names that types have in instructions; the scalar's value has no place and no type.
+_KIND = {
+    "f32": Kind.F32,
+    "bf16": Kind.BF16,
+    "i8": Kind.I8,
+    "e4m3": Kind.E4M3,
+    "e5m2": Kind.E5M2,
+    "acc": Kind.ACC,
+    "col": Kind.COL,
+    "scalar": Kind.F32,
+}
 
 
 class Decoder:
@@ -86,10 +58,21 @@ class Decoder:
     def _is(self, *mnemonics: str) -> Value:
         return Cat(self._command.opcode == BY_MNEMONIC[name].opcode for name in mnemonics).any()
 
-    def _chosen(self, field: str, value: str) -> Value:
+    def _choice(self, field: str) -> Choice:
         choice = VECTOR.slots[field].field
         assert isinstance(choice, Choice)
-        return self._command[field] == choice.values.index(value)
+        return choice
+
+    def _chosen(self, field: str, value: str) -> Value:
+        return self._command[field] == self._choice(field).values.index(value)
+
+    def _kind(self, field: str) -> Value:
+        """`Kind` of the type that `field` chooses."""
+        first, *others = (_KIND[value].value for value in self._choice(field).values)
+        kind: Value | int = first
+        for index, other in enumerate(others, start=1):
+            kind = Mux(self._command[field] == index, other, kind)
+        return Value.cast(kind)
 
     def settings(self) -> Signal:
         """The instruction's `settings_layout`."""
@@ -102,17 +85,21 @@ class Decoder:
                     m.d.comb += settings.alu.eq(used)
                     if name in _FUNCTION:
                         m.d.comb += settings.function.eq(_FUNCTION[name])
-        pairs = self._is("vadd", "vsub", "vmul", "vmax", "vmin")
-        last_lane = (command.cols - 1)[: self._places]
+        last_lane = wire(m, (command.cols - 1)[: self._places], "last_lane")
+        signed_limit = self._is("vmaskl")
         m.d.comb += [
-            settings.reduce.eq(self._is("vsum", "vrmax")),
-            settings.pair.eq(pairs),
+            settings.reduce.eq(self._is(*REDUCTIONS)),
+            settings.index.eq(self._is("vargmax")),
+            settings.kind_a.eq(self._kind("at")),
+            settings.kind_b.eq(self._kind("bt")),
+            settings.kind.eq(self._kind("dt")),
+            settings.pair.eq(self._is(*BINARY)),
             settings.scalar.eq(self._chosen("bt", "scalar")),
             settings.b.eq(command.b),
-            settings.mask.eq(self._is("vmask")),
-            settings.limit.eq(command.rep),
+            settings.mask.eq(self._is("vmask", "vmaskl")),
+            settings.far.eq(signed_limit),
+            settings.limit.eq(Cat(command.rep, command.rep[-1] & signed_limit)),
             settings.tail.eq(Cat(last_lane >= lane for lane in range(self._config.lanes))),
-            settings.bf16.eq(self._chosen("dt", "bf16")),
             settings.shift.eq(command.rep),
             settings.wrap.eq(command.rep - command.cols),
             settings.stay.eq(command.cols - command.rep),
@@ -121,16 +108,7 @@ class Decoder:
 
     def reads_b(self) -> Value:
         """Whether vectors of a second source are to be read."""
-        pairs = self._is("vadd", "vsub", "vmul", "vmax", "vmin")
-        return pairs & ~self._chosen("bt", "scalar")
-
-    def kind_a(self) -> Value:
-        by_type = Mux(self._chosen("at", "bf16"), Kind.BF16.value, Kind.F32.value)
-        return Mux(self._chosen("at", "acc"), Kind.ACC.value, by_type)
-
-    def kind_b(self) -> Value:
-        by_type = Mux(self._chosen("bt", "bf16"), Kind.BF16.value, Kind.F32.value)
-        return Mux(self._chosen("bt", "col"), Kind.COL.value, by_type)
+        return self._is(*BINARY) & ~self._chosen("bt", "scalar")
 
     def _acc_bytes(self, rows: Value) -> Value:
         """Accumulator rows as bytes."""
@@ -163,7 +141,7 @@ class Decoder:
 
     def walk_dst(self) -> Signal:
         walk = self._walk(base=self._command.dst, stride=self._command.dstride)
-        reduces = self._is("vsum", "vrmax")
+        reduces = self._is(*REDUCTIONS)
         self._m.d.comb += walk.last_vector.eq(Mux(reduces, 0, self._last))
         return walk
 

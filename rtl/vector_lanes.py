@@ -1,13 +1,15 @@
 """Lanes: the arithmetic of the vector unit."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.float import canonical, fp_add, fp_max, fp_min, fp_mul, negative, wire
+from rtl.float import split, wire
+from rtl.platform import place
 from rtl.special import SpecialFunctions
-from rtl.vector_decode import Alu, settings_layout
 from rtl.vector_issue import pair_layout
+from rtl.vector_lane import INDEX_BITS, Lane
+from rtl.vector_settings import Alu, settings_layout
 
 
 def result_layout(lanes: int) -> data.StructLayout:
@@ -27,7 +29,8 @@ class Lanes(wiring.Component):
     -------
     settings : of the instruction, see `settings_layout`; must not change while vectors are inside
     i : stream of `pair_layout`
-    o : stream of `result_layout`; of a reduction, only lane 0 is defined
+    o : stream of `result_layout`; of a reduction, only lane 0 is defined: where the settings ask
+        for the index, it is an integer
     """
 
     def __init__(self, lanes: int):
@@ -50,45 +53,31 @@ class Lanes(wiring.Component):
             self.i.ready.eq(go & ~folding),
             taken.eq(self.i.valid & self.i.ready),
         ]
-        results = [Signal(32, name=f"result_{lane}") for lane in range(self._lanes)]
-        left = self._split(m, self.i.payload.a, "a")
-        right = self._split(m, self.i.payload.b, "b")
-        special_valid, special_last, special = self._special(m, go, taken, left)
+        special_valid, special_last, special = self._special(m, go, taken)
         valid, last = self._sequence(m, go, taken, fold)
-        rotated = self._rotate(m, left)
-        for lane in range(self._lanes):
-            value = self._lane(m, lane, left, right[lane], rotated[lane], results, fold)
-            with m.If(taken | (go & folding)):
-                m.d.sync += results[lane].eq(value)
+        results, first_place = self._results(m, platform, taken, go & folding, fold)
         is_special = self.settings.alu == Alu.SPECIAL
+        lane_0 = Mux(self.settings.index, first_place, results[:32])
         m.d.comb += [
             self.o.valid.eq(valid | special_valid),
             self.o.payload.last.eq(Mux(is_special, special_last, last)),
+            self.o.payload.lanes.eq(Mux(is_special, special, Cat(lane_0, results[32:]))),
         ]
-        chosen = [Mux(is_special, s, r) for s, r in zip(special, results, strict=True)]
-        m.d.comb += self.o.payload.lanes.eq(Cat(*chosen))
         return m
 
-    def _split(self, m: Module, vector: Value, name: str) -> list[Signal]:
-        return [
-            wire(m, vector.word_select(lane, 32), f"{name}_{lane}") for lane in range(self._lanes)
-        ]
-
-    def _special(
-        self, m: Module, go: Signal, taken: Signal, x: list[Signal]
-    ) -> tuple[Value, Value, list[Signal]]:
+    def _special(self, m: Module, go: Signal, taken: Signal) -> tuple[Value, Value, Value]:
         """valid, last and values of the special functions' results."""
         m.submodules.functions = functions = SpecialFunctions(self._lanes)
         valid, last = Signal(functions.latency), Signal(functions.latency)
         m.d.comb += [functions.go.eq(go), functions.function.eq(self.settings.function)]
-        m.d.comb += [port.eq(value) for port, value in zip(functions.x, x, strict=True)]
+        m.d.comb += Cat(*functions.x).eq(self.i.payload.a)
         entering = taken & (self.settings.alu == Alu.SPECIAL)
         with m.If(go):
             m.d.sync += [
                 valid.eq(Cat(entering, valid)),
                 last.eq(Cat(self.i.payload.last, last)),
             ]
-        return valid[-1], last[-1], list(functions.y)
+        return valid[-1], last[-1], Cat(*functions.y)
 
     def _sequence(
         self, m: Module, go: Signal, taken: Signal, fold: Signal
@@ -111,68 +100,69 @@ class Lanes(wiring.Component):
             ]
         return valid, last
 
-    def _lane(
-        self,
-        m: Module,
-        lane: int,
-        a: list[Signal],
-        b: Signal,
-        rotated: Signal,
-        results: list[Signal],
-        fold: Signal,
-    ) -> Signal:
-        """What becomes of the lane's result register."""
-        name = f"lane{lane}"
-        reduces, alu = self.settings.reduce, self.settings.alu
-        partner = Signal(32, name=f"{name}_partner")  # of a reduction: what comes to the result
-        with m.Switch(fold):
-            for bit in range(lane.bit_length(), len(fold) if self._lanes > 1 else 0):
-                with m.Case("-" * (len(fold) - bit - 1) + "1" + "-" * bit):
-                    m.d.comb += partner.eq(results[lane + (1 << bit)])
-            with m.Default():
-                m.d.comb += partner.eq(a[lane])
-        left = wire(m, Mux(reduces, results[lane], a[lane]), f"{name}_left")
-        right = wire(m, Mux(reduces, partner, b), f"{name}_right")
-        addend = Mux(alu == Alu.SUBTRACT, negative(right), right)
-        total = fp_add(m, left, addend, f"{name}_add")
-        product = fp_mul(m, a[lane], b, f"{name}_mul")
-        greater = fp_max(m, left, right, f"{name}_max")
-        lesser = fp_min(m, left, right, f"{name}_min")
-        moved = canonical(m, Mux(alu == Alu.ROTATE, rotated, a[lane]), f"{name}_moved")
-        value = Signal(32, name=f"{name}_value")
-        begins = reduces & self.i.payload.first & ~fold.any()
-        with m.If(begins):
-            m.d.comb += value.eq(moved)
-        with m.Else():
-            with m.Switch(alu):
-                with m.Case(Alu.ADD, Alu.SUBTRACT):
-                    m.d.comb += value.eq(total)
-                with m.Case(Alu.MULTIPLY):
-                    m.d.comb += value.eq(product)
-                with m.Case(Alu.MAXIMUM):
-                    m.d.comb += value.eq(greater)
-                with m.Case(Alu.MINIMUM):
-                    m.d.comb += value.eq(lesser)
-                with m.Default():
-                    m.d.comb += value.eq(moved)
-        return value
+    def _results(
+        self, m: Module, platform: object, taken: Signal, folds: Value, fold: Signal
+    ) -> tuple[Signal, Value]:
+        """The lanes' result registers side by side, and the place that lane 0 has found."""
+        pairs, settings = self.i.payload, self.settings
+        rotated = self._rotate(m, pairs.a)
+        results = Signal(32 * self._lanes)
+        places = Signal(INDEX_BITS * self._lanes)
+        partners = self._partners(m, fold, pairs.a, results, 32)
+        origins = self._partners(m, fold, self._columns(m, taken), places, INDEX_BITS)
+        begins = settings.reduce & pairs.first & ~fold.any()
+        shared = {"load": taken | folds, "alu": settings.alu, "reduce": settings.reduce}
+        shared |= {"index": settings.index, "begins": begins}
+        shared = {name: wire(m, value, f"shared_{name}") for name, value in shared.items()}
+        own = {"a": pairs.a, "b": pairs.b, "rotated": rotated}
+        own |= {"partner": partners, "partner_place": origins}
+        parts = {name: split(m, value, self._lanes, name) for name, value in own.items()}
+        lanes = []
+        for lane in range(self._lanes):
+            inputs = shared | {name: values[lane] for name, values in parts.items()}
+            lanes.append(place(m, platform, f"lane_{lane}", "jx_vector_lane", Lane, inputs))
+        m.d.comb += [
+            results.eq(Cat(x["o"] for x in lanes)),
+            places.eq(Cat(x["place"] for x in lanes)),
+        ]
+        return results, lanes[0]["place"]
 
-    def _rotate(self, m: Module, x: list[Signal]) -> list[Signal]:
+    def _columns(self, m: Module, taken: Signal) -> Value:
+        """Where in their row the elements of the present vector lie."""
+        lane_bits = (self._lanes - 1).bit_length()
+        following = Signal(INDEX_BITS - lane_bits)
+        number = wire(m, Mux(self.i.payload.first, 0, following), "number")
+        with m.If(taken):
+            m.d.sync += following.eq(number + 1)
+        return Cat(Cat(Const(lane, lane_bits), number) for lane in range(self._lanes))
+
+    def _partners(
+        self, m: Module, fold: Signal, entering: Value, held: Signal, bits: int
+    ) -> Signal:
+        """What comes to each lane: of a new vector its own part, in a fold that of another lane."""
+        steps = len(fold) if self._lanes > 1 else 0
+        parts = []
+        for least in range(steps + 1):  # lanes from 2^least / 2 up to 2^least take in from there on
+            start, stop = bits << least >> 1 if least else 0, bits << least
+            part = entering[start:stop]
+            for step in range(least, steps):
+                size = bits << step
+                part = Mux(fold[step], held[size + start : size + stop], part)
+            parts.append(part)
+        return wire(m, Cat(*parts), f"partners_{bits}")
+
+    def _rotate(self, m: Module, x: Value) -> Signal:
         """Lane i takes lane i + shift where that is below cols, otherwise i + wrap."""
         near = self._turn(m, x, self.settings.shift, "near")
         far = self._turn(m, x, self.settings.wrap, "far")
-        stay = self.settings.stay
-        return [
-            wire(m, Mux(stay > lane, near[lane], far[lane]), f"rotated_{lane}")
-            for lane in range(self._lanes)
-        ]
+        stay = wire(m, self.settings.stay, "stay")
+        stays = Cat((stay > lane).replicate(32) for lane in range(self._lanes))
+        stays = wire(m, stays, "stays")
+        return wire(m, near & stays | far & ~stays, "rotated")
 
-    def _turn(self, m: Module, x: list[Signal], places: Value, name: str) -> list[Signal]:
+    def _turn(self, m: Module, x: Value, places: Value, name: str) -> Value:
         """All lanes turned down by `places`, modulo the lanes, in binary steps."""
         for bit in range(len(places)):
-            turned = x[1 << bit :] + x[: 1 << bit]
-            x = [
-                wire(m, Mux(places[bit], there, here), f"{name}_{bit}_{lane}")
-                for lane, (here, there) in enumerate(zip(x, turned, strict=True))
-            ]
+            size = 32 << bit
+            x = wire(m, Mux(places[bit], Cat(x[size:], x[:size]), x), f"{name}_{bit}")
         return x

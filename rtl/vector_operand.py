@@ -1,24 +1,17 @@
-"""Operand: fetches a source of the vector unit and unpacks it to fp32 lanes."""
+"""Operand: fetches a source of the vector unit, vector by vector."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, enum, fifo, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from isa.config import BF16_BYTES, F32_BYTES, ChipConfig
+from isa.config import F32_BYTES, ChipConfig
 from rtl.accumulator import AccumulatorPort
+from rtl.float import wire
 from rtl.ports import ReadPort
+from rtl.vector_settings import BYTE_KINDS, Kind
 from rtl.vector_walk import Walker, walk_layout
 
 _DEPTH = 4  # vectors asked for or waiting: as many as hide the port's latency
-
-
-class Kind(enum.Enum, shape=2):
-    """Where a source lies and how it is stored."""
-
-    F32 = 0
-    BF16 = 1
-    ACC = 2
-    COL = 3
 
 
 def operand_address_bits(config: ChipConfig) -> int:
@@ -28,7 +21,7 @@ def operand_address_bits(config: ChipConfig) -> int:
 
 
 def vector_layout(lanes: int) -> data.StructLayout:
-    """fp32 lanes (lane 0 in the lowest bits) and the place of the vector in its row."""
+    """A vector as it is stored, lane 0 in the lowest bits, and its place in its row."""
     return data.StructLayout({"lanes": unsigned(32 * lanes), "first": 1, "last": 1})
 
 
@@ -36,14 +29,15 @@ class Operand(wiring.Component):
     """Reads one source, vector by vector; a line that holds several vectors in turn is read once.
 
     Latency: the first vector comes 3 cycles after `start`; throughput one vector a cycle;
-    back-pressure on `o`, up to 4 vectors are read ahead. Values are as stored: subnormals and NaNs
-    are not canonical yet.
+    back-pressure on `o`, up to 4 vectors are read ahead. Above a vector of narrower elements, what
+    is in `o` is undefined.
 
     Members
     -------
     start : pulse, begin a walk
     walk : rows as in `walk_layout`, in bytes (accumulators: a row is 4 C bytes)
-    kind : type of the source; of COL, lane 0 of each row's first vector goes to all lanes
+    kind : type of the source; of COL, lane 0 of each row's first vector goes to all lanes (not
+        `with_acc`)
     panel : distance of panels of C columns in bytes, for ACC
     o : stream of `vector_layout`
     port, acc_read : SRAM, and accumulators (where `with_acc`)
@@ -91,18 +85,23 @@ class Operand(wiring.Component):
         line = self._line(m, fresh)
         m.d.comb += [
             vectors.w_en.eq(arriving),
-            vectors.w_data.eq(Cat(*self._unpack(m, line, place), first, last)),
+            vectors.w_data.eq(Cat(self._vector(m, line, place), first, last)),
         ]
         return m
 
     def _step(self, addr: Value) -> Value:
         """Distance to the next vector: behind a panel's last columns, to the next panel."""
-        wide, narrow = self._config.f32_vector_bytes, self._config.bf16_vector_bytes
-        row_bytes = F32_BYTES * self._config.cols
+        config = self._config
+        wide = config.f32_vector_bytes
+        row_bytes = F32_BYTES * config.cols
         edge = (addr & (row_bytes - wide)) == row_bytes - wide
         panel = Mux(edge, self.panel - (row_bytes - wide), wide)[: self._bits]
-        step = Mux(self.kind == Kind.BF16, narrow, Mux(self.kind == Kind.COL, 0, wide))
-        return Mux(self.kind == Kind.ACC, panel, step) if self._with_acc else step
+        step = Mux(self.kind == Kind.BF16, config.bf16_vector_bytes, wide)
+        narrow = Cat(self.kind == kind for kind in BYTE_KINDS).any()
+        step = Mux(narrow, config.byte_vector_bytes, step)
+        if self._with_acc:
+            return Mux(self.kind == Kind.ACC, panel, step)
+        return Mux(self.kind == Kind.COL, 0, step)
 
     def _request(self, m: Module, walker: Walker) -> Signal:
         """Ask for the line of the walker's vector, or pass it where it is the line at hand.
@@ -162,38 +161,19 @@ class Operand(wiring.Component):
             m.d.sync += kept.eq(arrived)
         return line
 
-    def _unpack(self, m: Module, line: Signal, place: Signal) -> list[Signal]:
-        """The lanes of the vector at byte address `place`, fp32."""
+    def _vector(self, m: Module, line: Signal, place: Signal) -> Value:
+        """The vector at byte address `place` of the line, in the lowest bits."""
         config = self._config
-        lanes = [Signal(32, name=f"lane_{lane}") for lane in range(config.lanes)]
-        with m.Switch(self.kind):
-            with m.Case(Kind.BF16):
-                _choose(m, line, place, lanes, config.line_bytes, BF16_BYTES)
-            with m.Case(Kind.COL):
-                _choose(m, line, place, lanes, config.line_bytes, F32_BYTES, broadcast=True)
-            if self._with_acc:
-                with m.Case(Kind.ACC):
-                    _choose(m, line, place, lanes, F32_BYTES * config.cols, F32_BYTES)
-            with m.Default():
-                _choose(m, line, place, lanes, config.line_bytes, F32_BYTES)
-        return lanes
-
-
-def _choose(
-    m: Module,
-    line: Signal,
-    place: Signal,
-    lanes: list[Signal],
-    row_bytes: int,
-    element_bytes: int,
-    broadcast: bool = False,
-) -> None:
-    """lanes = of a line of `row_bytes`, the vector at `place` (`broadcast`: its lane 0)."""
-    size, bits = element_bytes * len(lanes), 8 * element_bytes
-    low, high = (size - 1).bit_length(), (row_bytes - 1).bit_length()
-    with m.Switch(place[low:high]):
-        for index in reversed(range(row_bytes // size)):
-            with m.Case(index) if index else m.Default():
-                for number, lane in enumerate(lanes):
-                    element = line.word_select(index * len(lanes) + number * (not broadcast), bits)
-                    m.d.comb += lane.eq(Cat(Const(0, 32 - bits), element))
+        low = (config.byte_vector_bytes - 1).bit_length()
+        line_places = place[low : (config.line_bytes - 1).bit_length()]
+        row_places = place[low : (F32_BYTES * config.cols - 1).bit_length()]
+        from_acc = (self.kind == Kind.ACC) if self._with_acc else Const(0)
+        places = wire(m, Mux(from_acc, row_places, line_places), "places")
+        for bit in reversed(range(len(places))):
+            moved = line[8 * config.byte_vector_bytes << bit :]
+            line = wire(m, Mux(places[bit], moved, line), f"shifted_{bit}")
+        vector = line[: 32 * config.lanes]
+        if self._with_acc:
+            return vector
+        first = wire(m, vector[:32], "first_element")
+        return Mux(self.kind == Kind.COL, first.replicate(config.lanes), vector)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.image import ProgramImage
+from isa.table import INSTRUCTION_BYTES
 from sim.functional import FunctionalCore
 
 NAMES = ("functional", "rtl")
@@ -75,9 +76,10 @@ class RtlBackend:
 
         self._core = RtlCore(image.config, self._trace)
         self._hbm, self._code_base = hbm, image.code_base
+        self._code_count = len(image.code) // INSTRUCTION_BYTES
 
     def run(self) -> Run:
-        result = self._core.run(self._hbm, self._code_base)
+        result = self._core.run(self._hbm, self._code_base, self._code_count)
         return Run(result.counters, result.cycles)
 
     @property

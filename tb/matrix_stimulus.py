@@ -1,88 +1,128 @@
-"""Products for the matrix unit: operands, how they lie in the SRAM, and what must come out."""
+"""Products for the matrix unit: operands of all formats and how they lie in the SRAM."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from isa import numbers
+from isa import formats
 from isa.config import ChipConfig
-from isa.table import BY_MNEMONIC, MATRIX
+from isa.formats import FORMATS, Codes
+from isa.table import BY_MNEMONIC, MATRIX, Choice, Operand
+from tb.matrix_reference import matmul, random_codes
 
 
 @dataclass
 class Product:
-    """One matmul: operands as bf16 bits, and where they lie."""
+    """One matmul: operands as codes, and where they lie.
+
+    ``packed``: weight rows lie one behind the other (if transposed: nothing between columns);
+    ``skew``: distance of the weights from the alignment of lines, in rows of C weights or
+    (transposed) columns of R; weights with scales must begin with a line.
+    """
 
     config: ChipConfig
     shape: tuple[int, int, int]  # M, K, N
     layout: str = "normal"
     packed: bool = True
-    skew: int = 0  # distance of the weights from the alignment of lines, in array rows or columns
+    skew: int = 0
     accumulate: bool = False
     acc: int = 0
     base: int = 0
     seed: int = 0
-    a: np.ndarray = field(init=False)
-    w: np.ndarray = field(init=False)
+    af: str = "bf16"
+    wf: str = "bf16"
+    a: Codes = field(init=False)  # (M, K)
+    w: Codes = field(init=False)  # (K, N)
+    scales: Codes | None = field(init=False)  # (ceil(K / B), N)
 
     def __post_init__(self) -> None:
         m, k, n = self.shape
         dice = np.random.default_rng(self.seed)
-        self.a, self.w = _bf16(dice, m, k), _bf16(dice, k, n)
+        entry = FORMATS[self.wf]
+        self.a = random_codes(dice, self.af, m, k)
+        self.w = random_codes(dice, self.wf, k, n)
+        self.scales = None
+        if entry.block:
+            self.scales = random_codes(dice, entry.scale, -(-k // entry.block), n)
 
     @property
     def panels(self) -> int:
         return -(-self.shape[2] // self.config.cols)
 
-    def fields(self, memory: np.ndarray) -> dict[str, int]:
-        """Write the operands to `memory` (uint16, SRAM); the command."""
-        (m, k, n), rows, cols = self.shape, self.config.rows, self.config.cols
-        line = self.config.line_bytes
-        astride = 2 * rows * (-(-k // rows) + self.seed % 2)
-        a = self.base
-        unit = 2 * (cols if self.layout == "normal" else rows)
-        w = -(-(a + m * astride) // line) * line + unit * self.skew
-        wpanel = 0
-        if self.layout == "transposed":
-            wstride = 2 * rows * (-(-k // rows) + self.seed % 3)
-            _store(memory, w, wstride, self.w.T)
-        else:
-            wstride = 2 * cols if self.packed else 2 * cols * (self.panels + self.seed % 2)
-            wpanel = 2 * cols * (k + self.seed % 2) if self.packed else 2 * cols
-            for j in range(self.panels):
-                _store(memory, w + j * wpanel, wstride, self.w[:, j * cols : (j + 1) * cols])
-        _store(memory, a, astride, self.a)
-        values = (self.acc, a, astride, w % (1 << 24), wstride, wpanel, m, k, n)
-        choices = (int(self.accumulate), int(self.layout == "transposed"))
-        names = ("opcode", *(described.name for described in MATRIX.fields))
+    def fields(self, memory: NDArray[np.uint8]) -> dict[str, int]:
+        """Write the operands to `memory` (the SRAM); the command."""
+        (m, k, n), rows = self.shape, self.config.rows
+        astride = self.config.array_row_bytes * (-(-k // rows) + self.seed % 2)
+        _store(memory, self.base, astride, formats.pack(self.af, self.a))
+        w, wstride, wpanel = self._store_weights(memory, self.base + m * astride)
         opcode = BY_MNEMONIC["matmul"].opcode
-        return dict(zip(names, (opcode, *values, *choices), strict=True))
+        numbers = (opcode, self.acc, self.base, astride, w, wstride, wpanel, m, k, n)
+        names = ("opcode", *(f.name for f in MATRIX.fields if isinstance(f, Operand)))
+        values = dict(zip(names, numbers, strict=True))
+        chosen = {"af": self.af, "wf": self.wf, "layout": self.layout}
+        chosen["mode"] = "accumulate" if self.accumulate else "overwrite"
+        choices = {f.name: f.values for f in MATRIX.fields if isinstance(f, Choice)}
+        return values | {name: choices[name].index(value) for name, value in chosen.items()}
 
-    def apply(self, acc: np.ndarray) -> None:
+    def _store_weights(self, memory: NDArray[np.uint8], behind: int) -> tuple[int, int, int]:
+        """Returns the fields w, wstride and wpanel."""
+        (_, k, _), rows, cols = self.shape, self.config.rows, self.config.cols
+        entry, normal = FORMATS[self.wf], self.layout == "normal"
+        unit = entry.bytes_of(cols if normal else rows)
+        header = self._lines(0 if self.scales is None else len(self.scales) * entry.scale_bytes)
+        along = 1 if normal else -(-k // rows)  # units of a stored row
+        wstride = unit * (along + (0 if self.packed else 1 + self.seed % 2))
+        wpanel = header + wstride * (k if normal else cols) + unit * (self.seed % 2)
+        start = -(-behind // self.config.line_bytes) * self.config.line_bytes
+        if entry.block:
+            wpanel = -(-wpanel // self.config.line_bytes) * self.config.line_bytes
+        else:
+            start += unit * self.skew
+            if normal and not self.packed:  # the usual matrix: whole rows of N behind each other
+                wstride, wpanel = unit * (self.panels + self.seed % 2), unit
+        for j in range(self.panels):
+            columns = slice(j * cols, (j + 1) * cols)
+            place = start + j * wpanel
+            if self.scales is not None:
+                scales = _widened(self.scales[:, columns], cols)
+                _store(memory, place, cols * entry.scale_bytes, scales.view(np.uint8))
+            stored = self.w[:, columns] if normal else self.w[:, columns].T
+            stored = _widened(stored, along * (cols if normal else rows))
+            _store(memory, place + header, wstride, formats.pack(self.wf, stored))
+        return start, wstride, wpanel
+
+    def _lines(self, bytes_of_column: int) -> int:
+        line = self.config.line_bytes
+        return -(-bytes_of_column * self.config.cols // line) * line
+
+    def apply(self, acc: NDArray[np.uint32]) -> None:
         """What the product makes of the accumulators (acc_rows, C)."""
-        (m, _, n), cols = self.shape, self.config.cols
-        w = np.pad(self.w, ((0, 0), (0, self.panels * cols - n)))
+        (m, k, n), cols = self.shape, self.config.cols
+        shape = k, self.panels * cols - n
+        none = np.zeros(shape, self.w.dtype)  # columns from N on: weights of +0
+        scales = self.scales
+        if scales is not None:  # a block's scale of +0 does not turn them into anything else
+            ones = np.full((len(scales), shape[1]), _one(FORMATS[self.wf].scale), scales.dtype)
+            scales = np.hstack([scales, ones])
+        weights = self.wf, np.hstack([self.w, none]), scales
         block = acc[self.acc : self.acc + self.panels * m]
         previous = block.reshape(self.panels, m, cols).transpose(1, 0, 2).reshape(m, -1)
-        result = numbers.matmul(
-            numbers.from_bf16(self.a),
-            numbers.from_bf16(w),
-            self.config.rows,
-            previous if self.accumulate else None,
-        )
+        operands = (self.af, self.a), weights
+        result = matmul(self.config, *operands, previous if self.accumulate else None)
         block[...] = result.reshape(m, self.panels, cols).transpose(1, 0, 2).reshape(-1, cols)
 
 
-def _bf16(dice: np.random.Generator, *shape: int) -> np.ndarray:
-    """Values around 1 with some big, tiny, zero, subnormal and, rarely, non-finite ones."""
-    values = numbers.to_bf16(dice.standard_normal(shape).astype(np.float32))
-    scale = dice.integers(0, 1 << 16, shape, dtype=np.uint16)
-    values = np.where(dice.random(shape) < 0.05, scale, values)
-    special = dice.choice(np.array([0, 0x8000, 0x0001, 0x7F80, 0x7FC1], np.uint16), shape)
-    return np.where(dice.random(shape) < 0.02, special, values)
+def _one(scale: str) -> int:
+    return {"e8m0": 127, "e4m3": 0x38, "bf16": 0x3F80}[scale]
 
 
-def _store(memory: np.ndarray, address: int, stride: int, matrix: np.ndarray) -> None:
-    """Rows at a distance of `stride` bytes; addresses wrap."""
-    for i, row in enumerate(matrix):
-        memory[((address + i * stride) // 2 + np.arange(row.size)) % memory.size] = row
+def _widened(codes: Codes, width: int) -> Codes:
+    """Rows of `width` codes; those behind the given ones mean something, but must not count."""
+    missing = np.full((len(codes), width - codes.shape[1]), 0x37, codes.dtype)
+    return np.hstack([codes, missing])
+
+
+def _store(memory: NDArray[np.uint8], address: int, stride: int, rows: NDArray[np.uint8]) -> None:
+    for i, row in enumerate(rows):
+        memory[address + i * stride :][: row.size] = row

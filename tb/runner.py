@@ -20,8 +20,11 @@ from xml.etree import ElementTree
 
 from amaranth.lib import wiring
 
-from tb.build import TIMESCALE, Build, build, make_runner, tail
+from tb.attributes import read_attributes
+from tb.build import ATTRIBUTED, LINES, TIMESCALE, Build, build, make_runner, tail
+from tb.waves import name_values
 
+DUMP = "dump.vcd"
 _PARAMETERS = "JALAPENO_BENCH"
 
 
@@ -47,7 +50,7 @@ def run_bench(
 ) -> int:
     """Build `component` (cached by content) and run `test_module` on it; returns the tests run.
 
-    `build` and `run` in one. With `waves` a dump stays in the build's folder. Raises BenchFailure
+    `build` and `run` in one. With `waves` a dump stays, whose place is printed. Raises BenchFailure
     when a test fails or none ran, ValueError when the design cannot be built.
     """
     target = build(component, top_name, simulator, waves, public)
@@ -82,12 +85,17 @@ def run(
             testcase=testcase,
             timescale=TIMESCALE if target.simulator == "icarus" else None,
             waves=target.waves,
+            plusargs=[f"+dumpfile_path={folder / DUMP}"] if target.waves else [],
             extra_env={_PARAMETERS: json.dumps(dict(parameters or {}))},
             log_file=log,
         )
     except (SystemExit, RuntimeError, CalledProcessError) as error:
         # The runner also exits when a test failed; the results file says which.
         status = f"{status} ({error})"
+    if target.waves:
+        print(f"waves: {_readable(target, folder / DUMP)}")
+    if target.lines:
+        _keep_lines(folder)
     if not results.exists():
         raise BenchFailure(f"{test_module} on {target.simulator}: {status}\n{tail(log)}")
     ran, failed = _read_results(results)
@@ -98,6 +106,23 @@ def run(
     if not target.waves:
         shutil.rmtree(folder)  # a failed run, and a dump, stay for inspection
     return ran
+
+
+def _readable(target: Build, dump: Path) -> Path:
+    """The dump, with the names of values added."""
+    if dump.exists():
+        facts = read_attributes((target.folder / ATTRIBUTED).read_text())
+        name_values(dump, target.top_name, facts)
+    return dump
+
+
+def _keep_lines(folder: Path) -> None:
+    """Move the run's counts of lines to where they are collected."""
+    counts = folder / "coverage.dat"
+    if counts.exists():
+        kept = Path(os.environ[LINES]) / f"{folder.parent.name}-{folder.name}.dat"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(counts, kept)
 
 
 def _read_results(results: Path) -> tuple[int, list[str]]:

@@ -47,7 +47,9 @@ def random_access(dice, width: int, depth: int, granule: int) -> dict[str, int]:
     """Port values of a random cycle of `Sram1RW`: idle, read, full write or partial write."""
     lanes = width // granule
     we = dice.choice([0, 0, dice.getrandbits(lanes), (1 << lanes) - 1])
-    addr = dice.randrange(1 << (depth - 1).bit_length())
+    # Few addresses more often than others, so that reads follow writes of the same row.
+    addresses = 1 << (depth - 1).bit_length()
+    addr = dice.choice([dice.randrange(addresses), depth - 1, addresses - 1])
     return {"en": dice.random() < 0.8, "we": we, "addr": addr, "wdata": dice.getrandbits(width)}
 
 
@@ -59,3 +61,29 @@ def random_pair(dice, width: int, depth: int) -> dict[str, int]:
     ren, wen = dice.random() < 0.7, dice.random() < 0.7
     wdata = dice.getrandbits(width)
     return {"ren": ren, "raddr": raddr, "wen": wen, "waddr": waddr, "wdata": wdata}
+
+
+def classify_access(
+    ports: dict[str, int], before: dict[str, int], sizes: dict[str, int]
+) -> tuple[str, str]:
+    """What a cycle of `Sram1RW` does, given that of the cycle before, and where."""
+    lanes = sizes["width"] // sizes["granule"]
+    place = "inside" if ports["addr"] < sizes["depth"] else "beyond depth"
+    if not ports["en"]:
+        return "idle", place
+    if ports["we"]:
+        return "write" if ports["we"] == (1 << lanes) - 1 else "partial write", place
+    written = before and before["en"] and before["we"] and before["addr"] == ports["addr"]
+    return "read of what was just written" if written else "read", place
+
+
+def classify_pair(
+    ports: dict[str, int], before: dict[str, int], sizes: dict[str, int]
+) -> tuple[str, str]:
+    """The same of `Sram1R1W`; the address is that of the read, of a write alone its own."""
+    reads, writes = ports["ren"], ports["wen"]
+    address = ports["waddr"] if writes and not reads else ports["raddr"]
+    place = "inside" if address < sizes["depth"] else "beyond depth"
+    if reads and writes:
+        return "both, same row" if ports["raddr"] == ports["waddr"] else "both", place
+    return "read" if reads else "write" if writes else "none", place

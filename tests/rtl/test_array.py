@@ -8,16 +8,27 @@ from tb.array_schedule import Schedule
 from tests.support import simulate
 
 
-def _config(rows: int, cols: int, line_bytes: int) -> ChipConfig:
-    return ChipConfig("test", rows, cols, 4, line_bytes, 1 << 14, 4, 64, 16)
+def _config(rows: int, cols: int, line_bytes: int, element: str) -> ChipConfig:
+    return ChipConfig("test", rows, cols, 4, line_bytes, 1 << 14, 4, 64, 16, element)
 
 
 @pytest.mark.parametrize(
-    ("rows", "cols", "line_bytes"), [(4, 4, 16), (4, 8, 32), (8, 4, 32), (8, 8, 32)]
+    ("element", "rows", "cols", "line_bytes"),
+    [
+        ("bf16", 4, 4, 16),
+        ("bf16", 4, 8, 32),
+        ("bf16", 8, 4, 32),
+        ("bf16", 8, 8, 32),
+        ("fp8", 8, 4, 16),
+        ("int8", 4, 8, 32),
+        ("int8", 8, 4, 16),
+    ],
 )
 @pytest.mark.parametrize("layouts", ["packed", "single", "transposed", "mixed"])
-def test_tiles_follow_each_other(rows: int, cols: int, line_bytes: int, layouts: str) -> None:
-    config = _config(rows, cols, line_bytes)
+def test_tiles_follow_each_other(
+    element: str, rows: int, cols: int, line_bytes: int, layouts: str
+) -> None:
+    config = _config(rows, cols, line_bytes, element)
     schedule = Schedule(config, Schedule.tiles(rows, layouts), seed=rows + cols)
     dut = SystolicArray(config)
 

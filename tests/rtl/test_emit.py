@@ -1,5 +1,6 @@
 """Emission: names, errors, separately emitted modules, and the traps that it exists to avoid."""
 
+import gc
 import re
 
 import pytest
@@ -123,6 +124,12 @@ def test_text_is_systemverilog_and_repeats() -> None:
     assert "always @*" not in text
     assert "(*" not in text
     assert text == emit(Inverted(), "inverted")
+
+
+def test_garbage_is_collected_afterwards() -> None:
+    with pytest.raises(ValueError, match="two ports"):
+        emit(Clashing(), "top")
+    assert gc.isenabled()
 
 
 def test_memory_is_a_macro() -> None:

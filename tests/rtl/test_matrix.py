@@ -1,4 +1,4 @@
-"""MatrixUnit against numbers.matmul: shapes, layouts, strides, refused reads, timing."""
+"""MatrixUnit against isa.numbers: formats, shapes, layouts, strides, refused reads, timing."""
 
 import random
 from collections.abc import Callable
@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from isa import numbers
-from isa.config import ChipConfig
+from isa.config import ELEMENTS, ChipConfig
 from isa.table import BY_MNEMONIC
 from rtl.matrix import MatrixUnit
+from tb.matrix_reference import taken
 from tb.matrix_stimulus import Product
 from tests.support import rng, simulate
 
 
-def _config(rows: int, cols: int, line_bytes: int = 32) -> ChipConfig:
+def _config(rows: int, cols: int, line_bytes: int = 32, element: str = "bf16") -> ChipConfig:
     return ChipConfig(
         name="test",
         rows=rows,
@@ -25,6 +26,7 @@ def _config(rows: int, cols: int, line_bytes: int = 32) -> ChipConfig:
         sram_banks=4,
         acc_rows=512,
         axi_bytes=16,
+        element=element,
     )
 
 
@@ -35,9 +37,9 @@ class Bench:
         self.config, self.refuse = config, refuse
         self.dut = MatrixUnit(config)
         self.dice, self.numbers = random.Random(seed), rng(seed)
-        self.memory = self.numbers.integers(0, 1 << 16, config.sram_bytes // 2, dtype=np.uint16)
+        self.memory = self.numbers.integers(0, 256, config.sram_bytes, dtype=np.uint8)
         self.cycles: list[int] = []
-        self.rows = 0
+        self.entered: list[str] = []  # for each cycle of a command, what entered or was missing
         self._ended = False
 
     def run(self, products: list[Product], *others: Callable) -> np.ndarray:
@@ -69,12 +71,20 @@ class Bench:
         ctx.set(self.dut.command.valid, 1)
         await ctx.tick().until(self.dut.command.ready)
         ctx.set(self.dut.command.valid, 0)
+        causes = ("rows", "waiting_operand", "waiting_bank")
+        signals = [getattr(self.dut, name) for name in causes]
         cycles, done = 0, 0
         while not done:
-            _, _, done, entered = await ctx.tick().sample(self.dut.done, self.dut.rows)
-            self.rows += entered
+            _, _, done, *causing = await ctx.tick().sample(self.dut.done, *signals)
+            seen = [name for name, one in zip(causes, causing, strict=True) if one]
+            self.entered.append("+".join(seen))
             cycles += 1
         self.cycles.append(cycles)
+
+    @property
+    def rows(self) -> int:
+        """Rows that have entered the array."""
+        return self.entered.count("rows")
 
     async def _read(self, ctx, row: int) -> np.ndarray:
         port = self.dut.acc_read
@@ -86,24 +96,24 @@ class Bench:
         return np.frombuffer(ctx.get(port.data).to_bytes(width, "little"), np.uint32)
 
     async def _serve(self, ctx, port, refuse: float) -> None:
-        words = self.config.line_bytes // 2
+        size = self.config.line_bytes
         while not self._ended:
             ready = self.dice.random() >= refuse
             ctx.set(port.ready, ready)
             _, _, valid, addr = await ctx.tick().sample(port.valid, port.addr)
-            line = self.memory[addr * words :][:words]
+            line = self.memory[addr * size :][:size]
             if not (valid and ready):
-                line = self.numbers.integers(0, 1 << 16, words, dtype=np.uint16)
+                line = self.numbers.integers(0, 256, size, dtype=np.uint8)
             ctx.set(port.data, int.from_bytes(line.tobytes(), "little"))
 
 
 def _check(config: ChipConfig, products: list[Product], refuse: float = 0.0) -> Bench:
     bench = Bench(config, refuse)
-    want = np.zeros((config.acc_rows, config.cols), np.float32)
+    want = np.zeros((config.acc_rows, config.cols), np.uint32)
     for product in products:
         product.apply(want)
     got = bench.run(products)
-    assert np.array_equal(got, want.view(np.uint32))
+    assert np.array_equal(got, want)
     tiles = [-(-p.shape[1] // config.rows) * p.panels * p.shape[0] for p in products]
     assert bench.rows == sum(tiles)
     return bench
@@ -135,6 +145,28 @@ def test_random_products(rows: int, cols: int, line_bytes: int, layout: str, ref
     _check(config, products, refuse)
 
 
+# Each with one activation format; the bench of the emitted unit has all pairs.
+FORMATS = [
+    (element, af, wf)
+    for element in ELEMENTS
+    for i, (af, wf) in enumerate(taken(_config(4, 4, element=element)))
+    if element != "fp8" or i % 2
+]
+
+
+@pytest.mark.parametrize(("element", "af", "wf"), FORMATS)
+@pytest.mark.parametrize("layout", ["normal", "transposed"])
+def test_formats(element: str, af: str, wf: str, layout: str) -> None:
+    """Several tiles to a block, panels and ends of all that are not whole, both modes."""
+    seed = 2 * len(wf) + len(layout)
+    rows, cols, line_bytes = [(8, 4, 16), (4, 8, 64), (4, 4, 32)][seed % 3]
+    config = _config(rows, cols, line_bytes, element)
+    first = Product(config, (3, 41, 6), layout, seed=seed, af=af, wf=wf)
+    second = Product(config, (1, 70, 6), layout, False, 1, acc=6, seed=seed + 1, af=af, wf=wf)
+    third = Product(config, (3, 33, 5), layout, False, accumulate=True, seed=seed, af=af, wf=wf)
+    _check(config, [first, second, third], refuse=0.2)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 3), (40, 5, 9), (7, 40, 40), (2, 8, 40)])
 @pytest.mark.parametrize("layout", ["normal", "transposed"])
 def test_shapes(shape: tuple[int, int, int], layout: str) -> None:
@@ -152,13 +184,6 @@ def test_few_rows_accumulate_over_tiles(line_bytes: int, m: int) -> None:
     _check(config, [first, second], refuse=0.3)
 
 
-def test_addresses_wrap() -> None:
-    config = _config(4, 4)
-    base = config.sram_bytes - 64
-    for layout in ("normal", "transposed"):
-        _check(config, [Product(config, (5, 9, 6), layout, base=base, seed=6)])
-
-
 def test_agrees_with_float64() -> None:
     """Without numbers.matmul: a product of plain values is what mathematics says."""
     config = _config(8, 4)
@@ -172,6 +197,24 @@ def test_agrees_with_float64() -> None:
     want = a.astype(np.float64) @ w.astype(np.float64)
     assert np.abs(got[:, :11] - want).max() < 1e-5 * np.abs(a).max() * np.abs(w).max() * 37
     assert (got[:, 11] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("wf", "layout", "packed", "period"),
+    [
+        ("e4m3", "normal", True, 5),  # q rows a cycle in narrower formats too
+        ("mxfp4", "normal", True, 5),  # scales are read while the array holds up the load
+        ("mxfp4", "normal", False, 8.25),  # 1 row of scales for 4 tiles
+        ("nvfp4", "normal", False, 8.5),
+        ("i4", "transposed", True, 8.25),
+    ],
+)
+def test_cycles_per_tile_of_formats(wf: str, layout: str, packed: bool, period: float) -> None:
+    config = _config(8, 8)
+    short = Product(config, (1, 32, 8), layout, packed, seed=11, wf=wf)
+    long = Product(config, (1, 96, 8), layout, packed, seed=13, wf=wf)
+    first, second = _check(config, [short, long]).cycles
+    assert (second - first) / 8 == period
 
 
 @pytest.mark.parametrize(
@@ -201,6 +244,19 @@ def test_cycles_per_tile(
 def test_latency_of_the_smallest_product() -> None:
     config = _config(8, 8)
     assert _check(config, [Product(config, (1, 1, 1))]).cycles == [8 + 8 + 6]
+    assert _check(config, [Product(config, (1, 1, 1), wf="mxfp8")]).cycles == [8 + 8 + 7]
+
+
+@pytest.mark.parametrize(("m", "refuse"), [(1, 0.0), (9, 0.0), (9, 0.3), (2, 0.3)])
+def test_every_bubble_has_one_cause(m: int, refuse: float) -> None:
+    config = _config(8, 4)
+    product = Product(config, (m, 40, 7), "transposed", seed=17)
+    entered = _check(config, [product], refuse).entered
+    last = max(i for i, what in enumerate(entered) if what)
+    between = entered[entered.index("rows") : last + 1]
+    assert set(between) <= {"rows", "waiting_operand", "waiting_bank"}
+    assert ("waiting_bank" in between) == (refuse > 0)
+    assert ("waiting_operand" in between) == (m < 8)
 
 
 def test_nop_is_done_at_once() -> None:
@@ -224,7 +280,7 @@ def test_accumulators_can_be_read_during_a_product() -> None:
     config = _config(4, 4)
     bench = Bench(config)
     early = Product(config, (3, 4, 4), acc=100, seed=13)
-    want = np.zeros((config.acc_rows, 4), np.float32)
+    want = np.zeros((config.acc_rows, 4), np.uint32)
     early.apply(want)
     long = Product(config, (6, 30, 8), acc=0, seed=14)
     seen = []
@@ -238,4 +294,4 @@ def test_accumulators_can_be_read_during_a_product() -> None:
     bench.run([early, long], reader)
     assert len(seen) >= 20
     for i, row in enumerate(seen):
-        assert np.array_equal(row, want[100 + i % 3].view(np.uint32))
+        assert np.array_equal(row, want[100 + i % 3])

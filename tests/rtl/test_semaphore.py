@@ -2,14 +2,16 @@
 
 import random
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 
 from isa.config import load_config
-from isa.table import DMA, SEMAPHORES, Engine
+from isa.table import BY_MNEMONIC, DMA, SEMAPHORES, Engine
 from rtl.dispatch import Dispatcher
-from rtl.semaphore import SemaphoreFile
+from rtl.semaphore import ProgramOrder, SemaphoreFile
 from tests.support import put, simulate
+
+LOAD, LNOP, STORE, SNOP = (BY_MNEMONIC[name].opcode for name in ("load", "lnop", "store", "snop"))
 
 
 def test_counts_like_a_model():
@@ -84,12 +86,15 @@ def _two_engines() -> tuple[Module, Dispatcher, Dispatcher]:
     return m, *queues
 
 
-def _item(opcode: int, rows: int, waits=(), signals=()) -> dict:
-    guards = {
+def _guards(waits=(), signals=()) -> dict:
+    return {
         "waits": [{"semaphore": s, "count": n} for s, n in waits],
         "signals": [{"semaphore": s, "valid": 1} for s in signals],
     }
-    return {"guards": guards, "command": {"opcode": opcode, "rows": rows}}
+
+
+def _item(opcode: int, rows: int, waits=(), signals=()) -> dict:
+    return {"guards": _guards(waits, signals), "command": {"opcode": opcode, "rows": rows}}
 
 
 def test_dispatchers_order_each_other():
@@ -117,17 +122,17 @@ def test_dispatchers_order_each_other():
 
     async def feed_first(ctx):
         items = [
-            _item(0x11, 1, signals=(4, 4, 9)),
-            _item(0x10, 2, waits=((7, 1),), signals=(4,)),
-            _item(0x11, 3),
+            _item(LOAD, 1, signals=(4, 4, 9)),
+            _item(LNOP, 2, waits=((7, 1),), signals=(4,)),
+            _item(LOAD, 3),
         ]
         await put(ctx, first.i, items)
 
     async def feed_second(ctx):
         items = [
-            _item(0x21, 1, waits=((4, 2), (9, 1)), signals=(7,)),
-            _item(0x21, 2, waits=((4, 1),)),
-            _item(0x20, 3),
+            _item(STORE, 1, waits=((4, 2), (9, 1)), signals=(7,)),
+            _item(STORE, 2, waits=((4, 1),)),
+            _item(SNOP, 3),
         ]
         await put(ctx, second.i, items)
 
@@ -137,3 +142,83 @@ def test_dispatchers_order_each_other():
     assert log.index("a1") < log.index("done a") < log.index("b1")
     assert log.index("b1") < log.index("done b") < log.index("a3")
     assert retired == [3, 3]
+
+
+def test_dispatcher_says_what_it_is_at():
+    """Idle, then waiting for the semaphore, then working, then idle again; stopped, it does
+    nothing."""
+    m, first, second = _two_engines()
+
+    async def bench(ctx):
+        assert ctx.get(second.idle)
+        ctx.set(second.i.payload, _item(STORE, 1, waits=((3, 1),)))
+        ctx.set(second.i.valid, 1)
+        await ctx.tick()
+        ctx.set(second.i.valid, 0)
+        for _ in range(3):
+            assert ctx.get(second.waiting & ~second.idle & ~second.working)
+            await ctx.tick()
+        ctx.set(first.i.payload, _item(LNOP, 1, signals=(3,)))
+        ctx.set(first.i.valid, 1)
+        ctx.set(second.command.ready, 1)
+        await ctx.tick()
+        ctx.set(first.i.valid, 0)
+        await ctx.tick().repeat(4)
+        assert ctx.get(second.working & ~second.waiting & ~second.idle)
+        ctx.set(second.done, 1)
+        await ctx.tick()
+        assert ctx.get(second.idle)
+
+    simulate(m, bench)
+
+
+async def _pass(ctx, dut, waits, signals) -> tuple[str, int, int]:
+    """Give an instruction to `ProgramOrder`: verdict, semaphore, cycles until it came."""
+    ctx.set(dut.fields, _guards([*waits, *[(0, 0)] * 3][:3], ()))
+    for index, semaphore in enumerate(signals):
+        ctx.set(dut.fields.signals[index].semaphore, semaphore)
+        ctx.set(dut.fields.signals[index].valid, 1)
+    ctx.set(dut.valid, 1)
+    for cycle in range(8):
+        for verdict in ("passed", "starved", "overflow"):
+            if ctx.get(getattr(dut, verdict)):
+                semaphore = ctx.get(dut.semaphore)
+                await ctx.tick()
+                ctx.set(dut.valid, 0)
+                return verdict, semaphore, cycle + 1
+        await ctx.tick()
+    raise AssertionError("no verdict")
+
+
+def test_program_order_counts_like_a_model():
+    dut, seen, reset = ProgramOrder(), set(), Signal()
+
+    async def bench(ctx):
+        dice, counters = random.Random(4), [0] * SEMAPHORES
+        for _ in range(1500):
+            length = dice.choice([0, 0, 0, 1, 2, 3])
+            waits = [(dice.randrange(30, 32), dice.choice([1, 1, 1, 3])) for _ in range(length)]
+            signals = [dice.randrange(30, 32) for _ in range(dice.randrange(4))]
+            expected, at = "passed", 0
+            trial = list(counters)
+            for semaphore, count in waits:
+                trial[semaphore] -= count
+                if trial[semaphore] < 0 and expected == "passed":
+                    expected, at = "starved", semaphore
+            for semaphore in signals:
+                trial[semaphore] += 1
+            verdict, semaphore, cycles = await _pass(ctx, dut, waits, signals)
+            assert verdict == expected
+            seen.add((verdict, len(waits), len(signals)))
+            if verdict == "starved":
+                assert semaphore == at
+                ctx.set(reset, 1)  # only that revives a core that trapped
+                await ctx.tick()
+                ctx.set(reset, 0)
+                counters = [0] * SEMAPHORES
+                continue
+            assert cycles == len(waits) + max(1, len(signals))
+            counters = trial
+
+    simulate(ResetInserter(reset)(dut), bench)
+    assert len(seen) == 16 + 12  # every pattern passes; every one with waits is refused

@@ -12,7 +12,7 @@ CONFIG = load_config("tiny").replace(sram_bytes=64 * 32)
 
 
 def _write(image: bytearray, line: int, data: bytes, mask: int) -> None:
-    granule = CONFIG.bf16_vector_bytes
+    granule = CONFIG.byte_vector_bytes
     for index in range(CONFIG.line_bytes // granule):
         if mask >> index & 1:
             start = line * CONFIG.line_bytes + index * granule

@@ -3,9 +3,11 @@
 import re
 
 from isa.config import load_config
-from isa.counters import COUNTER_BITS, COUNTERS
+from isa.counters import COUNTER_BITS, COUNTERS, CYCLE_CLASSES
+from isa.table import Engine
+from rtl.classes import CLASSES_LAYOUT
 from rtl.emit import emit, port_names
-from rtl.top import COUNTERS_LAYOUT, Core
+from rtl.top import CONTROL, COUNTERS_LAYOUT, Core
 
 CONFIG = load_config("tiny").replace(rows=4, cols=4, lanes=4, sram_bytes=1 << 14, acc_rows=16)
 CHANNELS = {
@@ -19,8 +21,7 @@ CHANNELS = {
 
 def test_ports_have_the_names_of_axi4():
     names = {f"axi_{channel}{name}" for channel, part in CHANNELS.items() for name in part.split()}
-    own = {"start", "code_base", "halted", "trap", "trap_pc", "counters", "cycles", "conflicts"}
-    assert set(port_names(Core(CONFIG))) == names | own
+    assert set(port_names(Core(CONFIG))) == names | set(CONTROL)
 
 
 def test_counters_lie_in_the_order_of_the_table():
@@ -28,10 +29,21 @@ def test_counters_lie_in_the_order_of_the_table():
     assert places == [COUNTER_BITS * index for index in range(len(COUNTERS))]
 
 
+def test_classes_lie_engine_by_engine():
+    places = [
+        CLASSES_LAYOUT[engine.name.lower()].offset
+        + CLASSES_LAYOUT[engine.name.lower()].shape[name].offset
+        for engine in Engine
+        for name in CYCLE_CLASSES
+    ]
+    assert places == [COUNTER_BITS * index for index in range(len(Engine) * len(CYCLE_CLASSES))]
+
+
 def test_memories_are_macros():
-    """Banks, the fetch buffer and an accumulator a column; no big memory is left as registers."""
+    """Banks, the fetch buffer, and the column of accumulators, whose module is emitted once; no big
+    memory is left as registers."""
     text = emit(Core(CONFIG), "Core")
     assert len(re.findall(r"\bjx_sram #\(", text)) == CONFIG.sram_banks
-    assert len(re.findall(r"\bjx_sram_1r1w #\(", text)) == CONFIG.cols + 1
+    assert len(re.findall(r"\bjx_sram_1r1w #\(", text)) == 2
     depths = [int(depth) for depth in re.findall(r"reg \[\d+:0\] \S+ \[(\d+):0\];", text)]
     assert max(depths) < 512  # the largest is the table of the special functions

@@ -26,6 +26,12 @@ async def crashes(dut) -> None:
 
 
 @cocotb.test()
+async def hangs(dut) -> None:
+    while True:
+        pass
+
+
+@cocotb.test()
 async def sees_parameters(dut) -> None:
     await Timer(1, "ns")
     expected = random.Random(bench_parameters()["seed"])

@@ -3,7 +3,7 @@
 import pytest
 
 from rtl.memory import Sram1RW
-from tb.build import build, why_unavailable
+from tb.build import SECONDS, build, why_unavailable
 from tb.runner import BenchFailure, run
 
 BENCH = "tests.tb.bench_outcomes"
@@ -44,6 +44,12 @@ def test_missing_module_fails(ram) -> None:
 def test_crash_fails(ram) -> None:
     with pytest.raises(BenchFailure, match=r"bench_outcomes on .* no result"):
         run(ram, BENCH, testcase="crashes")
+
+
+def test_hanging_run_is_stopped(ram, monkeypatch) -> None:
+    monkeypatch.setenv(SECONDS, "5")
+    with pytest.raises(BenchFailure, match=r"bench_outcomes on .* no result"):
+        run(ram, BENCH, testcase="hangs")
 
 
 def test_parameters_arrive(ram) -> None:

