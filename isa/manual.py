@@ -6,6 +6,7 @@ from pathlib import Path
 
 from isa import table
 from isa.counters import COUNTERS, CYCLE_CLASSES
+from isa.csr import REGISTERS
 from isa.formats import FORMATS
 from isa.table import Choice, Engine, Format, Instruction, Operand, Register
 from isa.traps import TEXT, Cause
@@ -99,6 +100,11 @@ block of a column. 4-bit elements lie two in a byte, the lower four bits first.
 |---|---|---|---|---|
 """
 
+_HOST = """\
+The chip's AXI4-Lite port, 32-bit words (`isa/csr.py`). Writes while a program runs are refused with
+an error response.
+"""
+
 _TRAPS = """\
 ## Traps
 
@@ -176,6 +182,9 @@ def manual() -> str:
     counters += ["| class | the engine |", "|---|---|"]
     counters += [f"| `{name}` | {meaning} |" for name, meaning in CYCLE_CLASSES.items()]
     numbers = _NUMBERS + _FORMATS + "\n".join(_storage_formats()) + "\n\n" + _TRAPS
+    counters += ["", "## Host registers", "", _HOST, "| offset | register | access | meaning |"]
+    counters += ["|---|---|---|---|"]
+    counters += [f"| 0x{r.offset:03x} | `{r.name}` | {r.access} | {r.doc} |" for r in REGISTERS]
     return "\n".join(
         [_INTRODUCTION + "\n".join(lines), numbers + "\n".join(_causes()), "", *counters, ""]
     )

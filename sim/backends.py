@@ -1,6 +1,6 @@
 """The two machines that run program images, behind one interface."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,10 +16,12 @@ NAMES = ("functional", "rtl")
 
 @dataclass(frozen=True)
 class Run:
-    """What one run counted; ``cycles`` is 0 where the back end has no notion of time."""
+    """What one run counted; without ``cycles`` and ``classes`` (engine → class → cycles) where the
+    back end has no notion of time."""
 
     counters: dict[str, int]
     cycles: int = 0
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Backend(Protocol):
@@ -80,7 +82,7 @@ class RtlBackend:
 
     def run(self) -> Run:
         result = self._core.run(self._hbm, self._code_base, self._code_count)
-        return Run(result.counters, result.cycles)
+        return Run(result.counters, result.cycles, result.classes)
 
     @property
     def sram(self) -> NDArray[np.uint8]:

@@ -83,6 +83,7 @@ def run(
         session = Session(program, chip)
         arrays = session.run(read_arrays(inputs))
         report.print_counters(session.counters, session.cycles)
+        report.print_cycle_classes(session.classes)
     else:
         if inputs is not None:
             raise InputError(f"{image}: the program has no model inputs: leave out --inputs")
@@ -91,6 +92,7 @@ def run(
         result = chip.run()
         arrays = {"hbm": hbm, "sram": chip.sram, "acc": chip.acc}
         report.print_counters(result.counters, result.cycles)
+        report.print_cycle_classes(result.classes)
     if outputs:
         write_arrays(outputs, arrays)
 

@@ -9,7 +9,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from isa.config import ChipConfig
-from isa.counters import COUNTERS
+from isa.counters import COUNTERS, CYCLE_CLASSES
 from isa.table import Engine
 from sim.errors import SimulationError
 from sim.runtime import Session
@@ -42,6 +42,20 @@ def print_counters(counters: Mapping[str, int], cycles: int) -> None:
         table.add_row(name, f"{counters[name]:,}", meaning)
     if cycles:
         table.add_row("cycles", f"{cycles:,}", "clock cycles from start to halt")
+    console.print(table)
+
+
+def print_cycle_classes(classes: Mapping[str, Mapping[str, int]]) -> None:
+    """Where the cycles of each engine went, in percent; nothing for back ends without time."""
+    if not classes:
+        return
+    table = Table("cycles in %", *CYCLE_CLASSES)
+    for engine, cycles in classes.items():
+        total = sum(cycles.values()) or 1
+        shares = [f"{100 * cycles[name] / total:.1f}" for name in CYCLE_CLASSES]
+        table.add_row(engine, *shares)
+    for column in table.columns[1:]:
+        column.justify = "right"
     console.print(table)
 
 

@@ -12,7 +12,8 @@ from sim.host import Arrays, Host
 
 
 class Session:
-    """A loaded decoder. ``runs``, ``cycles`` and ``counters`` are sums over all runs so far.
+    """A loaded decoder. ``runs``, ``cycles``, ``counters`` and ``classes`` (engine → class →
+    cycles) are sums over all runs so far.
 
     Bad inputs raise InputError (see sim.host), programs that fail SimulationError.
     """
@@ -25,6 +26,7 @@ class Session:
         self.runs = 0
         self.cycles = 0
         self.counters: Counter[str] = Counter()
+        self.classes: dict[str, Counter[str]] = {}
 
     @property
     def max_context(self) -> int:
@@ -56,4 +58,6 @@ class Session:
         result = self.backend.run()
         self.runs += 1
         self.cycles += result.cycles
+        for engine, cycles in result.classes.items():
+            self.classes.setdefault(engine, Counter()).update(cycles)
         self.counters.update(result.counters)
