@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tb.build import build_root
 from tb.mutate_design import Mutant, is_equivalent, list_mutants, plant
-from tb.mutate_report import print_summary, update_document, write_report
+from tb.mutate_report import print_summary, split_document, update_document, write_report
 from tb.mutate_run import (
     ROOT,
     Built,
@@ -117,6 +117,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=1, help="of the choice and of the benches")
     options = parser.parse_args()
+    if options.docs:
+        split_document(options.docs)  # says at once what it would say in the end
     # Builds, coverage and results of mutants stay apart from those of the design.
     os.environ["JALAPENO_BUILD"] = str(build_root() / "mutate")
     known = build_root() / "results"

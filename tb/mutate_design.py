@@ -18,9 +18,11 @@ SELECT = "mutant_select"  # the signal that chooses
 PLUSARG = "mutant"
 _WIDTH = 16
 _SOURCE = "design.sv"
-# The macros are only read for the directions of their ports.
-_READ = f"read_verilog -sv -lib {SRAM_MODEL}; read_verilog -sv {_SOURCE}; proc; opt_clean"
-_CELLS = "* t:$meminit* %d"  # content of memories must stay constant
+_READ = f"read_verilog -sv {_SOURCE}; proc; opt_clean"
+# Not mutated: content of memories, which must stay constant, and the ports of SRAM macros, whose
+# directions yosys does not know.
+_MACROS = re.findall(r"^module (\w+)", SRAM_MODEL.read_text(), re.MULTILINE)
+_CELLS = " ".join(["*", *(f"t:{kind} %d" for kind in ("$meminit*", *_MACROS))])
 _PROOF_SECONDS = 60
 
 

@@ -45,16 +45,19 @@ def write_report(results: Sequence[dict], folder: Path) -> None:
     (folder / "mutation.md").write_text(markdown(results))
 
 
-def update_document(results: Sequence[dict], path: Path) -> None:
-    """Replace the tables between the two marks of a document; reasons given there are kept.
-
-    Raises ValueError where the marks are missing.
-    """
+def split_document(path: Path) -> list[str]:
+    """What stands before, between and behind the two marks; ValueError where they are missing."""
     parts = path.read_text().split(MARK)
     if len(parts) != 3:
         raise ValueError(f"{path}: expected two lines {MARK}, not {len(parts) - 1}")
-    reasons = dict(re.findall(r"^(\| .* \|) (.+) \|$", parts[1], re.MULTILINE))
-    path.write_text(MARK.join([parts[0], f"\n\n{markdown(results, reasons)}\n", parts[2]]))
+    return parts
+
+
+def update_document(results: Sequence[dict], path: Path) -> None:
+    """Replace the tables between the two marks of a document; reasons given there are kept."""
+    before, tables, behind = split_document(path)
+    reasons = dict(re.findall(r"^(\| .* \|) (.+) \|$", tables, re.MULTILINE))
+    path.write_text(MARK.join([before, f"\n\n{markdown(results, reasons)}\n", behind]))
 
 
 def markdown(results: Sequence[dict], reasons: Mapping[str, str] = MappingProxyType({})) -> str:
