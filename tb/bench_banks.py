@@ -87,6 +87,8 @@ async def random_accesses(dut) -> None:
     for now in range(sizes["cycles"]):
         await cycle(dut, clients)
         _check_grants(cover, config, clients)
+        refusals = [client for client in clients if client.state == "refused"]
+        assert int(dut.refused.value) == bool(refusals)
         for client in clients:
             if client.state == "taken" and not client.writes:
                 when, writer = written.get(client.offer["addr"], (0, ""))

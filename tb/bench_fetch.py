@@ -13,9 +13,9 @@ from rtl.fetch import DEPTH
 from tb.agents import cycle, reset
 from tb.coverage import Coverage
 from tb.memory_agents import ReadMemory
+from tb.noise import Noise
 from tb.runner import bench_parameters
 
-MEMORY_BYTES = 1 << 16
 _PATIENCE = 2000  # cycles in which an instruction must come
 _NEAR = DEPTH // 2
 # Name → least and greatest distance of a jump, in instructions.
@@ -27,7 +27,9 @@ JUMPS = {
     "skip": (1, 8),
     "ahead": (9, _NEAR - 8),
     "far ahead": (DEPTH + 8, 4 * DEPTH),
+    "anywhere": (0, 0),  # in the whole program
 }
+COUNTS = (1, 7, 8, 9, 300, 701, 1200, 1 << 20, (1 << 32) - 1)
 
 
 class Walker:
@@ -74,8 +76,11 @@ class Walker:
     def _leave(self) -> None:
         """Go on, or jump inside the program."""
         self.waited, self.taken = 0, self.taken + 1
-        name = random.choice(list(JUMPS))
+        names = [name for name in JUMPS if name != "anywhere" or random.random() < 0.3]
+        name = random.choice(names)
         target = self.pc + random.randint(*JUMPS[name])
+        if name == "anywhere":
+            target = random.randrange(self.count)
         if random.random() < 0.9 or not 0 <= target < self.count:
             self.dut.advance.value = 1
             self.pc += 1
@@ -97,14 +102,17 @@ async def random_walks(dut) -> None:
     cover = Coverage("fetch")
     cover.point("jumps", {"to": JUMPS, "bursts in flight": ("no", "yes")})
     cover.point("program ends", {"in a burst": ("inside", "at its end")})
-    content = bytearray(random.randbytes(MEMORY_BYTES))
+    content = Noise(random.getrandbits(32))
     memory = ReadMemory(dut, "memory", content, config.axi_bytes, sizes["latency"], sizes["stall"])
     memory.stable = None  # a jump withdraws a request; the multiplexer takes it into a register
     walker = Walker(dut, cover, memory, sizes["stall"])
     agents = (walker, memory)
     await reset(dut, agents)
     for _ in range(sizes["walks"]):
-        base, count = random.randrange(128), random.choice([1, 7, 8, 9, 300, 701, 1200])
+        base, count = (
+            random.getrandbits(random.choice([7, 31])) & random.choice([-1, -4]),
+            random.choice(COUNTS),
+        )
         walker.start(base, count)
         memory.asked.clear()
         first = walker.taken

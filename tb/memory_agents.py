@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rtl.axi import REQUEST
 from tb.agents import Ports, Stable, state_of
+from tb.noise import Noise
 
 PAGE_BYTES = 4096
 
@@ -27,7 +28,7 @@ class _Memory:
     """What both kinds of client have: requests of bursts."""
 
     def __init__(
-        self, dut, name: str, memory: bytearray, beat_bytes: int, latency: int, stall: float
+        self, dut, name: str, memory: bytearray | Noise, beat_bytes: int, latency: int, stall: float
     ) -> None:
         self.requests, self.beats = Ports(dut, f"{name}_request"), Ports(dut, name)
         self.memory, self.beat_bytes, self.latency, self.stall = memory, beat_bytes, latency, stall
@@ -84,7 +85,7 @@ class ReadMemory(_Memory):
         self.beats.set("valid", self.offered)
         if self.offered:
             burst = self.queue[0]
-            data = bytes(self.memory[burst.address :][: self.beat_bytes])
+            data = self.memory[burst.address : burst.address + self.beat_bytes]
             self.beats.set("data", int.from_bytes(data, "little"))
             self.beats.set("last", burst.beats == 1)
         else:

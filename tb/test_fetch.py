@@ -11,6 +11,6 @@ from tb.configs import bench_config
 )
 def test_random_walks(bench, simulator: str, axi_bytes: int, stall: float, latency: int) -> None:
     config = bench_config().replace(line_bytes=64, axi_bytes=axi_bytes)
-    walks = 40 if simulator == "verilator" else 8
+    walks = 40 if simulator == "verilator" else 12
     parameters = {"config": config.to_dict(), "walks": walks, "stall": stall, "latency": latency}
     assert bench(Fetch(config), "fetch", "tb.bench_fetch", parameters) == 1
