@@ -28,6 +28,7 @@
     matmul acc=0, a=T, astride=40, w=W, wstride=4, wpanel=160, m=7, k=40, n=24, af=e4m3, wf=e4m3  wait(s1, s2) signal(s3)
     vmul dst=Y, dstride=96, a=0, astride=7, at=acc, b=SCALE, bstride=16, bt=col, rows=7, cols=24  wait(s3)
     vmul dst=Y, dstride=96, a=Y, astride=96, b=COLUMN, bstride=0, rows=7, cols=24  signal(s4)
+    matmul acc=42, a=T, astride=40, w=W, wstride=4, wpanel=160, m=1, k=40, n=8, af=e5m2, wf=e5m2  # read as E5M2
     store hbm=0x40, sram=Y, rows=1, bytes=672  wait(s4)
     store hbm=0x60, sram=T, rows=1, bytes=288  # the codes, for curiosity
     store hbm=0x70, sram=SCALE, rows=1, bytes=128

@@ -43,8 +43,11 @@ def test_together_they_use_every_instruction_with_every_choice():
         for name in entry.uses:
             field = entry.format.slots[name].field
             if isinstance(field, Choice):
+                legal = (
+                    {"f32"} if (entry.mnemonic, name) == ("vargmax", "dt") else set(field.values)
+                )
                 used = {op.get(name) for op in ops if op.mnemonic == entry.mnemonic}
-                assert used == set(field.values), f"{entry.mnemonic} {name}"
+                assert used == legal, f"{entry.mnemonic} {name}"
 
 
 @EVERY
