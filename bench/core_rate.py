@@ -29,7 +29,7 @@ def measure(folder: Path, quick: bool) -> Iterator[Line]:
     os.environ["JALAPENO_BUILD"] = str(folder)
     try:
         for element in ("bf16",) if quick else CLOCK_KHZ:
-            yield from _chip(load_config("small").replace(name=f"small {element}", element=element))
+            yield from _chip(load_config(f"small,element={element}"))
     finally:
         os.environ.pop("JALAPENO_BUILD")
         if previous is not None:

@@ -62,7 +62,7 @@ def build_model(config: ChipConfig, trace: bool = False) -> Path:
         library = folder / _name(config, remembered.read_text(), trace) / "core.so"
         if library.exists():
             return library
-    with _locked(folder / f"{config.name}.lock"):
+    with _locked(folder / f"{_file_name(config)}.lock"):
         design = _emit(config)
         key = _hash([design, _layout_sizes(config)])
         target = folder / _name(config, key, trace)
@@ -72,10 +72,15 @@ def build_model(config: ChipConfig, trace: bool = False) -> Path:
     return target / "core.so"
 
 
+def _file_name(config: ChipConfig) -> str:
+    """The configuration's name without what make and file systems do not bear."""
+    return re.sub(r"[^\w.-]", "-", config.name)
+
+
 def _name(config: ChipConfig, design_key: str, trace: bool) -> str:
     tools = f"{verilator_version()} {OPTIMISE} {_FLAGS} {trace}"
     key = _hash([design_key, tools, HARNESS.read_text(), Path(__file__).read_text()])
-    return f"{config.name}-{key}{'-trace' * trace}"
+    return f"{_file_name(config)}-{key}{'-trace' * trace}"
 
 
 def _hash(parts: list[str]) -> str:
