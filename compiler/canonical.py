@@ -4,9 +4,7 @@ from collections.abc import Callable
 
 import onnx
 
-from compiler import attention
-from compiler import canonical_elementwise as elementwise
-from compiler import canonical_linear as linear
+from compiler import attention, canonical_elementwise as elementwise, canonical_linear as linear
 from compiler.canonical_context import IDS, Context, refuse
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
 from compiler.errors import CompileError

@@ -1,125 +1,32 @@
-"""The instruction set as data: everything about encodings derives from this module.
+"""The instruction set as data: everything about encodings derives from this module and from
+:mod:`isa.fields`, whose names it hands on."""
 
-An instruction is one 256-bit word (32 bytes, little-endian): the opcode, the semaphore fields,
-then the fields of the engine's format, packed from bit 0 upwards in the order in which they are
-listed here.
-"""
-
-from dataclasses import dataclass
-from enum import IntEnum
-from functools import cached_property
-
-INSTRUCTION_BYTES = 32
-REGISTERS = 16  # r0 reads as zero
-REGISTER_BITS = 4
-SEMAPHORES = 32
-SEMAPHORE_BITS = 5
-WAITS = 3  # semaphores an instruction can wait for
-SIGNALS = 3  # semaphores an instruction can signal
-WAIT_COUNT_BITS = 2
-SEMAPHORE_MAX = (1 << 16) - 1  # a semaphore's counter saturates never: programs must stay below
-
-
-class Engine(IntEnum):
-    """Executes its instructions in order, concurrently with the other engines."""
-
-    SEQUENCER = 0
-    LOAD = 1
-    STORE = 2
-    MATRIX = 3
-    VECTOR = 4
-
-
-@dataclass(frozen=True)
-class Operand:
-    """A value: an immediate of ``bits`` bits, or (flag bit on top set) the low ``bits`` of a
-    register."""
-
-    name: str
-    bits: int
-    doc: str
-
-    @property
-    def width(self) -> int:
-        return self.bits + 1
-
-
-@dataclass(frozen=True)
-class Register:
-    """A scalar register's number."""
-
-    name: str
-    doc: str
-
-    @property
-    def width(self) -> int:
-        return REGISTER_BITS
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A small enumeration; the position in ``values`` is the encoding, the first is the default."""
-
-    name: str
-    values: tuple[str, ...]
-    doc: str
-
-    @property
-    def width(self) -> int:
-        return max(1, (len(self.values) - 1).bit_length())
-
-
-Field = Operand | Register | Choice
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A field's place in the word."""
-
-    field: Field
-    offset: int
-
-    @property
-    def width(self) -> int:
-        return self.field.width
-
-
-@dataclass(frozen=True)
-class Format:
-    """The fields behind the common header; all instructions of one format share their places."""
-
-    name: str
-    fields: tuple[Field, ...]
-
-    @cached_property
-    def slots(self) -> dict[str, Slot]:
-        slots, offset = {}, HEADER_BITS
-        for field in self.fields:
-            slots[field.name] = Slot(field, offset)
-            offset += field.width
-        if offset > 8 * INSTRUCTION_BYTES:
-            raise ValueError(f"format {self.name}: needs at most 256 bits, not {offset}")
-        return slots
-
-
-OPCODE_BITS = 8
-ENGINE_SHIFT = 5  # the upper bits of an opcode are its engine
-WAIT_BITS = SEMAPHORE_BITS + WAIT_COUNT_BITS  # id, then count (0 = no wait)
-SIGNAL_BITS = SEMAPHORE_BITS + 1  # id, then valid
-HEADER_BITS = OPCODE_BITS + WAITS * WAIT_BITS + SIGNALS * SIGNAL_BITS
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One mnemonic: its opcode, engine, format, the fields it uses (others must be 0) and
-    meaning."""
-
-    mnemonic: str
-    opcode: int
-    engine: Engine
-    format: Format
-    uses: tuple[str, ...]
-    doc: str
+from isa.fields import (
+    ENGINE_SHIFT as ENGINE_SHIFT,
+    HEADER_BITS as HEADER_BITS,
+    INSTRUCTION_BYTES as INSTRUCTION_BYTES,
+    OPCODE_BITS as OPCODE_BITS,
+    REGISTER_BITS as REGISTER_BITS,
+    REGISTERS as REGISTERS,
+    SEMAPHORE_BITS as SEMAPHORE_BITS,
+    SEMAPHORE_MAX as SEMAPHORE_MAX,
+    SEMAPHORES as SEMAPHORES,
+    SIGNAL_BITS as SIGNAL_BITS,
+    SIGNALS as SIGNALS,
+    WAIT_BITS as WAIT_BITS,
+    WAIT_COUNT_BITS as WAIT_COUNT_BITS,
+    WAITS as WAITS,
+    Choice as Choice,
+    Engine as Engine,
+    Field as Field,
+    Format as Format,
+    Instruction as Instruction,
+    Operand as Operand,
+    Register as Register,
+    Slot as Slot,
+    signal_offset as signal_offset,
+    wait_offset as wait_offset,
+)
 
 
 def _operand(name: str, bits: int, doc: str) -> Operand:
@@ -299,13 +206,3 @@ BY_MNEMONIC = {instruction.mnemonic: instruction for instruction in INSTRUCTIONS
 BY_OPCODE = {instruction.opcode: instruction for instruction in INSTRUCTIONS}
 if len(BY_OPCODE) != len(INSTRUCTIONS) or len(BY_MNEMONIC) != len(INSTRUCTIONS):
     raise ValueError("instruction table: opcodes and mnemonics must be unique")
-
-
-def wait_offset(index: int) -> int:
-    """Bit position of wait field ``index``: semaphore id, then count."""
-    return OPCODE_BITS + index * WAIT_BITS
-
-
-def signal_offset(index: int) -> int:
-    """Bit position of signal field ``index``: semaphore id, then the valid bit."""
-    return OPCODE_BITS + WAITS * WAIT_BITS + index * SIGNAL_BITS

@@ -1,22 +1,12 @@
 """The emitted core behind an AXI memory that stalls at random."""
 
-from isa.config import load_config
 from isa.image import ProgramImage, save_image
 from rtl.top import Core
 from sim.fuzz_maker import ProgramMaker, random_memory
+from tb.configs import bench_config
 
-CONFIG = load_config("tiny").replace(
-    name="bench",
-    rows=4,
-    cols=4,
-    lanes=4,
-    line_bytes=16,
-    axi_bytes=8,
-    sram_bytes=1 << 14,
-    sram_banks=2,
-    acc_rows=128,
-    watchdog_cycles=1024,
-)
+# Room for the programs' products; a deadlock is found out soon.
+CONFIG = bench_config().replace(acc_rows=128, watchdog_cycles=1024)
 
 
 def test_core_runs_random_programs(bench, simulator: str, seed: int, tmp_path) -> None:

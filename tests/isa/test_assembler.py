@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from isa.assembler import AssemblyError, assemble, assemble_file, disassemble, random_numbers
 from isa.config import load_config

@@ -1,8 +1,7 @@
 """Instructions as values, and their encoding."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from isa import table
 from isa.program import Op, Reg, decode, decode_program, encode, encode_program
