@@ -9,6 +9,7 @@ The summary goes to the terminal, everything to mutation.json and mutation.md th
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -62,7 +63,8 @@ class Design:
 def mutate_unit(unit: Unit, count: int, seed: int, jobs: int, known: Path) -> Iterator[Result]:
     """Results of a unit's mutants, as they come."""
     for design in _designs(unit, count, seed):
-        keys = {m: digest(design.design, m.command, _benches(), str(seed)) for m in design.mutants}
+        benches = _benches(unit)
+        keys = {m: digest(design.design, m.command, benches, str(seed)) for m in design.mutants}
         waiting = []
         for mutant, key in keys.items():
             if (known / key).exists():
@@ -102,9 +104,18 @@ def _designs(unit: Unit, count: int, seed: int) -> Iterator[Design]:
         yield Design(design, tuple(tests), tuple(built), tuple(mutants), sum(seconds.values()))
 
 
-def _benches() -> str:
-    """All that could change a verdict beside the design."""
-    return digest(*(path.read_text() for path in sorted(ROOT.glob("tb/*.py"))))
+def _benches(unit: Unit) -> str:
+    """All that could change a verdict beside the design: the unit's tests, and of `tb` what they
+    name (`tb.agents`), directly or not."""
+    known: dict[Path, str] = {}
+    waiting = [ROOT / "tb" / "conftest.py", *(ROOT / test for test in unit.tests)]
+    while waiting:
+        path = waiting.pop()
+        if path not in known and path.exists():
+            known[path] = path.read_text()
+            names = re.findall(r"\btb\.(\w+)", known[path])
+            waiting += [ROOT / "tb" / f"{name}.py" for name in names]
+    return digest(*(known[path] for path in sorted(known)))
 
 
 def main() -> None:
