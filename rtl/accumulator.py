@@ -83,7 +83,7 @@ class Accumulator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = Sram1R1W(32, self._config.acc_rows)
-        current = Signal(control_layout(self._config))
+        write, replace, row = Signal(), Signal(), Signal(acc_address_bits(self._config))
         if self._config.element == "int8":
             total = memory.rdata + self.sum
         else:
@@ -93,11 +93,15 @@ class Accumulator(wiring.Component):
             memory.ren.eq(self.reading | self.read),
             memory.raddr.eq(Mux(self.reading, self.control.addr, self.read_addr)),
             self.read_data.eq(memory.rdata),
-            memory.wen.eq(current.valid),
-            memory.waddr.eq(current.addr),
-            memory.wdata.eq(Mux(current.overwrite, self.sum, total)),
+            memory.wen.eq(write),
+            memory.waddr.eq(row),
+            memory.wdata.eq(Mux(replace, self.sum, total)),
         ]
-        m.d.sync += current.eq(self.control)
+        m.d.sync += [
+            write.eq(self.control.valid),
+            replace.eq(self.control.overwrite),
+            row.eq(self.control.addr),
+        ]
         return m
 
 
@@ -129,6 +133,9 @@ class Accumulators(wiring.Component):
         m = Module()
         control, columns = self.control, []
         for c in range(self._config.cols):
+            if c:
+                previous, control = control, Signal(control.shape(), name=f"control{c}")
+                m.d.sync += control.eq(previous)
             inputs = {
                 "control": control,
                 "sum": self.sums[c],
@@ -137,11 +144,8 @@ class Accumulators(wiring.Component):
             }
             make = partial(Accumulator, self._config)
             columns.append(place(m, platform, f"column{c}", "jx_accumulator", make, inputs))
-            following = Signal(control_layout(self._config), name=f"control{c + 1}")
-            m.d.sync += following.eq(control)
-            control = following
-        # `control` is now one cycle behind the last column's: its sum is being written.
-        m.d.sync += self.done.eq(control.valid & control.last)
+        ended = Signal()  # the last column's sum is being written, and is the matmul's last
+        m.d.sync += [ended.eq(control.valid & control.last), self.done.eq(ended)]
         m.d.comb += [
             self.acc_read.ready.eq(~Cat(column["reading"] for column in columns).any()),
             self.acc_read.data.eq(Cat(column["read_data"] for column in columns)),

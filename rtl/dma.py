@@ -14,6 +14,11 @@ PAGE_BYTES = 4096  # AXI bursts never cross such a boundary
 _ATOM_SHIFT = (HBM_ATOM_BYTES - 1).bit_length()
 
 
+def _row_bits(config: ChipConfig, shift: int) -> int:
+    """Bits of a row's length in units of 1 << shift bytes: no row is longer than the SRAM."""
+    return min(COMMAND["bytes"].width, config.sram_bytes.bit_length()) - shift
+
+
 class BurstWalk(wiring.Component):
     """Cuts the rows of an instruction into AXI bursts.
 
@@ -39,7 +44,7 @@ class BurstWalk(wiring.Component):
         m = Module()
         shift = beat_shift(self._config)
         page_beats = PAGE_BYTES >> shift
-        length = len(self.command.bytes) - shift
+        length = _row_bits(self._config, shift)
         row, stride = Signal(32), Signal(len(self.command.hstride))
         rows, row_beats = Signal(len(self.command.rows)), Signal(length)
         address, left = Signal(ADDRESS_BITS - shift), Signal(length)  # in beats
@@ -104,7 +109,7 @@ class LineWalk(wiring.Component):
         shift = (self._config.line_bytes - 1).bit_length()
         bits = line_address_bits(self._config)
         row, stride, line = Signal(bits), Signal(bits), Signal(bits)
-        rows, length = Signal(len(self.command.rows)), len(self.command.bytes) - shift
+        rows, length = Signal(len(self.command.rows)), _row_bits(self._config, shift)
         row_lines, left = Signal(length), Signal(length)
         next_row = Signal(bits)
         m.d.comb += [

@@ -39,6 +39,12 @@ def port_names(component: wiring.Component) -> list[str]:
     return list(_ports(component))
 
 
+def input_names(component: wiring.Component) -> list[str]:
+    """As `port_names`, those that are driven from outside."""
+    ports = _ports(component).items()
+    return [name for name, (_, direction) in ports if direction is PortDirection.Input]
+
+
 def _ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
     """Port name → (value, direction), as `rtlil.convert` takes them."""
     ports: dict[str, tuple[Value, PortDirection]] = {}

@@ -12,18 +12,39 @@ from collections.abc import Callable, Sequence
 
 import cocotb
 from cocotb.clock import Clock
+from cocotb.task import Task
 from cocotb.triggers import FallingEdge, Timer
 
+from tb.runner import bench_inputs
 
-async def reset(dut, agents: Sequence) -> None:
-    """Clock, idle inputs, two cycles of reset."""
-    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
-    dut.rst.value = 1
+_NOISE_CYCLES = 40
+_clock: Task | None = None
+
+
+async def reset(dut, agents: Sequence = (), noise: int = _NOISE_CYCLES) -> None:
+    """Clock, noise at all inputs, which the reset must undo; idle inputs, two cycles of reset."""
+    await shake(dut, noise)
     for agent in agents:
         agent.idle()
+    dut.rst.value = 1
     await FallingEdge(dut.clk)
     await FallingEdge(dut.clk)
     dut.rst.value = 0
+
+
+async def shake(dut, cycles: int = _NOISE_CYCLES) -> None:
+    """Start the clock, if it is not on; random values at all inputs but the reset, then 0."""
+    global _clock  # noqa: PLW0603: tests of a module follow each other, their tasks end with them
+    if _clock is None or _clock.done():
+        _clock = cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
+    inputs = [getattr(dut, name) for name in bench_inputs()]
+    dut.rst.value = 0
+    for _ in range(cycles):
+        for port in inputs:
+            port.value = random.getrandbits(len(port))
+        await FallingEdge(dut.clk)
+    for port in inputs:
+        port.value = 0
 
 
 async def cycle(dut, agents: Sequence) -> None:

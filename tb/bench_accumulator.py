@@ -17,6 +17,7 @@ from tb.coverage import Coverage
 from tb.runner import bench_parameters
 
 _FEW_ROWS = 6  # where most sums go, so that they meet
+_CANCELS = 0.2  # share of the sums that nearly cancel what is there
 
 
 def random_sum() -> int:
@@ -33,6 +34,7 @@ class Columns:
         self.dut, self.config, self.cover, self.rest = dut, config, cover, rest
         self.layout = control_layout(config)
         self.rows = np.zeros((config.cols, config.acc_rows), np.uint32)
+        self.unknown = list(range(config.acc_rows))  # written before anything else
         idle = {"valid": 0, "overwrite": 0, "last": 0, "addr": 0}
         self.past = deque([idle] * (config.cols + 2), maxlen=config.cols + 2)  # newest first
         self.sums = [0] * config.cols
@@ -60,12 +62,20 @@ class Columns:
         rows = random.choice([_FEW_ROWS, _FEW_ROWS, self.config.acc_rows])
         last = self.past[0]
         control["addr"] = random.choice([r for r in range(rows) if r != last["addr"]])
+        if self.unknown:
+            control |= {"valid": 1, "overwrite": 1, "addr": self.unknown.pop()}
         self._cover(control)
         self.past.appendleft(control)
         self.dut.control.value = self.layout.const(control).as_value().value
-        self.sums = [random_sum() for _ in self.sums]
+        self.sums = [self._next_sum(c) for c in range(len(self.sums))]
         for c, value in enumerate(self.sums):
             getattr(self.dut, f"sums_{c}").value = value
+
+    def _next_sum(self, c: int) -> int:
+        """For column c: anything, or the opposite of what it is added to but for one bit."""
+        if random.random() >= _CANCELS:
+            return random_sum()
+        return int(self.rows[c, self.past[c + 1]["addr"]]) ^ 1 << 31 ^ 1 << random.randrange(23)
 
     def _cover(self, control: dict[str, int]) -> None:
         if control["valid"]:
@@ -108,8 +118,9 @@ async def tiles_and_reads(dut) -> None:
     port.set("valid", 0)
     port.set("addr", 0)
     await reset(dut, [columns, done])
-    for _ in range(sizes["cycles"]):
-        if row is None and random.random() < 0.5:
+    written = config.acc_rows + config.cols + 2  # cycles until all rows are
+    for now in range(sizes["cycles"]):
+        if row is None and now > written and random.random() < 0.5:
             row = random.randrange(random.choice([_FEW_ROWS, config.acc_rows]))
         port.set("valid", row is not None)
         port.set("addr", row if row is not None else random.randrange(config.acc_rows))

@@ -3,11 +3,11 @@
 import random
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
 from isa.config import ChipConfig
 from rtl.array import row_layout, weight_layout
+from tb.agents import reset
 from tb.array_schedule import Schedule
 from tb.coverage import Coverage
 from tb.runner import bench_parameters
@@ -37,10 +37,7 @@ async def tiles_follow_each_other(dut) -> None:
     schedule = Schedule(config, tiles, parameters["seed"])
     row, weights = row_layout(config), weight_layout(config)
     sums = [getattr(dut, f"sums_{c}") for c in range(config.cols)]
-    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
-    dut.rst.value = 1
-    await FallingEdge(dut.clk)
-    dut.rst.value = 0
+    await reset(dut)
     for cycle in range(schedule.cycles):
         dut.row.value = row.const(schedule.row(cycle)).as_bits()
         dut.weights.value = weights.const(schedule.weights_in(cycle)).as_bits()

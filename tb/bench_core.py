@@ -7,7 +7,6 @@ import random
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
 from isa.config import HBM_ATOM_BYTES
@@ -17,6 +16,7 @@ from isa.program import Op, Reg, encode_program
 from isa.table import INSTRUCTION_BYTES, Engine
 from isa.traps import Cause
 from sim.functional import FunctionalCore
+from tb.agents import shake
 from tb.axi_memory import AxiMemory
 from tb.runner import bench_parameters
 
@@ -27,6 +27,7 @@ SOURCE_ATOM = 2048  # of data, behind every program
 async def _start(dut, image) -> AxiMemory:
     """Clock, memory and reset; returns the memory."""
     sizes, content = bench_parameters(), bytearray(image.memory().tobytes())
+    await shake(dut)
     beat = image.config.axi_bytes
     memory = AxiMemory(dut, content, beat, sizes["stall"], sizes["latency"])
     memory.prepare()
@@ -35,7 +36,6 @@ async def _start(dut, image) -> AxiMemory:
     dut.code_count.value = len(image.code) // INSTRUCTION_BYTES
     dut.memory_atoms.value = len(content) // HBM_ATOM_BYTES
     dut.rst.value = 1
-    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
     cocotb.start_soon(memory.run())
     await FallingEdge(dut.clk)
     await FallingEdge(dut.clk)

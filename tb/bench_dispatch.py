@@ -81,11 +81,10 @@ async def items_wait_and_signal(dut) -> None:
     cover.point("waiting", {"engines at once": range(len(ENGINES) + 1)})
     items = Items(sizes["items"])
     lines = [Line(dut, engine, items.queues[engine], sizes["stall"]) for engine in ENGINES]
-    dut.enable.value, dut.clear.value = 1, 0
-    for member in ("valid", "raises", "semaphore", "count"):
-        Ports(dut, "port").set(member, 0)
     await reset(dut, lines)
+    dut.enable.value = 1
     tokens = Tokens()
+    after = 4  # cycles, in which all queues are empty
     for _ in range(_LIMIT):
         await cycle(dut, lines)
         cover.hit("waiting", sum(line.ports.get("waiting") for line in lines))
@@ -96,7 +95,8 @@ async def items_wait_and_signal(dut) -> None:
             _start(line, lines, tokens)
         for line in lines:
             _retire(line, tokens, cover)
-        if not any(line.items for line in lines):
+        after -= not any(line.items for line in lines)
+        if not after:
             break
     assert not any(line.items for line in lines), f"items are left after {_LIMIT} cycles"
     await _drain(dut, items.left)

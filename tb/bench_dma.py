@@ -1,6 +1,7 @@
 """Bench of both DMA engines: random copies, every handshake refused at random, a byte-wise model.
 
-Parameters: `config` (of `ChipConfig.to_dict`), `copies`, `stall`; `testcase` says which engine.
+Parameters: `config` (of `ChipConfig.to_dict`), `copies`, `stall`, `rows` (of a single copy; 0 for
+random ones), `latency`; `testcase` says which engine.
 """
 
 import random
@@ -14,8 +15,6 @@ from tb.dma_stimulus import MEMORY_BYTES, Copies
 from tb.memory_agents import ReadMemory, WriteMemory
 from tb.runner import bench_parameters
 
-LATENCY = 9
-
 
 @cocotb.test()
 async def loads(dut) -> None:
@@ -23,8 +22,8 @@ async def loads(dut) -> None:
     sizes = bench_parameters()
     config, stall = ChipConfig.from_dict(sizes["config"], "bench"), sizes["stall"]
     hbm, sram = random.randbytes(MEMORY_BYTES), bytearray(config.sram_bytes)
-    copies = Copies(Coverage("dma_load"), config, sizes["copies"])
-    memory = ReadMemory(dut, "memory", bytearray(hbm), config.axi_bytes, LATENCY, stall)
+    copies = Copies(Coverage("dma_load"), config, sizes["copies"], sizes["rows"])
+    memory = ReadMemory(dut, "memory", bytearray(hbm), config.axi_bytes, sizes["latency"], stall)
     port = SramWrites(dut, "port", sram, config.line_bytes, stall)
     cover = copies.cover
     held = "beats are held up by refused writes, and by nothing else"
@@ -36,7 +35,9 @@ async def loads(dut) -> None:
     cover.point("bursts in flight", {"count": range(config.load_bursts + 1)})
 
     def expect(expected: bytearray, at_hbm: int, at_sram: int, size: int) -> None:
-        expected[at_sram : at_sram + size] = hbm[at_hbm : at_hbm + size]
+        for at in range(0, size, config.axi_bytes):
+            place, target = memory.place(at_hbm + at), at_sram + at
+            expected[target : target + config.axi_bytes] = hbm[place : place + config.axi_bytes]
 
     def observe() -> None:
         cover.hit("cycle", port.state, memory.state)
@@ -52,15 +53,17 @@ async def stores(dut) -> None:
     sizes = bench_parameters()
     config, stall = ChipConfig.from_dict(sizes["config"], "bench"), sizes["stall"]
     hbm, sram = bytearray(MEMORY_BYTES), random.randbytes(config.sram_bytes)
-    copies = Copies(Coverage("dma_store"), config, sizes["copies"])
-    memory = WriteMemory(dut, "memory", hbm, config.axi_bytes, LATENCY, stall)
+    copies = Copies(Coverage("dma_store"), config, sizes["copies"], sizes["rows"])
+    memory = WriteMemory(dut, "memory", hbm, config.axi_bytes, sizes["latency"], stall)
     port = SramReads(dut, "port", bytearray(sram), config.line_bytes, stall)
     cover = copies.cover
     cover.point("cycle", {"read": STATES, "beat": STATES})
     cover.point("order", {"taken first": ("address", "together", "beat")})
 
     def expect(expected: bytearray, at_hbm: int, at_sram: int, size: int) -> None:
-        expected[at_hbm : at_hbm + size] = sram[at_sram : at_sram + size]
+        for at in range(0, size, config.axi_bytes):
+            place, source = memory.place(at_hbm + at), at_sram + at
+            expected[place : place + config.axi_bytes] = sram[source : source + config.axi_bytes]
 
     def observe() -> None:
         cover.hit("cycle", port.state, memory.state)

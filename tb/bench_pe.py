@@ -3,10 +3,10 @@
 import random
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
 from rtl.expand import operand_bits
+from tb.agents import reset
 from tb.coverage import Coverage
 from tb.matrix_reference import add, multiply
 from tb.runner import bench_parameters
@@ -93,10 +93,7 @@ async def random_traffic(dut) -> None:
     parameters = bench_parameters()
     element = parameters["element"]
     cover = _coverage(element)
-    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
-    dut.rst.value = 1
-    await FallingEdge(dut.clk)
-    dut.rst.value = 0
+    await reset(dut)
     weight = shadow = _operand(element)
     product = 0
     for cycle in range(parameters["cycles"]):

@@ -7,10 +7,10 @@ import random
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
 
 from isa.config import ChipConfig
+from tb.agents import reset
 from tb.runner import bench_parameters
 from tb.vector_coverage import PORTS, declare, observe
 from tb.vector_reference import Command, State
@@ -41,12 +41,7 @@ async def random_instructions(dut) -> None:
     dice = np.random.default_rng(random.getrandbits(32))
     expected = State(config)
     world = Surroundings(State(config), sizes["refusal"], random.getrandbits(32))
-    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
-    dut.rst.value = 1
-    dut.command_valid.value = 0
-    await FallingEdge(dut.clk)
-    await FallingEdge(dut.clk)
-    dut.rst.value = 0
+    await reset(dut)
     cover, types = declare(), all_types()
     dice.shuffle(types)
     for index in range(sizes["commands"]):

@@ -3,13 +3,12 @@
 import logging
 import random
 
-import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from isa import csr
 from isa.csr import BY_NAME
+from tb.agents import shake
 from tb.coverage import Coverage
 
 
@@ -47,7 +46,7 @@ class Host:
 
 async def begin(dut, prefix: str, stall: float, cover: Coverage) -> Host:
     """Clock, reset, and the host behind the AXI4-Lite port ``prefix``."""
-    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
+    await shake(dut)
     host = Host(dut, prefix, stall, cover)
     dut.rst.value = 1
     for _ in range(3):

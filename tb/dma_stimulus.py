@@ -9,21 +9,25 @@ from rtl.dma import COMMAND
 from tb.coverage import Coverage
 from tb.memory_agents import PAGE_BYTES
 
-MEMORY_BYTES = 1 << 16
+MEMORY_BYTES = 1 << 16  # comes again and again in the address space
 LENGTHS = ("one line", "below a burst", "one burst", "above a burst")
 STRIDES = ("touching", "apart")
 Copy = dict[str, int]
 
 
 class Copies:
-    """`all`: copies inside both memories. Rows in HBM start at any atom, so that bursts meet 4 KiB.
+    """`all`: copies inside the SRAM and 2^32 atoms of HBM. Rows in HBM start at any atom, so that
+    bursts meet 4 KiB. With `rows` there is one copy, of so many short rows, all in one place.
 
     `cover` gets points of copies and of the bursts that they become.
     """
 
-    def __init__(self, cover: Coverage, config: ChipConfig, count: int) -> None:
+    def __init__(self, cover: Coverage, config: ChipConfig, count: int, rows: int = 0) -> None:
         self.cover, self.config = cover, config
         self.all = [self._random(index) for index in range(count)]
+        if rows:
+            short = {"rows": rows, "bytes": config.line_bytes, "hstride": 0, "sstride": 0}
+            self.all = [self._random(0) | short]
         cover.point("copies", {"rows": ("1", "2", "more"), "row": LENGTHS})
         cover.point("strides", {"HBM": STRIDES, "SRAM": STRIDES})
         cover.point("burst ends at", {"end": ("beats", "row", "page", "row and page")})
@@ -35,7 +39,7 @@ class Copies:
         return (COMMAND.const(copy).as_value().value for copy in self.all)
 
     def places(self, copy: Copy) -> Iterator[tuple[int, int]]:
-        """(HBM byte, SRAM byte) of each row."""
+        """(HBM byte address, SRAM byte) of each row."""
         for row in range(copy["rows"]):
             hbm = HBM_ATOM_BYTES * (copy["hbm"] + row * copy["hstride"])
             yield hbm, copy["sram"] + row * copy["sstride"]
@@ -62,21 +66,27 @@ class Copies:
             self.cover.hit("burst", "longest" if beats == longest else few)
 
     def _random(self, index: int) -> Copy:
-        """Fifteen in a row have every kind of size, twelve every kind of distance."""
+        """Fifteen in a row have every kind of size, twelve every kind of distance; one of twenty is
+        a row as long as the SRAM or nearly."""
         config = self.config
         line, lines = config.line_bytes, config.burst_beats * config.axi_bytes // config.line_bytes
         sizes = (1, random.randint(2, lines - 1), lines, lines + random.randint(1, 3), 5 * lines)
         length, rows = line * sizes[index // 3 % 5], (1, 2, random.randint(3, 7))[index % 3]
+        if index % 20 == 19:
+            length, rows = config.sram_bytes - line * random.randrange(9), 1
         hstride = -(-length // HBM_ATOM_BYTES) + (index >> 1 & 1) * random.randint(1, 4)
+        if index % 10 == 7:
+            hstride |= 1 << random.randrange(COMMAND["hstride"].width)
         sstride = length + line * (index & 1) * random.randint(1, 4)
         page = PAGE_BYTES // HBM_ATOM_BYTES
-        places = MEMORY_BYTES // HBM_ATOM_BYTES - rows * hstride
-        near_page = page * random.randint(1, 7) - random.randint(1, 3)
+        places = (1 << COMMAND["hbm"].width) - rows * hstride
+        near_page = page * random.randrange(1, places // page) - random.randint(1, 3)
+        lines = (config.sram_bytes - (rows - 1) * sstride - length) // line + 1
         return {
             "opcode": BY_MNEMONIC["load"].opcode,  # neither engine looks at it
             "hbm": random.choice([near_page, random.randrange(places)]),
             "hstride": hstride,
-            "sram": line * random.randrange((config.sram_bytes - rows * sstride) // line + 1),
+            "sram": line * random.randrange(lines),
             "sstride": sstride,
             "rows": rows,
             "bytes": length,

@@ -39,6 +39,10 @@ class _Memory:
         self.asked: list[tuple[int, int]] = []  # (address, beats) of every burst, in order
         self.asked_at: list[int] = []  # cycles in which they were taken
 
+    def place(self, address: int) -> int:
+        """Where in `memory` an address lies: a small memory comes again and again."""
+        return address if isinstance(self.memory, Noise) else address % len(self.memory)
+
     @property
     def pending(self) -> bool:
         """Something that was asked for is not answered yet."""
@@ -85,7 +89,8 @@ class ReadMemory(_Memory):
         self.beats.set("valid", self.offered)
         if self.offered:
             burst = self.queue[0]
-            data = self.memory[burst.address : burst.address + self.beat_bytes]
+            at = self.place(burst.address)
+            data = self.memory[at : at + self.beat_bytes]
             self.beats.set("data", int.from_bytes(data, "little"))
             self.beats.set("last", burst.beats == 1)
         else:
@@ -154,7 +159,7 @@ class WriteMemory(_Memory):
         burst = self.queue[0]
         for index, byte in enumerate(data.to_bytes(self.beat_bytes, "little")):
             if strobes >> index & 1:
-                self.memory[burst.address + index] = byte
+                self.memory[self.place(burst.address) + index] = byte
         burst.address += self.beat_bytes
         burst.beats -= 1
         assert last == (burst.beats == 0), "the last beat of a burst, and no other, is marked"

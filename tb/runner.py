@@ -20,12 +20,14 @@ from xml.etree import ElementTree
 
 from amaranth.lib import wiring
 
+from rtl.emit import input_names
 from tb.attributes import read_attributes
 from tb.build import ATTRIBUTED, LINES, TIMESCALE, Build, build, make_runner, tail
 from tb.waves import name_values
 
 DUMP = "dump.vcd"
 _PARAMETERS = "JALAPENO_BENCH"
+_INPUTS = "JALAPENO_BENCH_INPUTS"
 
 
 class BenchFailure(AssertionError):
@@ -35,6 +37,11 @@ class BenchFailure(AssertionError):
 def bench_parameters() -> dict:
     """Inside a cocotb module: the `parameters` that `run_bench` was given."""
     return json.loads(os.environ.get(_PARAMETERS, "{}"))
+
+
+def bench_inputs() -> list[str]:
+    """Inside a cocotb module: the names of the design's inputs but clock and reset."""
+    return os.environ[_INPUTS].split()
 
 
 def run_bench(
@@ -54,7 +61,7 @@ def run_bench(
     when a test fails or none ran, ValueError when the design cannot be built.
     """
     target = build(component, top_name, simulator, waves, public)
-    return run(target, test_module, seed, parameters, testcase)
+    return run(target, test_module, seed, parameters, testcase, input_names(component))
 
 
 def run(
@@ -63,10 +70,12 @@ def run(
     seed: int = 1,
     parameters: Mapping[str, object] | None = None,
     testcase: str | None = None,
+    inputs: Sequence[str] = (),
 ) -> int:
     """Run `test_module`, or one test of it, on a finished build; returns the tests run.
 
-    `seed` seeds Python's `random` in the simulator's process. Raises BenchFailure as `run_bench`.
+    `seed` seeds Python's `random` in the simulator's process; `inputs`: see `bench_inputs`. Raises
+    BenchFailure as `run_bench`.
     """
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=target.folder))
     log, results = folder / "run.log", folder / "results.xml"
@@ -86,7 +95,10 @@ def run(
             timescale=TIMESCALE if target.simulator == "icarus" else None,
             waves=target.waves,
             plusargs=[f"+dumpfile_path={folder / DUMP}"] if target.waves else [],
-            extra_env={_PARAMETERS: json.dumps(dict(parameters or {}))},
+            extra_env={
+                _PARAMETERS: json.dumps(dict(parameters or {})),
+                _INPUTS: " ".join(inputs),
+            },
             log_file=log,
         )
     except (SystemExit, RuntimeError, CalledProcessError) as error:
