@@ -85,8 +85,7 @@ class AxiLiteSlave(wiring.Component):
         bus = self.bus
         m.d.comb += bus.arready.eq(~self.read & ~bus.rvalid)
         m.d.sync += self.read.eq(bus.arvalid & bus.arready)
-        with m.If(bus.arvalid & bus.arready):
-            m.d.sync += self.read_addr.eq(_word(bus.araddr))
+        m.d.sync += self.read_addr.eq(_word(bus.araddr))
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
         with m.If(self.read):

@@ -4,19 +4,23 @@ import random
 from collections import deque
 
 from isa.config import ChipConfig
-from rtl.axi import REQUEST
+from rtl.axi import ADDRESS_BITS, REQUEST
 from tb.agents import Ports, Source, state_of
 from tb.memory_agents import PAGE_BYTES
 
+PERIOD = 1 << 14  # bytes of memory, which come again and again
+
 
 def random_bursts(config: ChipConfig, count: int, start: int, size: int) -> list[tuple[int, int]]:
-    """(address, beats) inside `size` bytes from `start`, none across 4 KiB."""
+    """(address, beats) inside `size` bytes from `start`, none across 4 KiB; anywhere in the address
+    space, of which these bytes are the last places."""
     bursts = []
     for _ in range(count):
         beats = random.choice([1, 1, 2, random.randint(3, config.burst_beats)])
         page = start + PAGE_BYTES * random.randrange(size // PAGE_BYTES)
         place = random.randint(0, PAGE_BYTES // config.axi_bytes - beats)
-        bursts.append((page + config.axi_bytes * place, beats))
+        above = PERIOD * random.getrandbits(ADDRESS_BITS - PERIOD.bit_length() + 1)
+        bursts.append((above + page + config.axi_bytes * place, beats))
     return bursts
 
 
@@ -38,7 +42,8 @@ class Reader:
     def _expect(self, payload: int) -> None:
         request = REQUEST.from_bits(payload)
         for index in range(request.len + 1):
-            raw = self.memory[request.addr + index * self.beat_bytes :][: self.beat_bytes]
+            at = request.addr % PERIOD + index * self.beat_bytes
+            raw = self.memory[at : at + self.beat_bytes]
             self.due.append((int.from_bytes(raw, "little"), int(index == request.len)))
 
     def idle(self) -> None:
@@ -90,7 +95,7 @@ class Writer:
             data, strobes = random.randbytes(self.beat_bytes), random.getrandbits(self.beat_bytes)
             for place in range(self.beat_bytes):
                 if strobes >> place & 1:
-                    self.expected[address + index * self.beat_bytes + place] = data[place]
+                    self.expected[address % PERIOD + index * self.beat_bytes + place] = data[place]
             beat = int.from_bytes(data, "little"), strobes, int(index == beats - 1)
             self.left.append(beat)
 

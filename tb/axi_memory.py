@@ -11,7 +11,8 @@ class AxiMemory:
     """Serves the port `axi_*` of ``dut`` from ``memory``; start `run` as a task.
 
     Drives its outputs after falling edges and looks at the core's just after. What lies at or
-    behind ``limit``, at first the end of ``memory``, answers with an error and is not written.
+    behind ``limit``, at first the end of ``memory``, answers with an error and is not written;
+    below a greater limit the memory comes again and again.
     """
 
     def __init__(self, dut, memory: bytearray, beat_bytes: int, stall: float, latency: int) -> None:
@@ -78,13 +79,16 @@ class AxiMemory:
             burst[3], strobes = SLVERR, 0
         for index, byte in enumerate(data.to_bytes(self.beat_bytes, "little")):
             if strobes >> index & 1:
-                self.memory[burst[1] + index] = byte
+                self.memory[self._place(burst[1]) + index] = byte
         burst[1] += self.beat_bytes
         burst[2] -= 1
         assert last == (burst[2] == 0), "the last beat of a burst, and no other, must be marked"
         if last:
             self.responses.append((burst[0], self.cycle + self.latency, burst[3]))
             self.writes.pop(0)
+
+    def _place(self, address: int) -> int:
+        return address % len(self.memory)
 
     def _inside(self, address: int) -> bool:
         return address + self.beat_bytes <= self.limit
@@ -111,7 +115,8 @@ class AxiMemory:
         if not valid:
             return
         self.offered = burst = random.choice(due)
-        data = bytes(self.memory[burst[1] : burst[1] + self.beat_bytes])
+        place = self._place(burst[1])
+        data = bytes(self.memory[place : place + self.beat_bytes])
         self._set("rid", burst[0])
         self._set("rresp", OKAY if self._inside(burst[1]) else SLVERR)
         self._set("rdata", int.from_bytes(data, "little"))
