@@ -22,6 +22,7 @@ from tb.runner import bench_parameters
 
 LAYOUTS, MODES = ("normal", "transposed"), ("overwrite", "accumulate")
 SIZES = ("1", "less", "whole", "multiple", "other")
+_LONG = 0.2  # of so many products with blocks there is one with a much longer K
 WAITS = ("rows", "waiting_operand", "waiting_bank")
 
 
@@ -116,19 +117,34 @@ def _products(config: ChipConfig, rounds: int) -> Iterator[Product]:
         if block:
             k = _length(block_turns.next(wf, layout), block)
         n = _length(n_turns.next(layout), config.cols)
-        yield Product(
-            config,
-            (m, k, n),
-            layout,
-            packed=packed,
-            skew=random.randrange(3),
-            accumulate=mode == "accumulate",
-            acc=random.randrange(config.acc_rows - 3 * m),
-            base=random.randrange(8) * config.array_row_bytes,
-            seed=random.getrandbits(30),
-            af=af,
-            wf=wf,
-        )
+        yield _product(config, (m, k, n), af, wf, layout, mode, packed)
+        if block and random.random() < _LONG:
+            shape = 1, random.randint(block, 1024), min(n, config.cols)
+            yield _product(config, shape, af, wf, layout, mode, packed)
+
+
+def _product(
+    config: ChipConfig,
+    shape: tuple[int, int, int],
+    af: str,
+    wf: str,
+    layout: str,
+    mode: str,
+    packed: bool,
+) -> Product:
+    return Product(
+        config,
+        shape,
+        layout,
+        packed=packed,
+        skew=random.randrange(3),
+        accumulate=mode == "accumulate",
+        acc=random.randrange(config.acc_rows - 3 * shape[0]),
+        base=random.randrange(8) * config.array_row_bytes,
+        seed=random.getrandbits(30),
+        af=af,
+        wf=wf,
+    )
 
 
 def _note(cover: Coverage, product: Product) -> None:

