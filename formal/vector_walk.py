@@ -12,8 +12,8 @@ _BITS = 4  # of an address; they wrap
 @proof(
     Walker,
     Mutant("position.eq(walk.skip)", "position.eq(0)"),
-    Mutant("row_addr + Mux(repeats_left == 0, walk.stride, 0)", "row_addr + walk.stride"),
-    Mutant("Mux(walk.repeat == 0, 0, walk.repeat - 1)", "walk.repeat - 1"),
+    Mutant("row_addr + Mux(self._row_is_over(m), walk.stride, 0)", "row_addr + walk.stride"),
+    Mutant("Mux(self.walk.repeat == 0, 0, self.walk.repeat - 1)", "self.walk.repeat - 1"),
     Mutant("self.addr.eq(row_next + offset)", "self.addr.eq(row_next)"),
     depth=12,
     quick=False,

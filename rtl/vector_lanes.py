@@ -156,8 +156,8 @@ class Lanes(wiring.Component):
         near = self._turn(m, x, self.settings.shift, "near")
         far = self._turn(m, x, self.settings.wrap, "far")
         stay = wire(m, self.settings.stay, "stay")
-        stays = Cat((stay > lane).replicate(32) for lane in range(self._lanes))
-        stays = wire(m, stays, "stays")
+        of_lane = [wire(m, stay > lane, f"stay_{lane}") for lane in range(self._lanes)]
+        stays = wire(m, Cat(stays.replicate(32) for stays in of_lane), "stays")
         return wire(m, near & stays | far & ~stays, "rotated")
 
     def _turn(self, m: Module, x: Value, places: Value, name: str) -> Value:

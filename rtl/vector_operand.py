@@ -9,7 +9,7 @@ from rtl.accumulator import AccumulatorPort
 from rtl.float import wire
 from rtl.ports import ReadPort
 from rtl.vector_settings import BYTE_KINDS, Kind
-from rtl.vector_walk import Walker, walk_layout
+from rtl.vector_walk import VECTOR_BITS, Walker, walk_layout
 
 _DEPTH = 4  # vectors asked for or waiting: as many as hide the port's latency
 
@@ -18,6 +18,11 @@ def operand_address_bits(config: ChipConfig) -> int:
     """Bits of a byte address, in SRAM or in accumulators thought of as bytes."""
     acc_bytes = config.acc_rows * config.cols * F32_BYTES
     return (max(config.sram_bytes, acc_bytes) - 1).bit_length()
+
+
+def vector_bits(config: ChipConfig) -> int:
+    """Bits of a vector's number in a row that lies in the SRAM."""
+    return (config.sram_bytes // config.byte_vector_bytes - 1).bit_length()
 
 
 def vector_layout(lanes: int) -> data.StructLayout:
@@ -60,7 +65,7 @@ class Operand(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.walker = walker = Walker(self._bits)
+        m.submodules.walker = walker = self._walker()
         m.d.comb += [
             walker.walk.eq(self.walk),
             walker.start.eq(self.start),
@@ -88,6 +93,14 @@ class Operand(wiring.Component):
             vectors.w_data.eq(Cat(self._vector(m, line, place), first, last)),
         ]
         return m
+
+    def _walker(self) -> Walker:
+        """Only the first source is rotated; its rows may be longer than the SRAM, all from one row
+        of the accumulators. Rows of the second one are used again."""
+        if self._with_acc:
+            vectors = VECTOR_BITS - (self._config.lanes - 1).bit_length()
+            return Walker(self._bits, vectors, repeats=False)
+        return Walker(self._bits, vector_bits(self._config), enters=False)
 
     def _step(self, addr: Value) -> Value:
         """Distance to the next vector: behind a panel's last columns, to the next panel."""

@@ -1,6 +1,6 @@
 """Walker: the addresses of an operand's vectors, row by row."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -35,6 +35,9 @@ class Walker(wiring.Component):
     Latency: the first address comes 1 cycle after `start` (`skip` cycles later if rows are entered
     in the middle: the way there is walked once); throughput one address per cycle.
 
+    ``vector_bits``: of numbers of vectors in a row; ``repeats``, ``enters``: `walk.repeat`,
+    `walk.skip` may be other than 0. What is not wanted is not built.
+
     Members
     -------
     walk : see `walk_layout`
@@ -45,8 +48,15 @@ class Walker(wiring.Component):
     next : go on; only while valid
     """
 
-    def __init__(self, address_bits: int):
-        self._bits = address_bits
+    def __init__(
+        self,
+        address_bits: int,
+        vector_bits: int = VECTOR_BITS,
+        repeats: bool = True,
+        enters: bool = True,
+    ):
+        self._bits, self._vector_bits = address_bits, vector_bits
+        self._repeats, self._enters = repeats, enters
         super().__init__(
             {
                 "walk": In(walk_layout(address_bits)),
@@ -65,16 +75,14 @@ class Walker(wiring.Component):
         m = Module()
         walk, bits = self.walk, self._bits
         active = Signal()
-        row_addr, offset = Signal(bits), Signal(bits)  # the row's vector 0; from there to its entry
-        position, left = Signal(VECTOR_BITS), Signal(VECTOR_BITS)
-        to_skip = Signal(VECTOR_BITS)
-        rows_left, repeats_left = Signal(ROW_BITS), Signal(ROW_BITS)
-        repeats, forward, row_next = Signal(ROW_BITS), Signal(bits), Signal(bits)
+        row_addr, forward, row_next = Signal(bits), Signal(bits), Signal(bits)
+        position, left = Signal(self._vector_bits), Signal(self._vector_bits)
+        rows_left = Signal(ROW_BITS)
+        to_entry, offset = self._entry(m, forward - row_addr)
         m.d.comb += [
-            repeats.eq(Mux(walk.repeat == 0, 0, walk.repeat - 1)),
             forward.eq(self.addr + self.step),
-            row_next.eq(row_addr + Mux(repeats_left == 0, walk.stride, 0)),
-            self.valid.eq(active & (to_skip == 0)),
+            row_next.eq(row_addr + Mux(self._row_is_over(m), walk.stride, 0)),
+            self.valid.eq(active & ~to_entry),
             self.first.eq(left == walk.last_vector),
             self.last.eq(left == 0),
             self.end.eq(self.last & (rows_left == 0)),
@@ -84,16 +92,12 @@ class Walker(wiring.Component):
                 active.eq(1),
                 row_addr.eq(walk.base),
                 self.addr.eq(walk.base),
-                offset.eq(0),
                 position.eq(0),
                 left.eq(walk.last_vector),
-                to_skip.eq(walk.skip),
                 rows_left.eq(walk.rows - 1),
-                repeats_left.eq(repeats),
             ]
-        with m.Elif(active & (to_skip != 0)):
-            m.d.sync += [self.addr.eq(forward), offset.eq(forward - row_addr)]
-            m.d.sync += [position.eq(position + 1), to_skip.eq(to_skip - 1)]
+        with m.Elif(active & to_entry):
+            m.d.sync += [self.addr.eq(forward), position.eq(position + 1)]
         with m.Elif(self.next & self.last):
             m.d.sync += [
                 active.eq(rows_left != 0),
@@ -102,7 +106,6 @@ class Walker(wiring.Component):
                 position.eq(walk.skip),
                 left.eq(walk.last_vector),
                 rows_left.eq(rows_left - 1),
-                repeats_left.eq(Mux(repeats_left == 0, repeats, repeats_left - 1)),
             ]
         with m.Elif(self.next):
             m.d.sync += left.eq(left - 1)
@@ -111,3 +114,27 @@ class Walker(wiring.Component):
             with m.Else():
                 m.d.sync += [self.addr.eq(forward), position.eq(position + 1)]
         return m
+
+    def _entry(self, m: Module, walked: Value) -> tuple[Value, Value]:
+        """Whether the first row's entry is still to be walked to, and its distance from the row's
+        vector 0; ``walked``: that of the vector behind this one."""
+        if not self._enters:
+            return Const(0), Const(0)
+        to_skip, offset = Signal(self._vector_bits), Signal(self._bits)
+        with m.If(self.start):
+            m.d.sync += [to_skip.eq(self.walk.skip), offset.eq(0)]
+        with m.Elif(to_skip != 0):
+            m.d.sync += [to_skip.eq(to_skip - 1), offset.eq(walked)]
+        return to_skip != 0, offset
+
+    def _row_is_over(self, m: Module) -> Value:
+        """Whether this walk along a row is the last one of that row."""
+        if not self._repeats:
+            return Const(1)
+        repeats, left = Signal(ROW_BITS), Signal(ROW_BITS)
+        m.d.comb += repeats.eq(Mux(self.walk.repeat == 0, 0, self.walk.repeat - 1))
+        with m.If(self.start):
+            m.d.sync += left.eq(repeats)
+        with m.Elif(self.next & self.last):
+            m.d.sync += left.eq(Mux(left == 0, repeats, left - 1))
+        return left == 0

@@ -9,7 +9,7 @@ from rtl.float import split, wire
 from rtl.platform import place
 from rtl.ports import WritePort
 from rtl.vector_lanes import result_layout
-from rtl.vector_operand import operand_address_bits
+from rtl.vector_operand import operand_address_bits, vector_bits
 from rtl.vector_result import ResultLane
 from rtl.vector_settings import BYTE_KINDS, Kind, settings_layout
 from rtl.vector_walk import Walker, walk_layout
@@ -46,7 +46,9 @@ class WriteBack(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        m.submodules.walker = walker = Walker(operand_address_bits(config))
+        m.submodules.walker = walker = Walker(
+            operand_address_bits(config), vector_bits(config), repeats=False, enters=False
+        )
         address, end = Signal(len(walker.addr)), Signal()
         half, byte = Signal(), Signal()  # of the result's type
         wide_bytes = Mux(half, config.bf16_vector_bytes, config.f32_vector_bytes)

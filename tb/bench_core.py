@@ -52,6 +52,7 @@ async def _run(dut) -> None:
         await FallingEdge(dut.clk)
         if int(dut.halted.value) or int(dut.trapped.value):
             _check_classes(dut)
+            _check_work(dut)
             return
     raise AssertionError(f"neither halted nor trapped after {_LIMIT} cycles")
 
@@ -68,6 +69,22 @@ def _check_classes(dut) -> None:
     for engine in Engine:
         classes = words[of_engine * engine :][:of_engine]
         assert sum(classes) == int(dut.cycles.value), f"{engine.name}: {classes}"
+
+
+def _classes(dut, engine: Engine) -> dict[str, int]:
+    """Cycles of an engine in each class."""
+    words = _words(dut.classes, len(Engine) * len(CYCLE_CLASSES))
+    return dict(zip(CYCLE_CLASSES, words[len(CYCLE_CLASSES) * engine :], strict=False))
+
+
+def _check_work(dut) -> None:
+    """An engine works in each cycle in which it moves or computes something."""
+    counted = dict(zip(COUNTERS, _words(dut.counters, len(COUNTERS)), strict=True))
+    work = {"load": "lines", "store": "lines", "matrix": "rows", "vector": "vectors"}
+    for engine in Engine:
+        name = engine.name.lower()
+        least = counted[f"{name}_{work.get(name, 'instructions')}"]
+        assert _classes(dut, engine)["busy"] >= least, f"{name}: {least} cycles of work"
 
 
 def _fault(dut) -> tuple[Cause, int, int]:
@@ -191,8 +208,36 @@ async def watchdog_ends_a_deadlock(dut) -> None:
     )
     await _run(dut)
     assert _fault(dut) == (Cause.WATCHDOG, 5, 0)
-    words = _words(dut.classes, len(Engine) * len(CYCLE_CLASSES))
-    semaphore = list(CYCLE_CLASSES).index("semaphore")
     for engine in (Engine.STORE, Engine.MATRIX):
-        cycles = words[len(CYCLE_CLASSES) * engine + semaphore]
+        cycles = _classes(dut, engine)["semaphore"]
         assert cycles > image.config.watchdog_cycles, f"{engine.name}: {cycles}"
+
+
+@cocotb.test()
+async def classes_name_what_is_waited_for(dut) -> None:
+    """Memory, by the load engine; its token, by the vector unit; a queue, by the sequencer, later
+    the engines; the accumulators, by the vector unit, while the matrix unit adds to them."""
+    image = load_image(bench_parameters()["image"])
+    memory = await _start(dut, image)
+    memory.latency, line, rows = 200, image.config.line_bytes, 60
+    row = {"rows": 1, "bytes": line}
+    _put(memory, dut, Op("load", {"hbm": SOURCE_ATOM} | row, signals=(1,)),
+         Op("vnop", waits=((1, 1),)), Op("halt"))  # fmt: skip
+    await _run(dut)
+    cycles, long = int(dut.cycles.value), 150
+    waits = {Engine.LOAD: "memory", Engine.VECTOR: "semaphore", Engine.SEQUENCER: "operand"}
+    for engine, name in waits.items():
+        assert _classes(dut, engine)[name] > long, f"{engine.name}: {_classes(dut, engine)}"
+    for engine in (Engine.STORE, Engine.MATRIX):
+        assert _classes(dut, engine)["idle"] == cycles, f"{engine.name}: {_classes(dut, engine)}"
+    config = image.config
+    size = {"m": rows, "k": config.rows, "n": config.cols}
+    strides = {"astride": config.array_row_bytes, "wstride": 2 * config.cols}
+    read = Op("vmov", {"rows": 1, "cols": config.cols, "at": "acc"})  # the first come too early
+    product = Op("matmul", size | strides | {"mode": "accumulate"})
+    _put(memory, dut, product, *[read] * 6, Op("halt"))
+    await _run(dut)
+    assert int(dut.halted.value)
+    for engine, name, least in ((Engine.MATRIX, "busy", rows), (Engine.VECTOR, "operand", rows)):
+        found = _classes(dut, engine)
+        assert least <= found[name] <= 2 * least, f"{engine.name}: {found}"

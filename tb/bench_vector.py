@@ -1,6 +1,7 @@
 """Bench of the vector unit: random instructions against `isa`, with random refusals.
 
-Parameters: `config` (of `ChipConfig.to_dict`), `commands`, `refusal`, `outliers`.
+Parameters: `config` (of `ChipConfig.to_dict`), `commands` (0: very long ones), `refusal`,
+`outliers`.
 """
 
 import random
@@ -14,10 +15,10 @@ from tb.agents import reset
 from tb.runner import bench_parameters
 from tb.vector_coverage import PORTS, declare, observe
 from tb.vector_reference import Command, State
-from tb.vector_stimulus import all_types, fill, random_operands
+from tb.vector_stimulus import all_types, fill, long_commands, random_operands
 from tb.vector_surroundings import Surroundings
 
-_LIMIT = 10_000  # cycles that no instruction of the bench needs
+_LIMIT = 1_000_000  # cycles that no instruction of the bench needs
 
 
 async def _execute(dut, world: Surroundings, command: Command) -> None:
@@ -44,8 +45,10 @@ async def random_instructions(dut) -> None:
     await reset(dut)
     cover, types = declare(), all_types()
     dice.shuffle(types)
-    for index in range(sizes["commands"]):
-        command = random_operands(dice, config, types[index % len(types)])
+    commands = (
+        random_operands(dice, config, types[i % len(types)]) for i in range(sizes["commands"])
+    )
+    for command in commands if sizes["commands"] else long_commands(dice, config):
         fill(dice, expected, command, sizes["outliers"])
         world.state.sram[:], world.state.acc[:] = expected.sram, expected.acc
         observe(cover, command, config, *expected.execute(command))

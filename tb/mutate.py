@@ -97,7 +97,7 @@ def _designs(unit: Unit, count: int, seed: int) -> Iterator[Design]:
     share = -(-count // len(originals))
     for design, top in originals.items():
         tests = sorted({entry.test for entry in found if entry.design == design})
-        mutants = list_mutants(design, share, seed)
+        mutants = list_mutants(design, share, seed, unit.modules)
         built = build_planted(unit, tests, {design: plant(design, top, mutants)}, seed).built
         seconds = time_benches(unit, tests, built, seed).seconds
         tests.sort(key=lambda test: seconds[test])

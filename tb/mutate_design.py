@@ -22,7 +22,7 @@ _READ = f"read_verilog -sv {_SOURCE}; proc; opt_clean"
 # Not mutated: content of memories, which must stay constant, and the ports of SRAM macros, whose
 # directions yosys does not know.
 _MACROS = re.findall(r"^module (\w+)", SRAM_MODEL.read_text(), re.MULTILINE)
-_CELLS = " ".join(["*", *(f"t:{kind} %d" for kind in ("$meminit*", *_MACROS))])
+_KINDS = " ".join(f"t:{kind} %d" for kind in ("$meminit*", *_MACROS))
 _PROOF_SECONDS = 60
 
 
@@ -51,12 +51,14 @@ class Mutant:
         return f"{self.option('module')}: {where}, {self.option('mode')} {bit}"
 
 
-def list_mutants(design: str, count: int, seed: int) -> list[Mutant]:
-    """``count`` mutants (fewer, if the design has less), spread over its modules and sources."""
+def list_mutants(design: str, count: int, seed: int, modules: str = "*") -> list[Mutant]:
+    """``count`` mutants (fewer, if the design has less), spread over the modules that match one of
+    the patterns ``modules``, and over their sources."""
+    cells = " ".join([*(f"{pattern}/*" for pattern in modules.split()), "%%", _KINDS])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         options = f"-ctrl {SELECT} {_WIDTH} 1 -o mutants"
-        _yosys(folder, design, f"{_READ}; mutate -list {count} -seed {seed} {options} {_CELLS}")
+        _yosys(folder, design, f"{_READ}; mutate -list {count} -seed {seed} {options} {cells}")
         lines = (folder / "mutants").read_text().splitlines()
     return [Mutant(index, line) for index, line in enumerate(lines, 1)]
 

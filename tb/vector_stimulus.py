@@ -24,13 +24,15 @@ def random_values(dice: np.random.Generator, count: int, outliers: float) -> np.
 
 
 def all_types() -> list[tuple[str, str, str, str]]:
-    """Mnemonic, dt, at, bt of each legal combination."""
+    """Mnemonic, dt, at, bt of each legal combination, those of rotations several times: they have
+    the most to choose otherwise."""
     ats = [*SIZES, "acc"]
     found = []
     for mnemonic in MNEMONICS:
         dts = ["f32"] if mnemonic == "vargmax" else [*SIZES]
         bts = ["f32", "bf16", "col", "scalar"] if mnemonic in BINARY else ["f32"]
-        found += list(itertools.product([mnemonic], dts, ats, bts))
+        times = 4 if mnemonic == "vrot" else 1
+        found += list(itertools.product([mnemonic], dts, ats, bts)) * times
     return found
 
 
@@ -62,6 +64,29 @@ def random_operands(
     if c.at == c.dt and not moved and dice.random() < 0.3:
         c.dst, c.dstride = c.a, c.astride
     return c
+
+
+def long_commands(dice: np.random.Generator, config: ChipConfig) -> list[Command]:
+    """Instructions with as many rows, columns and vectors to skip as there can be, or nearly."""
+    half, lanes, few = config.sram_bytes // 2, config.lanes, int(dice.integers(1, 50))
+    long = half - few * lanes  # elements of a byte
+    skip = int(dice.integers(long // lanes // 2, long // lanes)) * lanes
+    place = half + 2 * config.f32_vector_bytes
+    return [
+        Command(
+            "vsub",
+            65536 - few,
+            lanes - 1,
+            b=half,
+            bstride=config.f32_vector_bytes,
+            rep=40_000,
+            dst=place,
+        ),
+        Command("vargmax", 1, (1 << 20) - few, at="acc", a=few, dst=half),
+        Command("vabs", 1, 2 * half - few, dt="i8", at="i8"),
+        Command("vadd", 1, long, dt="i8", at="acc", a=few, bt="col", b=half),
+        Command("vrot", 1, long, dt="i8", at="i8", dst=half, rep=skip),
+    ]
 
 
 def _columns(dice: np.random.Generator, mnemonic: str, lanes: int) -> tuple[int, int]:
@@ -118,16 +143,19 @@ def fill(dice: np.random.Generator, state: State, command: Command, outliers: fl
     config = state.config
     if command.at == "acc":
         state.acc[:] = _accumulators(dice, config, outliers)
-    sources = [(command.a, command.astride, command.at)]
-    if command.mnemonic in BINARY and command.bt != "scalar":
-        sources.append((command.b, command.bstride, "bf16" if command.bt == "bf16" else "f32"))
     width = -(-command.cols // config.lanes) * config.lanes
-    for address, stride, kind in sources:
-        for row in range(command.rows if kind != "acc" else 0):
+    rows = command.rows
+    sources = [(command.a, command.astride, command.at, width, rows)]
+    if command.mnemonic in BINARY and command.bt != "scalar":
+        kind = "bf16" if command.bt == "bf16" else "f32"
+        count, rows = (1 if command.bt == "col" else width), -(-rows // max(1, command.rep))
+        sources.append((command.b, command.bstride, kind, count, rows))
+    for address, stride, kind, count, rows in sources:
+        for row in range(rows if kind != "acc" else 0):
             start = address + row * stride
-            values = random_values(dice, width, outliers)
+            values = random_values(dice, count, outliers)
             if command.mnemonic == "vargmax" and dice.random() < 0.7:
-                values = _few_values(dice, width)
+                values = _few_values(dice, count)
             raw = _stored(values, dice, kind)
             state.sram[start : start + len(raw)] = raw
 
