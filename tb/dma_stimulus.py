@@ -66,17 +66,18 @@ class Copies:
             self.cover.hit("burst", "longest" if beats == longest else few)
 
     def _random(self, index: int) -> Copy:
-        """Fifteen in a row have every kind of size, twelve every kind of distance; one of twenty is
-        a row as long as the SRAM or nearly."""
+        """Fifteen in a row have every kind of size, twelve every kind of distance; one of twenty
+        fills the SRAM with one or two rows, or nearly."""
         config = self.config
         line, lines = config.line_bytes, config.burst_beats * config.axi_bytes // config.line_bytes
         sizes = (1, random.randint(2, lines - 1), lines, lines + random.randint(1, 3), 5 * lines)
         length, rows = line * sizes[index // 3 % 5], (1, 2, random.randint(3, 7))[index % 3]
         if index % 20 == 19:
-            length, rows = config.sram_bytes - line * random.randrange(9), 1
+            rows = 1 + index // 20 % 2
+            length = config.sram_bytes // rows - line * random.randrange(4, 9)
         hstride = -(-length // HBM_ATOM_BYTES) + (index >> 1 & 1) * random.randint(1, 4)
         if index % 10 == 7:
-            hstride |= 1 << random.randrange(COMMAND["hstride"].width)
+            hstride |= random.getrandbits(COMMAND["hstride"].width)
         sstride = length + line * (index & 1) * random.randint(1, 4)
         page = PAGE_BYTES // HBM_ATOM_BYTES
         places = (1 << COMMAND["hbm"].width) - rows * hstride

@@ -15,6 +15,8 @@ from sim.fuzz import CHIPS, make_program
 from sim.fuzz_case import Case
 from sim.fuzz_faults import CAUSES
 
+_LEGAL = 3  # programs in a round
+
 
 def _every_pattern() -> list[Op]:
     """Instructions of the sequencer with every number of waits and of signals."""
@@ -27,11 +29,11 @@ def _every_pattern() -> list[Op]:
     return [*ops, Op("halt")]
 
 
-def _write_cases(config: ChipConfig, folder: Path, seed: int, legal: int) -> list[str]:
-    """Files: legal programs, one that ends in each kind of fault but the one of 65,535 signals,
-    one with every pattern of waits and signals."""
-    kinds = [(seed + index, False) for index in range(legal)]
-    numbers = range(seed * len(CAUSES), (seed + 1) * len(CAUSES))
+def _write_cases(config: ChipConfig, folder: Path, seed: int, rounds: int) -> list[str]:
+    """Files: in each round legal programs, and one that ends in each kind of fault but the one of
+    65,535 signals; one with every pattern of waits and signals."""
+    kinds = [(seed * 100 + index, False) for index in range(rounds * _LEGAL)]
+    numbers = range(seed * rounds * len(CAUSES), (seed + 1) * rounds * len(CAUSES))
     kinds += [(n, True) for n in numbers if CAUSES[n % len(CAUSES)] != Cause.SEMAPHORE_OVERFLOW]
     cases = [make_program(config, number, illegal)[1] for number, illegal in kinds]
     cases.append(Case(config, encode_program(_every_pattern()), seed))
@@ -47,6 +49,6 @@ def test_random_programs(
     bench, simulator: str, seed: int, tmp_path: Path, chip: str, stall: float
 ) -> None:
     config = CHIPS[chip]
-    cases = _write_cases(config, tmp_path, seed, legal=12 if simulator == "verilator" else 2)
+    cases = _write_cases(config, tmp_path, seed, rounds=8 if simulator == "verilator" else 1)
     parameters = {"config": config.to_dict(), "cases": cases, "stall": stall}
     assert bench(Sequencer(config), "sequencer", "tb.bench_sequencer", parameters) == 2
