@@ -51,9 +51,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Design:
-    """A planted design: its tests, the fastest first, and what they build."""
+    """A planted design: its top module, its tests, the fastest first, and what they build."""
 
     design: str
+    top: str
     tests: tuple[str, ...]
     built: tuple[Built, ...]
     mutants: tuple[Mutant, ...]
@@ -86,7 +87,7 @@ def _judge(unit: Unit, design: Design, mutant: Mutant, session: Session | str) -
     by = session.failed if isinstance(session, Session) else session
     verdict = "timeout" if by == "timeout" else "caught"
     if not by:
-        verdict = "equivalent" if is_equivalent(design.design, mutant) else "survived"
+        verdict = "equivalent" if is_equivalent(design.design, design.top, mutant) else "survived"
     return Result(unit.name, verdict, by, mutant.describe(design.design), mutant.command)
 
 
@@ -101,7 +102,7 @@ def _designs(unit: Unit, count: int, seed: int) -> Iterator[Design]:
         built = build_planted(unit, tests, {design: plant(design, top, mutants)}, seed).built
         seconds = time_benches(unit, tests, built, seed).seconds
         tests.sort(key=lambda test: seconds[test])
-        yield Design(design, tuple(tests), tuple(built), tuple(mutants), sum(seconds.values()))
+        yield Design(design, top, tuple(tests), tuple(built), tuple(mutants), sum(seconds.values()))
 
 
 def _benches(unit: Unit) -> str:
