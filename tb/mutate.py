@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from tb.build import build_root
-from tb.mutate_design import Mutant, is_equivalent, list_mutants, plant
+from tb.mutate_design import Mutant, equivalent, list_mutants, plant
 from tb.mutate_report import print_summary, split_document, update_document, write_report
 from tb.mutate_run import (
     ROOT,
@@ -74,21 +74,29 @@ def mutate_unit(unit: Unit, count: int, seed: int, jobs: int, known: Path) -> It
                 work = partial(run_mutant, unit, design.tests, design.built, mutant.index, seed)
                 waiting.append((mutant, work))
         limit = _SLOWER * design.seconds + _MARGIN_SECONDS
+        unseen = []
         for mutant, session in in_children(waiting, limit, jobs):
-            result = _judge(unit, design, mutant, session)
-            (known / keys[mutant]).write_text(json.dumps(asdict(result)))
-            yield result
+            by = session.failed if isinstance(session, Session) else session
+            if by:
+                verdict = "timeout" if by == "timeout" else "caught"
+                yield _keep(known / keys[mutant], unit, design, mutant, verdict, by)
+            else:
+                unseen.append(mutant)
+        proven = equivalent(design.design, design.top, unseen)
+        for mutant in unseen:
+            verdict = "equivalent" if mutant in proven else "survived"
+            yield _keep(known / keys[mutant], unit, design, mutant, verdict)
         for entry in design.built:
             for folder in entry.build.folder.glob("run-*"):  # failed runs keep theirs
                 shutil.rmtree(folder)
 
 
-def _judge(unit: Unit, design: Design, mutant: Mutant, session: Session | str) -> Result:
-    by = session.failed if isinstance(session, Session) else session
-    verdict = "timeout" if by == "timeout" else "caught"
-    if not by:
-        verdict = "equivalent" if is_equivalent(design.design, design.top, mutant) else "survived"
-    return Result(unit.name, verdict, by, mutant.describe(design.design), mutant.command)
+def _keep(
+    path: Path, unit: Unit, design: Design, mutant: Mutant, verdict: str, by: str = ""
+) -> Result:
+    result = Result(unit.name, verdict, by, mutant.describe(design.design), mutant.command)
+    path.write_text(json.dumps(asdict(result)))
+    return result
 
 
 def _designs(unit: Unit, count: int, seed: int) -> Iterator[Design]:

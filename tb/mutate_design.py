@@ -9,6 +9,7 @@ import re
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ _READ = f"read_verilog -sv {_SOURCE}; proc; opt_clean"
 _MACROS = re.findall(r"^module (\w+)", SRAM_MODEL.read_text(), re.MULTILINE)
 _KINDS = " ".join(f"t:{kind} %d" for kind in ("$meminit*", *_MACROS))
 _PROOF_SECONDS = 60
+_PROVEN = "SAT proof finished - no model found: SUCCESS!"
 
 
 @dataclass(frozen=True)
@@ -92,45 +94,49 @@ def _selected(planted: str, top: str) -> str:
     return before + changed
 
 
-def is_equivalent(design: str, top: str, mutant: Mutant) -> bool:
-    """Whether a proof shows that the design, with the mutant and without, does the same in every
-    state: same outputs, same next states.
+def equivalent(design: str, top: str, mutants: Sequence[Mutant]) -> list[Mutant]:
+    """Those of the mutants of which a proof shows that the design does with them and without them
+    the same in every state: same outputs, same next states.
 
-    The design is flattened with the mutant planted, so that what its surroundings tie to constants
+    The design is flattened with all mutants planted, so that what its surroundings tie to constants
     or do not look at is known; registers that nothing looks at, or that are constant, go. The
-    others become ports, so that what remains is combinational. False when a difference, or nothing
-    at all, is found in time.
+    others become ports, so that what remains is combinational, and for each mutant two copies are
+    compared. What is not proven in time is not among the results.
     """
-    command = re.sub(r"-ctrl \S+ \S+ \S+ ", f"-ctrl {SELECT} 1 1 ", mutant.command)
-    simplify = "opt -full -nodffe -nosdff\nsplitcells\nopt_clean -purge\nsplitnets"
+    if not mutants:
+        return []
+    split = f"splitnets -ports {top}/w:* {top}/w:{SELECT} %d"
+    simplify = f"opt -full -nodffe -nosdff\nsplitcells\nopt_clean -purge\n{split}"
     steps = [
-        *(_READ, command),  # first, as names of cells depend on what was read
+        *(_READ, *(mutant.command for mutant in mutants)),  # cells are named as they were listed
         f"read_verilog -sv -lib {_MODEL}",  # which ports of SRAM macros are outputs
         *(f"hierarchy -top {top}", "flatten", "memory_map", simplify, simplify),
+        f"rename -enumerate -pattern all_% {top}/w:*",  # `expose` leaves private names alone
         # Only cells are selected: of wires, `expose` would make outputs.
         *(f"select {top}/t:*", "expose -evert-dff", "expose -evert", "select -clear"),
-        "design -save both",
-        *(step for name, value in (("gold", 0), ("gate", 1)) for step in _fixed(top, name, value)),
-        "design -copy-from as_gold gold",
-        "design -copy-from as_gate gate",
-        "miter -equiv -flatten -make_outputs gold gate miter",
-        *("hierarchy -top miter", "opt -full", "select -assert-count 1 miter/w:trigger"),
-        f"sat -verify -prove trigger 0 -set-def-inputs -timeout {_PROOF_SECONDS} miter",
+        *("design -save both", *_fixed(top, "gold", 0)),
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            _yosys(Path(folder), design, "\n".join(steps))
-        except ValueError:
-            return False
-    return True
+    for mutant in mutants:
+        steps += [
+            *_fixed(top, "gate", mutant.index),
+            *("design -reset", "design -copy-from as_gold gold", "design -copy-from as_gate gate"),
+            "miter -equiv -flatten -make_outputs gold gate miter",
+            *("hierarchy -top miter", "opt -full"),
+            f"tee -o proof_{mutant.index} sat -prove trigger 0 -set-def-inputs "
+            f"-timeout {_PROOF_SECONDS} miter",
+        ]
+    with tempfile.TemporaryDirectory() as name:
+        _yosys(Path(name), design, "\n".join(steps))
+        proofs = {m: Path(name, f"proof_{m.index}").read_text() for m in mutants}
+    return [mutant for mutant, proof in proofs.items() if _PROVEN in proof]
 
 
 def _fixed(top: str, name: str, value: int) -> list[str]:
-    """Steps that make of the saved design one with the mutant chosen or not."""
+    """Steps that make of the saved design one in which that mutant is chosen, or none."""
     port = f"{top}/w:{SELECT}"
     return [
         "design -load both",
-        *(f"delete -port {port}", f"cd {top}", f"connect -set {SELECT} 1'{value}", "cd"),
+        *(f"delete -port {port}", f"cd {top}", f"connect -set {SELECT} {_WIDTH}'d{value}", "cd"),
         *(f"rename {top} {name}", f"design -save as_{name}"),
     ]
 
