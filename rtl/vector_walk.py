@@ -75,9 +75,11 @@ class Walker(wiring.Component):
         m = Module()
         walk, bits = self.walk, self._bits
         active = Signal()
-        row_addr, forward, row_next = Signal(bits), Signal(bits), Signal(bits)
-        position, left = Signal(self._vector_bits), Signal(self._vector_bits)
-        rows_left = Signal(ROW_BITS)
+        forward, row_next = Signal(bits), Signal(bits)
+        # Nothing of these counts before `start`: only `active` has a reset.
+        row_addr = Signal(bits, reset_less=True)
+        position = Signal(self._vector_bits, reset_less=True)
+        left, rows_left = Signal.like(position), Signal(ROW_BITS, reset_less=True)
         to_entry, offset = self._entry(m, forward - row_addr)
         m.d.comb += [
             forward.eq(self.addr + self.step),
@@ -120,7 +122,8 @@ class Walker(wiring.Component):
         vector 0; ``walked``: that of the vector behind this one."""
         if not self._enters:
             return Const(0), Const(0)
-        to_skip, offset = Signal(self._vector_bits), Signal(self._bits)
+        to_skip = Signal(self._vector_bits, reset_less=True)
+        offset = Signal(self._bits, reset_less=True)
         with m.If(self.start):
             m.d.sync += [to_skip.eq(self.walk.skip), offset.eq(0)]
         with m.Elif(to_skip != 0):
@@ -131,7 +134,7 @@ class Walker(wiring.Component):
         """Whether this walk along a row is the last one of that row."""
         if not self._repeats:
             return Const(1)
-        repeats, left = Signal(ROW_BITS), Signal(ROW_BITS)
+        repeats, left = Signal(ROW_BITS), Signal(ROW_BITS, reset_less=True)
         m.d.comb += repeats.eq(Mux(self.walk.repeat == 0, 0, self.walk.repeat - 1))
         with m.If(self.start):
             m.d.sync += left.eq(repeats)

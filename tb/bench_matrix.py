@@ -119,7 +119,7 @@ def _products(config: ChipConfig, rounds: int) -> Iterator[Product]:
         n = _length(n_turns.next(layout), config.cols)
         yield _product(config, (m, k, n), af, wf, layout, mode, packed)
         if block and random.random() < _LONG:
-            shape = 1, random.randint(block, 1024), min(n, config.cols)
+            shape = 1, random.randint(block, 2048), min(n, config.cols)
             yield _product(config, shape, af, wf, layout, mode, packed)
 
 

@@ -60,10 +60,13 @@ class Product:
                 self.scales[place] = dice.choice(_SPECIAL_SCALES[entry.scale])
 
     def _cancel(self, dice: np.random.Generator) -> None:
-        """Half of the products are the opposite of the one before, all but their last bit."""
+        """Half of the products are the opposite of the one before, all but their last bit, and in
+        bf16 so much greater that what was added up before is in the last bits of the sum."""
         sign = 0x8000 if self.af == "bf16" else 0x80
         for k in range(1, self.shape[1]):
             if dice.random() < 0.5:
+                if self.af == "bf16":
+                    self.a[:, k - 1] = _greater(self.a[:, k - 1], int(dice.integers(8, 20)))
                 self.a[:, k] = self.a[:, k - 1] ^ sign ^ dice.integers(2)
                 self.w[k] = self.w[k - 1]
 
@@ -135,6 +138,13 @@ class Product:
         operands = (self.af, self.a), weights
         result = matmul(self.config, *operands, previous if self.accumulate else None)
         block[...] = result.reshape(m, self.panels, cols).transpose(1, 0, 2).reshape(-1, cols)
+
+
+def _greater(codes: Codes, powers: int) -> Codes:
+    """bf16 numbers times a power of two; those that would be too large, or are none, stay."""
+    exponents = codes >> 7 & 0xFF
+    fits = (exponents > 0) & (exponents + powers < 0xFF)
+    return np.where(fits, codes + (powers << 7), codes).astype(codes.dtype)
 
 
 def _one(scale: str) -> int:
