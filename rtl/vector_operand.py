@@ -80,7 +80,7 @@ class Operand(wiring.Component):
         ]
         fresh = self._request(m, walker)
         arriving, first, last = Signal(), Signal(), Signal()
-        place = Signal(self._bits)
+        place = Signal(self._bits, reset_less=True)
         m.d.sync += [
             arriving.eq(walker.next),
             first.eq(walker.first),
@@ -122,7 +122,7 @@ class Operand(wiring.Component):
         Returns whether the vector asked for in the cycle before lies in a line that comes now.
         """
         line_shift = (self._config.line_bytes - 1).bit_length()
-        line, known = Signal(self._bits), Signal()
+        line, known = Signal(self._bits, reset_less=True), Signal()
         here, needed, free, accepted = Signal(self._bits), Signal(), Signal(), Signal()
         taken = Signal(range(_DEPTH + 1))  # places promised to vectors that come, or taken
         from_acc = (self.kind == Kind.ACC) if self._with_acc else Const(0)

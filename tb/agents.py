@@ -17,7 +17,7 @@ from cocotb.triggers import FallingEdge, Timer
 
 from tb.runner import bench_inputs
 
-_NOISE_CYCLES = 40
+_NOISE_CYCLES = 300
 _clock: Task | None = None
 
 

@@ -154,8 +154,9 @@ async def watchdog_and_bus_errors_trap(dut) -> None:
         name = _IMPRECISE[turn % 2]
         disturb = random.randint(20, 150), name.lower()
         await world.run(cover, len(code) // INSTRUCTION_BYTES, disturb)
-        (fault, _pc) = world.end()
+        (fault, pc) = world.end()
         assert fault == Fault(Cause[name])
+        assert pc <= len(code) // INSTRUCTION_BYTES, "an instruction of the program, or its end"
         cover.hit("end", name)
         for engine, queue in world.queues.items():
             items = [payload for kind, _, payload in wanted.items if kind == engine]

@@ -106,7 +106,7 @@ def equivalent(design: str, top: str, mutants: Sequence[Mutant]) -> list[Mutant]
     if not mutants:
         return []
     split = f"splitnets -ports {top}/w:* {top}/w:{SELECT} %d"
-    simplify = f"opt -full -nodffe -nosdff\nsplitcells\nopt_clean -purge\n{split}"
+    simplify = f"opt -full\ndffunmap\nsplitcells\nopt_clean -purge\n{split}"
     steps = [
         *(_READ, *(mutant.command for mutant in mutants)),  # cells are named as they were listed
         f"read_verilog -sv -lib {_MODEL}",  # which ports of SRAM macros are outputs

@@ -30,7 +30,8 @@ UNITS = (
     Unit("fetch", ("tb/test_fetch.py",), 24),
     Unit("dispatch", ("tb/test_dispatch.py",), 24),
     Unit("host registers", ("tb/test_csr.py",), 20, "registers"),
-    Unit("sequencer", ("tb/test_sequencer.py",), 40, "int8"),
+    Unit("legality", ("tb/test_legal.py",), 40),
+    Unit("sequencer", ("tb/test_sequencer.py",), 40, "int8", "sequencer sequencer.[!l]*"),
     # What belongs to no unit: the others have benches of their own.
     Unit("core", ("tb/test_core.py",), 40, modules="Core Core.watchdog*"),
 )

@@ -9,9 +9,10 @@ from isa.config import load_config
 from isa.program import Op, encode
 from isa.table import BY_MNEMONIC, BY_OPCODE, Engine
 from isa.traps import Cause, Fault
-from rtl.decode import CHOICES, OPERANDS, PORTS, opcode_of
+from rtl.decode import OPERANDS, PORTS, opcode_of
 from rtl.legal import LegalityCheck
-from tests.rtl.instructions import ENGINE_MNEMONICS, InstructionMaker, values_of
+from tb.instructions import InstructionMaker
+from tb.legal_stimulus import issue_entry, moved_cases, random_cases
 from tests.support import simulate
 
 ATOMS = 1024
@@ -22,21 +23,6 @@ ODD = TINY.replace(
 )  # fmt: skip
 TALL = TINY.replace(name="tall", rows=64, cols=8, lanes=4, line_bytes=128, axi_bytes=128,
                     element="int8")  # fmt: skip
-
-
-def _entry(op: Op, overflowing: str | None = None) -> dict:
-    """What the decoder makes of an instruction; ``overflowing``: an operand whose register holds
-    one bit more than the field."""
-    engine, values = op.spec.engine, dict(zip(op.spec.format.slots, values_of(op), strict=True))
-    operands = [values[field.name] for field in OPERANDS[engine]]
-    for index, field in enumerate(OPERANDS[engine]):
-        if field.name == overflowing:
-            operands[index] |= 1 << field.bits
-    choices, offset = 0, 0
-    for choice in CHOICES[engine]:
-        choices |= choice.values.index(values[choice.name]) << offset
-        offset += choice.width
-    return {"engine": engine, "opcode": op.spec.opcode, "choices": choices, "operands": operands}
 
 
 def _check(config, cases: list[tuple[dict, Fault | None]], stall: float = 0.0) -> int:
@@ -82,11 +68,7 @@ def _check(config, cases: list[tuple[dict, Fault | None]], stall: float = 0.0) -
 
 @pytest.mark.parametrize(("config", "stall"), [(TINY, 0.0), (TINY, 0.3), (ODD, 0.0), (TALL, 0.1)])
 def test_random_instructions(config, stall):
-    maker, cases = InstructionMaker(config, ATOMS, seed=5), []
-    for index in range(1200):
-        wildness = 0.0 if index % 3 else 0.1
-        op = maker.op(maker.dice.choice(ENGINE_MNEMONICS), wildness)
-        cases.append((_entry(op), maker.fault(op)))
+    cases = list(random_cases(config, ATOMS, 1200, seed=5))
     _check(config, cases, stall)
     seen = Counter(fault and fault.cause for _, fault in cases)
     wanted = {None, *map(Cause, range(Cause.BAD_SIZE, Cause.NOT_SIGNALLED))}
@@ -96,19 +78,8 @@ def test_random_instructions(config, stall):
 
 @pytest.mark.parametrize("config", [TINY, ODD, TALL], ids=lambda config: config.name)
 def test_just_legal_and_just_not(config):
-    """From legal instructions, each operand in turn is moved up and down by powers of two."""
-    maker, cases = InstructionMaker(config, ATOMS, seed=9), []
-    for mnemonic in ("load", "store", "matmul", "vadd", "vmov", "vrot", "vmaskl", "vargmax"):
-        for _ in range(2):
-            op = maker.legal(mnemonic)
-            for field in OPERANDS[op.spec.engine]:
-                if field.name not in op.spec.uses:
-                    continue
-                for step in (1 << bit for bit in range(field.bits)):
-                    for value in (op.get(field.name) + step, op.get(field.name) - step):
-                        if 0 <= value < 1 << field.bits:
-                            moved = Op(mnemonic, op.fields | {field.name: value})
-                            cases.append((_entry(moved), maker.fault(moved)))
+    mnemonics = ("load", "store", "matmul", "vadd", "vmov", "vrot", "vmaskl", "vargmax")
+    cases = list(moved_cases(config, ATOMS, mnemonics, 2, seed=9))
     seen = Counter(fault for _, fault in cases)
     assert len(seen) > 12
     _check(config, cases)
@@ -123,7 +94,7 @@ def test_register_overflow_comes_first():
             if field.name in BY_MNEMONIC[mnemonic].uses and field.bits < 32:
                 fault = Fault(Cause.REGISTER_OVERFLOW, slots.index(field.name))
                 for op in (maker.legal(mnemonic), maker.op(mnemonic, 0.5)):
-                    cases.append((_entry(op, field.name), fault))
+                    cases.append((issue_entry(op, field.name), fault))
     _check(TINY, cases)
 
 
@@ -159,10 +130,10 @@ def test_scalar_accesses():
 
 def test_one_instruction_per_cycle_but_for_divisions():
     maker = InstructionMaker(TINY, ATOMS, seed=4)
-    load = _entry(maker.legal("load")), None
+    load = issue_entry(maker.legal("load")), None
     assert _check(TINY, [load] * 50) == 50 + 3
     fields = {"rows": 9, "cols": 1, "rep": 2, "bstride": 32, "dstride": 32, "astride": 32}
-    repeats = _entry(Op("vadd", fields)), None
+    repeats = issue_entry(Op("vadd", fields)), None
     assert encode(Op("vadd", fields))
     assert _check(TINY, [load, repeats, load]) == 3 + 3 + 17
 

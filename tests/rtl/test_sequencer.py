@@ -13,8 +13,8 @@ from isa.table import Choice, Engine
 from isa.traps import Cause, Fault
 from rtl.sequencer import ENGINES, Sequencer
 from sim.scalar import ScalarMachine
+from tb.instructions import InstructionMaker
 from tests.axi_model import ReadModel, WriteModel
-from tests.rtl.instructions import InstructionMaker
 from tests.support import simulate
 
 DATA_ATOM = 512  # scalar loads and stores touch 4 KiB from here on

@@ -1,0 +1,52 @@
+"""Instructions for the legality check: anything, and what is just legal or just not."""
+
+from collections.abc import Iterator
+
+from isa.config import ChipConfig
+from isa.program import Op
+from isa.traps import Fault
+from rtl.decode import CHOICES, OPERANDS
+from tb.instructions import ENGINE_MNEMONICS, InstructionMaker, values_of
+
+Case = tuple[dict, Fault | None]  # what the decoder makes of an instruction, its first fault
+
+
+def issue_entry(op: Op, overflowing: str | None = None) -> dict:
+    """What the decoder makes of an instruction; ``overflowing``: an operand whose register holds
+    one bit more than the field."""
+    engine, values = op.spec.engine, dict(zip(op.spec.format.slots, values_of(op), strict=True))
+    operands = [values[field.name] for field in OPERANDS[engine]]
+    for index, field in enumerate(OPERANDS[engine]):
+        if field.name == overflowing:
+            operands[index] |= 1 << field.bits
+    choices, offset = 0, 0
+    for choice in CHOICES[engine]:
+        choices |= choice.values.index(values[choice.name]) << offset
+        offset += choice.width
+    return {"engine": engine, "opcode": op.spec.opcode, "choices": choices, "operands": operands}
+
+
+def random_cases(config: ChipConfig, atoms: int, count: int, seed: int) -> Iterator[Case]:
+    """Instructions of all engines, one of three with wild operands among them."""
+    maker = InstructionMaker(config, atoms, seed)
+    for index in range(count):
+        op = maker.op(maker.dice.choice(ENGINE_MNEMONICS), 0.0 if index % 3 else 0.1)
+        yield issue_entry(op), maker.fault(op)
+
+
+def moved_cases(
+    config: ChipConfig, atoms: int, mnemonics: tuple[str, ...], each: int, seed: int
+) -> Iterator[Case]:
+    """From legal instructions, each operand in turn is moved up and down by powers of two."""
+    maker = InstructionMaker(config, atoms, seed)
+    for mnemonic in mnemonics:
+        for _ in range(each):
+            op = maker.legal(mnemonic)
+            for field in OPERANDS[op.spec.engine]:
+                if field.name not in op.spec.uses:
+                    continue
+                for step in (1 << bit for bit in range(field.bits)):
+                    for value in (op.get(field.name) + step, op.get(field.name) - step):
+                        if 0 <= value < 1 << field.bits:
+                            moved = Op(mnemonic, op.fields | {field.name: value})
+                            yield issue_entry(moved), maker.fault(moved)

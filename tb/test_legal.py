@@ -1,0 +1,43 @@
+"""The emitted legality check, of chips of different shapes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isa.config import ChipConfig, load_config
+from rtl.decode import PORTS
+from rtl.legal import LegalityCheck
+from tb.instructions import ENGINE_MNEMONICS
+from tb.legal_stimulus import Case, moved_cases, random_cases
+
+ATOMS = 1024
+TINY = load_config("tiny")
+ODD = TINY.replace(
+    name="odd", rows=4, cols=16, lanes=8, line_bytes=64, sram_bytes=1 << 16, acc_rows=64,
+    axi_bytes=16, element="fp8",
+)  # fmt: skip
+
+
+def _write(path: Path, cases: list[Case]) -> str:
+    entries = np.zeros((len(cases), 3 + PORTS), np.int64)
+    faults = np.zeros((len(cases), 2), np.int64)
+    for row, (entry, fault) in enumerate(cases):
+        values = (entry["engine"], entry["opcode"], entry["choices"], *entry["operands"])
+        entries[row, : len(values)] = values
+        faults[row] = (fault.cause, fault.where) if fault else (0, 0)
+    np.savez(path, entries=entries, faults=faults)
+    return str(path)
+
+
+@pytest.mark.parametrize(("config", "stall"), [(TINY, 0.0), (ODD, 0.3)], ids=["tiny", "odd"])
+def test_instructions(
+    bench, simulator: str, seed: int, tmp_path: Path, config: ChipConfig, stall: float
+) -> None:
+    many = simulator == "verilator"
+    cases = list(random_cases(config, ATOMS, 6000 if many else 600, seed))
+    if many:
+        cases += moved_cases(config, ATOMS, tuple(ENGINE_MNEMONICS), 3, seed)
+    file = _write(tmp_path / "cases.npz", cases)
+    parameters = {"cases": file, "atoms": ATOMS, "stall": stall}
+    assert bench(LegalityCheck(config), "legality", "tb.bench_legal", parameters) == 1
