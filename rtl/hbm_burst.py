@@ -1,0 +1,103 @@
+"""Burst: an AXI4 burst at an HBM controller, column by column."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from isa.hbm import BEAT_BYTES, COLUMN_BYTES
+from rtl.axi import ADDRESS_BITS, BURST_INCR, LENGTH_BITS
+from rtl.dma import PAGE_BYTES
+
+OKAY, SLVERR = 0, 2  # AXI's answers
+SIZE_BITS = ADDRESS_BITS - exact_log2(COLUMN_BYTES) + 1  # of a memory, in columns
+_BEAT_SHIFT = exact_log2(BEAT_BYTES)
+_COLUMN_BEATS = COLUMN_BYTES // BEAT_BYTES
+
+
+def step_layout(id_bits: int) -> data.StructLayout:
+    """What a burst asks of one column.
+
+    address : of the column's byte 0
+    half, both : the first beat used; it is the first one of two
+    last : the burst ends here
+    error : the burst is refused: nothing is read or written
+    id : the burst's
+    """
+    bits = {"address": ADDRESS_BITS, "half": 1, "both": 1, "last": 1, "error": 1, "id": id_bits}
+    return data.StructLayout(bits)
+
+
+class Burst(wiring.Component):
+    """Takes the address of a burst, and gives the columns that it touches, one in each cycle with
+    `next`. A new burst is taken when the last column of the one before goes.
+
+    Refused with SLVERR are bursts that do not lie in memory, cross 4 KiB, are not INCR, or have
+    beats narrower than the port. An address inside a beat is taken as the beat's.
+
+    Members
+    -------
+    id, addr, len, size, burst, valid, ready : an address channel of AXI4
+    memory_columns : size of the memory
+    active : there is a column
+    step : it
+    left : beats from its first one on, to the end of the burst
+    next : go on; only while active
+    """
+
+    def __init__(self, id_bits: int):
+        self._id_bits = id_bits
+        channel = {"id": id_bits, "addr": ADDRESS_BITS, "len": LENGTH_BITS, "size": 3, "burst": 2}
+        super().__init__(
+            {
+                **{name: In(width) for name, width in channel.items()},
+                "valid": In(1),
+                "ready": Out(1),
+                "memory_columns": In(SIZE_BITS),
+                "active": Out(1),
+                "step": Out(step_layout(id_bits)),
+                "left": Out(range((1 << LENGTH_BITS) + 1)),
+                "next": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        beat = Signal(ADDRESS_BITS - _BEAT_SHIFT)
+        error, identity, count = Signal(), Signal(self._id_bits), Signal(2)
+        step = self.step
+        m.d.comb += [
+            step.address.eq(beat[1:] << exact_log2(COLUMN_BYTES)),
+            step.half.eq(beat[0]),
+            step.both.eq(~beat[0] & (self.left != 1)),
+            count.eq(Mux(step.both, _COLUMN_BEATS, 1)),
+            step.last.eq(self.left == count),
+            step.error.eq(error),
+            step.id.eq(identity),
+            self.ready.eq(~self.active | (self.next & step.last)),
+        ]
+        with m.If(self.valid & self.ready):
+            m.d.sync += [
+                self.active.eq(1),
+                beat.eq(self.addr >> _BEAT_SHIFT),
+                self.left.eq(self.len + 1),
+                identity.eq(self.id),
+                error.eq(self._refused(m)),
+            ]
+        with m.Elif(self.next):
+            m.d.sync += [
+                self.active.eq(~step.last),
+                beat.eq(beat + count),
+                self.left.eq(self.left - count),
+            ]
+        return m
+
+    def _refused(self, m: Module) -> Value:
+        page_beats = PAGE_BYTES // BEAT_BYTES
+        first = self.addr >> _BEAT_SHIFT
+        last = Signal(ADDRESS_BITS - _BEAT_SHIFT + 1)
+        m.d.comb += last.eq(first + self.len)
+        crosses = first[: exact_log2(page_beats)] + self.len >= page_beats
+        outside = (last >> 1) >= self.memory_columns
+        odd = (self.burst != BURST_INCR) | (self.size != _BEAT_SHIFT)
+        return Cat(crosses, outside, odd).any()

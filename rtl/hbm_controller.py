@@ -1,0 +1,87 @@
+"""HbmController: AXI4 on one side, the buses of an HBM pseudo-channel on the other."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from isa.hbm import BEAT_BYTES, HbmGeneration
+from isa.hbm_map import HbmMap
+from rtl.axi import ID_BITS, Axi4
+from rtl.hbm_burst import SIZE_BITS
+from rtl.hbm_port import DevicePort
+from rtl.hbm_reads import HbmReads
+from rtl.hbm_scheduler import Scheduler
+from rtl.hbm_writes import HbmWrites, tag_layout
+
+
+class HbmController(wiring.Component):
+    """One pseudo-channel: bursts become accesses of 32-byte columns, which `Scheduler` makes in an
+    order of its own. Responses come in the order of the requests, on each channel.
+
+    Latency of a read from an idle pseudo-channel with the row's bank closed, from the cycle of the
+    address to that of the first beat: 4 + tRCD + CL + 2 cycles.
+
+    ``depth``: reads, and writes, from which the scheduler chooses; ``patience``: cycles that the
+    oldest of them may be passed over; ``per_bank``, ``postpone``: see `Refresh`.
+
+    Members
+    -------
+    axi : beats of 16 bytes
+    memory_columns : size of the memory in columns of 32 bytes
+    device : the pseudo-channel's buses
+    """
+
+    def __init__(
+        self,
+        generation: HbmGeneration,
+        mapping: HbmMap,
+        depth: int = 64,
+        id_bits: int = ID_BITS,
+        patience: int = 1000,
+        per_bank: bool = False,
+        postpone: int = 7,
+    ):
+        self._generation, self._mapping, self._id_bits = generation, mapping, id_bits
+        self._depth, self._slots = depth, 2 * depth
+        self._scheduling = {"patience": patience, "per_bank": per_bank, "postpone": postpone}
+        super().__init__(
+            {
+                "axi": In(Axi4(BEAT_BYTES, id_bits)),
+                "memory_columns": In(SIZE_BITS),
+                "device": Out(DevicePort(generation)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        parts = self._generation, self._mapping, self._slots, self._id_bits
+        m.submodules.reads = reads = HbmReads(*parts)
+        m.submodules.writes = writes = HbmWrites(*parts)
+        tag_bits = max(exact_log2(self._slots), tag_layout(self._slots).size)
+        m.submodules.scheduler = scheduler = Scheduler(
+            self._generation, self._depth, tag_bits, **self._scheduling
+        )
+        for name, half in (("read", reads), ("write", writes)):
+            accesses = getattr(scheduler, name)
+            m.d.comb += [
+                accesses.valid.eq(half.access.valid),
+                accesses.payload.place.eq(half.access.payload.place),
+                accesses.payload.tag.eq(half.access.payload.tag),
+                half.access.ready.eq(accesses.ready),
+                half.made.eq(getattr(scheduler, f"{name}_made")),
+                half.tag.eq(scheduler.tag),
+                half.memory_columns.eq(self.memory_columns),
+            ]
+        for name, member in self.axi.signature.members.items():
+            half = reads if name.startswith(("ar", "r")) else writes
+            inner, outer = getattr(half.axi, name), getattr(self.axi, name)
+            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        for name in ("row_cmd", "row_bank", "row_addr", "col_cmd", "col_bank", "col_addr"):
+            m.d.comb += getattr(self.device, name).eq(getattr(scheduler, name))
+        m.d.comb += [
+            self.device.wdata.eq(writes.wdata),
+            self.device.wmask.eq(writes.wmask),
+            reads.rdata.eq(self.device.rdata),
+        ]
+        return m

@@ -1,0 +1,89 @@
+"""What an HBM controller in RTL delivers: bandwidth and latency, of patterns and of loads."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from isa.hbm import BEAT_BYTES, COLUMN_BYTES
+from sim.hbm_patterns import PATTERNS, mixed
+from sim.hbm_traffic import HbmTraffic, Outcome
+
+BURST_BYTES = {"stream": 256, "random": 64, "strided": COLUMN_BYTES}
+LOADS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+MEMORY_BYTES = 1 << 25  # that the patterns touch
+_QUEUED = 256  # requests under way where load, not their number, is given
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run. Fractions are of the pin rate; ``refresh_fraction`` of time goes to refreshes.
+    ``latency_ns``: mean, from a request to its last beat (of reads; if there are none, to the
+    responses of writes). ``load``: what was asked for, of the pin rate; None: as much as possible.
+    """
+
+    generation: str
+    pattern: str
+    read_fraction: float
+    bandwidth_fraction: float
+    refresh_fraction: float
+    latency_ns: float
+    gigabytes_per_second: float
+    row_hit_fraction: float
+    load: float | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """``burst`` in bytes, 0 for the pattern's usual; ``outstanding`` requests of each direction."""
+
+    pattern: str
+    read_fraction: float = 1.0
+    requests: int = 20_000
+    burst: int = 0
+    outstanding: int = 16
+    seed: int = 1
+
+
+def measure(traffic: HbmTraffic, work: Workload, load: float | None = None) -> Measured:
+    """Run a workload. Raises TrafficError, and ValueError for a workload that makes no sense."""
+    if work.pattern not in PATTERNS:
+        names = ", ".join(PATTERNS)
+        raise ValueError(f"pattern must be one of {names}, not {work.pattern!r}")
+    burst = work.burst or BURST_BYTES[work.pattern]
+    if burst % BEAT_BYTES or not BEAT_BYTES <= burst <= 4096 or burst & (burst - 1):
+        raise ValueError(f"burst must be a power of two from {BEAT_BYTES} to 4096, not {burst}")
+    dice = np.random.default_rng(work.seed)
+    requests = PATTERNS[work.pattern](traffic.mapping, work.requests, MEMORY_BYTES, burst, dice)
+    requests = mixed(requests, work.read_fraction, dice)
+    most = work.outstanding
+    if load is not None:
+        gaps = dice.exponential(burst / BEAT_BYTES / load, len(requests))
+        requests["not_before"], most = np.cumsum(gaps).astype(np.uint64), _QUEUED
+    outcome = traffic.run(requests, MEMORY_BYTES, most, most, seed=work.seed)
+    waited = outcome.last - outcome.issued
+    if load is not None:
+        waited = outcome.last - requests["not_before"]
+    reads = requests["write"] == 0
+    latency = float((waited[reads] if reads.any() else waited).mean())
+    return _measured(traffic, work, outcome, latency, load)
+
+
+def _measured(
+    traffic: HbmTraffic, work: Workload, outcome: Outcome, latency: float, load: float | None
+) -> Measured:
+    generation, counters = traffic.mapping.generation, outcome.counters
+    share = counters["data_cycles"] / outcome.cycles
+    return Measured(
+        generation.name,
+        work.pattern,
+        work.read_fraction,
+        round(share, 4),
+        round(generation.refresh_fraction, 4),
+        round(latency * generation.tck_ns, 1),
+        round(share * generation.peak_bytes_per_second / 1e9, 2),
+        round(counters["row_hits"] / max(1, counters["rd"] + counters["wr"]), 4),
+        load,
+    )
