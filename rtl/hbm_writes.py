@@ -20,8 +20,8 @@ def tag_layout(slots: int) -> data.StructLayout:
 
 
 class HbmWrites(wiring.Component):
-    """Beats wait in slots, one slot for a column; a burst is answered when all of its columns have
-    been decided, bursts in the order of their addresses.
+    """Beats wait in slots, one slot for a column. A burst is answered when all of its columns are
+    on their way to the device, bursts in the order of their addresses.
 
     A later read of the same bytes finds them: the device makes the accesses of a row in the order
     in which they are decided.
@@ -116,6 +116,8 @@ class HbmWrites(wiring.Component):
             self._data.ren.eq(first | second),
             self._data.raddr.eq(Mux(second, later.slot << 1 | 1, tag.slot << 1)),
         ]
+        with m.If(second):  # not before: the slot is used again once its burst is answered
+            m.d.sync += self._done.bit_select(later.slot, 1).eq(1)
         read, strobes = self._data.rdata[: 8 * BEAT_BYTES], self._data.rdata[8 * BEAT_BYTES :]
         m.d.sync += [self.wdata.eq(read), self.wmask.eq(Mux(used, strobes, 0))]
 
@@ -128,8 +130,6 @@ class HbmWrites(wiring.Component):
             here.eq(order.r_rdy & self._done.bit_select(head, 1)),
             order.r_en.eq(here & (free | ~last)),
         ]
-        with m.If(self.made):
-            m.d.sync += self._done.bit_select(self.tag.slot, 1).eq(1)
         with m.If(free):
             m.d.sync += [
                 axi.bvalid.eq(here & last),

@@ -34,7 +34,7 @@ async def reset(dut, agents: Sequence = (), noise: int = _NOISE_CYCLES) -> None:
 
 async def shake(dut, cycles: int = _NOISE_CYCLES) -> None:
     """Start the clock, if it is not on; random values at all inputs but the reset, then 0."""
-    global _clock  # noqa: PLW0603: tests of a module follow each other, their tasks end with them
+    global _clock  # tests of a module follow each other, and their tasks end with them
     if _clock is None or _clock.done():
         _clock = cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
     inputs = [getattr(dut, name) for name in bench_inputs()]
