@@ -34,12 +34,6 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/run.py
 
-coverage: $(READY) $(SYSTEM)
-	rm -rf build/coverage/lines
-	$(BIN)/python -m pytest tb/ --sim verilator --coverage-required \
-	  --line-coverage build/coverage/lines
-	$(BIN)/python -m tb.line_coverage build/coverage/lines
-
 formal: $(SYSTEM)
 	$(BIN)/python -m formal
 
