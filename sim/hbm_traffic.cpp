@@ -251,6 +251,7 @@ extern "C" JX_API int jx_traffic(const Request* requests, uint32_t count, const 
   uint64_t after = 0;  // cycles since all were answered: the last writes' data come behind that
   for (; now < settings->max_cycles && after < hbm::kWindow && error.empty(); ++now) {
     after = traffic->done() ? after + 1 : 0;
+    if (after <= 1) result->counters = device.counters();
     std::memcpy(&dut.device_rdata, device.rdata().bytes, kBeat);
     traffic->drive(now);
     model->half(0);
@@ -271,7 +272,6 @@ extern "C" JX_API int jx_traffic(const Request* requests, uint32_t count, const 
   if (error.empty() && !traffic->done())
     error = "requests are left after " + std::to_string(now) + " cycles";
   result->cycles = now - after;
-  result->counters = device.counters();
   std::snprintf(result->error, sizeof result->error, "%s", error.c_str());
   return !error.empty();
 }
