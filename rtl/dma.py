@@ -109,7 +109,7 @@ class LineWalk(wiring.Component):
         shift = (self._config.line_bytes - 1).bit_length()
         bits = line_address_bits(self._config)
         row, stride, line = Signal(bits), Signal(bits), Signal(bits)
-        rows, length = Signal(len(self.command.rows)), _row_bits(self._config, shift)
+        rows, length = Signal(len(self.command.rows)), len(self.command.bytes) - shift
         row_lines, left = Signal(length), Signal(length)
         next_row = Signal(bits)
         m.d.comb += [
