@@ -16,7 +16,8 @@ _QUEUED = 256  # requests under way where load, not their number, is given
 
 @dataclass(frozen=True)
 class Measured:
-    """One run. Fractions are of the pin rate; ``refresh_fraction`` of time goes to refreshes.
+    """One run. Fractions are of the pin rate; ``refresh_fraction`` of the time went to refreshes of
+    all banks, in a short run less than tRFC / tREFI, as they can be postponed.
     ``latency_ns``: mean, from a request to its last beat (of reads; if there are none, to the
     responses of writes). ``load``: what was asked for, of the pin rate; None: as much as possible.
     """
@@ -81,7 +82,7 @@ def _measured(
         work.pattern,
         work.read_fraction,
         round(share, 4),
-        round(generation.refresh_fraction, 4),
+        round(counters["ref_all"] * generation.timing.rfc_ab / outcome.cycles, 4),
         round(latency * generation.tck_ns, 1),
         round(share * generation.peak_bytes_per_second / 1e9, 2),
         round(counters["row_hits"] / max(1, counters["rd"] + counters["wr"]), 4),

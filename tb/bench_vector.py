@@ -1,7 +1,7 @@
 """Bench of the vector unit: random instructions against `isa`, with random refusals.
 
-Parameters: `config` (of `ChipConfig.to_dict`), `commands` (0: very long ones), `refusal`,
-`outliers`.
+Parameters: `config` (of `ChipConfig.to_dict`), `commands` (0: long ones, with `longest` those of
+65,536 rows and 2^20 columns too), `refusal`, `outliers`.
 """
 
 import random
@@ -48,7 +48,7 @@ async def random_instructions(dut) -> None:
     commands = (
         random_operands(dice, config, types[i % len(types)]) for i in range(sizes["commands"])
     )
-    for command in commands if sizes["commands"] else long_commands(dice, config):
+    for command in commands if sizes["commands"] else long_commands(dice, config, sizes["longest"]):
         fill(dice, expected, command, sizes["outliers"])
         world.state.sram[:], world.state.acc[:] = expected.sram, expected.acc
         observe(cover, command, config, *expected.execute(command))

@@ -2,12 +2,18 @@
 
 from collections.abc import Iterator
 
-from isa.config import ChipConfig
+from isa.config import ChipConfig, load_config
 from isa.program import Op
 from isa.traps import Fault
 from rtl.decode import CHOICES, OPERANDS
 from tb.instructions import ENGINE_MNEMONICS, InstructionMaker, values_of
 
+ATOMS = 1024
+TINY = load_config("tiny")
+ODD = TINY.replace(
+    name="odd", rows=4, cols=16, lanes=8, line_bytes=64, sram_bytes=1 << 16, acc_rows=64,
+    axi_bytes=16, element="fp8",
+)  # fmt: skip
 Case = tuple[dict, Fault | None]  # what the decoder makes of an instruction, its first fault
 
 

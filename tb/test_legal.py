@@ -5,18 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isa.config import ChipConfig, load_config
+from isa.config import ChipConfig
 from rtl.decode import PORTS
 from rtl.legal import LegalityCheck
 from tb.instructions import ENGINE_MNEMONICS
-from tb.legal_stimulus import Case, moved_cases, random_cases
-
-ATOMS = 1024
-TINY = load_config("tiny")
-ODD = TINY.replace(
-    name="odd", rows=4, cols=16, lanes=8, line_bytes=64, sram_bytes=1 << 16, acc_rows=64,
-    axi_bytes=16, element="fp8",
-)  # fmt: skip
+from tb.legal_stimulus import ATOMS, ODD, TINY, Case, moved_cases, random_cases
 
 
 def _write(path: Path, cases: list[Case]) -> str:

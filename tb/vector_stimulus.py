@@ -66,13 +66,14 @@ def random_operands(
     return c
 
 
-def long_commands(dice: np.random.Generator, config: ChipConfig) -> list[Command]:
-    """Instructions with as many rows, columns and vectors to skip as there can be, or nearly."""
+def long_commands(dice: np.random.Generator, config: ChipConfig, all_: bool) -> list[Command]:
+    """Instructions with as many columns and vectors to skip as the SRAM holds, or nearly; if
+    ``all_`` also with as many rows and columns as an instruction can say, 200,000 cycles."""
     half, lanes, few = config.sram_bytes // 2, config.lanes, int(dice.integers(1, 50))
     long = half - few * lanes  # elements of a byte
     skip = int(dice.integers(long // lanes // 2, long // lanes)) * lanes
     place = half + 2 * config.f32_vector_bytes
-    return [
+    longest = [
         Command(
             "vsub",
             65536 - few,
@@ -83,10 +84,13 @@ def long_commands(dice: np.random.Generator, config: ChipConfig) -> list[Command
             dst=place,
         ),
         Command("vargmax", 1, (1 << 20) - few, at="acc", a=few, dst=half),
+    ]
+    in_sram = [
         Command("vabs", 1, 2 * half - few, dt="i8", at="i8"),
         Command("vadd", 1, long, dt="i8", at="acc", a=few, bt="col", b=half),
         Command("vrot", 1, long, dt="i8", at="i8", dst=half, rep=skip),
     ]
+    return longest + in_sram if all_ else in_sram
 
 
 def _columns(dice: np.random.Generator, mnemonic: str, lanes: int) -> tuple[int, int]:

@@ -5,22 +5,15 @@ from collections import Counter
 
 import pytest
 
-from isa.config import load_config
 from isa.program import Op, encode
 from isa.table import BY_MNEMONIC, BY_OPCODE, Engine
 from isa.traps import Cause, Fault
 from rtl.decode import OPERANDS, PORTS, opcode_of
 from rtl.legal import LegalityCheck
 from tb.instructions import InstructionMaker
-from tb.legal_stimulus import issue_entry, moved_cases, random_cases
+from tb.legal_stimulus import ATOMS, ODD, TINY, issue_entry, moved_cases, random_cases
 from tests.support import simulate
 
-ATOMS = 1024
-TINY = load_config("tiny")
-ODD = TINY.replace(
-    name="odd", rows=4, cols=16, lanes=8, line_bytes=64, sram_bytes=1 << 16, acc_rows=64,
-    axi_bytes=16, element="fp8",
-)  # fmt: skip
 TALL = TINY.replace(name="tall", rows=64, cols=8, lanes=4, line_bytes=128, axi_bytes=128,
                     element="int8")  # fmt: skip
 
