@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.hbm import ACT_CYCLES, BANK_GROUPS, BANKS, BANKS_PER_GROUP, BURST_CYCLES, HbmGeneration
+from rtl.hbm_planes import countdowns, equal
 from rtl.hbm_port import BANK_BITS, row_bits
 
 
@@ -51,88 +52,103 @@ class Guard(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self._remember(m)
-        banks_act, banks_pre = self._of_banks(m)
-        may_act, may_ref = self._between_rows(m)
-        may_read, may_write = self._between_columns(m)
-        closed = ~self.open
+        group_bits = (BANK_GROUPS - 1).bit_length()
+        mine, column, group, column_group = (
+            Signal(BANKS, name=name) for name in ("mine", "column", "group", "column_group")
+        )
+        groups = [(1 << BANKS_PER_GROUP) - 1 << g * BANKS_PER_GROUP for g in range(BANK_GROUPS)]
         m.d.comb += [
-            self.can_act.eq(banks_act & closed & may_act),
-            self.can_pre.eq(banks_pre & self.open & self._row_bus_free(m).replicate(BANKS)),
-            self.can_pre_all.eq((banks_pre | closed).all() & self._bus_free),
-            self.can_ref_all.eq((banks_act & closed).all() & self._bus_free),
-            self.can_ref_bank.eq(banks_act & closed & may_ref.replicate(BANKS)),
-            self.can_read.eq(self._after_act(m, "read") & self.open & may_read),
-            self.can_write.eq(self._after_act(m, "write") & self.open & may_write),
+            mine.eq(1 << self.bank),
+            column.eq(1 << self.column_bank),
+            group.eq(Array(groups)[self.bank[-group_bits:]]),
+            column_group.eq(Array(groups)[self.column_bank[-group_bits:]]),
+        ]
+        self._remember(m, mine)
+        may_act, may_pre = self._rows(m, mine, group, column)
+        may_read, may_write = self._columns(m, mine, column_group)
+        closed, of_four, bus = ~self.open, self._four_activations(m), self._row_bus_free(m)
+        m.d.comb += [
+            self.can_act.eq(may_act & closed & of_four.replicate(BANKS)),
+            self.can_pre.eq(may_pre & self.open & bus.replicate(BANKS)),
+            self.can_pre_all.eq((may_pre | closed).all() & bus),
+            self.can_ref_all.eq((may_act & closed).all()),
+            self.can_ref_bank.eq(may_act & closed),
+            self.can_read.eq(may_read & self.open),
+            self.can_write.eq(may_write & self.open),
         ]
         return m
 
-    def _remember(self, m: Module) -> None:
+    def _remember(self, m: Module, mine: Signal) -> None:
         """Which banks are open, and with which rows."""
-        rows = [Signal(len(self.row), name=f"row_of_{bank}") for bank in range(BANKS)]
-        for bank, row in enumerate(rows):
-            with m.If(self.act & (self.bank == bank)):
-                m.d.sync += [row.eq(self.row), self.open[bank].eq(1)]
-            with m.Elif(self.pre_all | (self.pre & (self.bank == bank))):
-                m.d.sync += self.open[bank].eq(0)
-        row = Array(rows)[self.looked_up_bank]
-        is_open = self.open.bit_select(self.looked_up_bank, 1)
-        m.d.comb += self.found.eq(is_open & (row == self.looked_up_row))
+        shut = Mux(self.pre, mine, 0) | self.pre_all.replicate(BANKS)
+        m.d.sync += self.open.eq((self.open & ~shut) | Mux(self.act, mine, 0))
+        rows = [Signal(BANKS, name=f"row_{bit}") for bit in range(len(self.row))]
+        with m.If(self.act):
+            for plane, bit in zip(rows, self.row, strict=True):
+                m.d.sync += plane.eq((plane & ~mine) | (mine & bit.replicate(BANKS)))
+        found = self.open & equal(rows, self.looked_up_row)
+        m.d.comb += self.found.eq(found.bit_select(self.looked_up_bank, 1))
 
-    def _of_banks(self, m: Module) -> tuple[Value, Value]:
-        """Banks whose own history lets them be activated (or refreshed), precharged."""
-        t, act, pre = self._generation.timing, [], []
-        after_write = t.cwl + BURST_CYCLES + t.wr
-        for bank in range(BANKS):
-            mine, column = self.bank == bank, self.column_bank == bank
-            act.append(
-                countdown(
-                    m,
-                    f"act_{bank}",
-                    (self.act & mine, t.rc),
-                    ((self.pre & mine) | self.pre_all, t.rp),
-                    (self.ref_all, t.rfc_ab),
-                    (self.ref_bank & mine, t.rfc_pb),
-                )
-            )
-            pre.append(
-                countdown(
-                    m,
-                    f"pre_{bank}",
-                    (self.act & mine, t.ras),
-                    (self.read & column, t.rtp),
-                    (self.write & column, after_write),
-                )
-            )
-        return Cat(act), Cat(pre)
+    def _rows(self, m: Module, mine: Value, group: Value, column: Value) -> tuple[Signal, Signal]:
+        """Banks that may be activated (or refreshed), and precharged, for all but tFAW and the bus.
 
-    def _after_act(self, m: Module, kind: str) -> Value:
-        """Banks whose activation was long enough ago for a read or a write."""
-        wait = getattr(self._generation.timing, {"read": "rcd_rd", "write": "rcd_wr"}[kind])
-        return Cat(
-            countdown(m, f"{kind}_{bank}", (self.act & (self.bank == bank), wait))
-            for bank in range(BANKS)
-        )
-
-    def _row_bus_free(self, m: Module) -> Value:
-        self._bus_free = countdown(m, "row_bus", (self.act, ACT_CYCLES))
-        return self._bus_free
-
-    def _between_rows(self, m: Module) -> tuple[Value, Value]:
-        """A bit for each bank: the others let it be activated; and whether one may be refreshed."""
+        What concerns two banks is counted in all banks that it concerns.
+        """
         t = self._generation.timing
-        group = self.bank[-(BANK_GROUPS - 1).bit_length() :]
-        short = countdown(
+        act = countdowns(
             m,
-            "rrd_s",
-            (self.act, max(t.rrd_s, ACT_CYCLES)),
-            (self.ref_bank, t.rrefd),
-            (self.ref_all, t.rfc_ab),
+            "act_wait",
+            BANKS,
+            (self.act, ~0, max(t.rrd_s, ACT_CYCLES)),
+            (self.act, group, t.rrd_l),
+            (self.act, mine, t.rc),
+            (self.pre, mine, t.rp),
+            (self.pre_all, ~0, t.rp),
+            (self.ref_bank, ~0, t.rrefd),
+            (self.ref_bank, mine, t.rfc_pb),
+            (self.ref_all, ~0, t.rfc_ab),
         )
-        long = [countdown(m, f"rrd_l_{g}", (self.act & (group == g), t.rrd_l)) for g in range(4)]
-        of_four = self._four_activations(m)
-        may = [short & of_four & long[bank // BANKS_PER_GROUP] for bank in range(BANKS)]
-        return Cat(may), short
+        pre = countdowns(
+            m,
+            "pre_wait",
+            BANKS,
+            (self.act, mine, t.ras),
+            (self.read, column, t.rtp),
+            (self.write, column, t.cwl + BURST_CYCLES + t.wr),
+        )
+        return act, pre
+
+    def _columns(self, m: Module, mine: Value, group: Value) -> tuple[Signal, Signal]:
+        """Banks that may be read, and written."""
+        t = self._generation.timing
+        written = t.cwl + BURST_CYCLES
+        read = countdowns(
+            m,
+            "read_wait",
+            BANKS,
+            (self.act, mine, t.rcd_rd),
+            (self.read, ~0, t.ccd_s),
+            (self.read, group, t.ccd_l),
+            (self.write, ~0, written + t.wtr_s),
+            (self.write, group, written + t.wtr_l),
+        )
+        write = countdowns(
+            m,
+            "write_wait",
+            BANKS,
+            (self.act, mine, t.rcd_wr),
+            (self.write, ~0, t.ccd_s),
+            (self.write, group, t.ccd_l),
+            (self.read, ~0, t.rtw),
+        )
+        return read, write
+
+    def _row_bus_free(self, m: Module) -> Signal:
+        """An activation takes the row bus for ACT_CYCLES."""
+        past, free = Signal(ACT_CYCLES - 1), Signal()
+        m.d.sync += past.eq(Cat(self.act, past))
+        m.d.comb += free.eq(~past.any())
+        return free
 
     def _four_activations(self, m: Module) -> Value:
         """Fewer than four rows were activated in the last tFAW."""
@@ -143,34 +159,3 @@ class Guard(wiring.Component):
             count.eq(count + self.act - past[-1]),
         ]
         return count != 4
-
-    def _between_columns(self, m: Module) -> tuple[Value, Value]:
-        """A bit for each bank: the column accesses before let it be read, written."""
-        t = self._generation.timing
-        group = self.column_bank[-(BANK_GROUPS - 1).bit_length() :]
-        turn_s, turn_l = (t.cwl + BURST_CYCLES + wtr for wtr in (t.wtr_s, t.wtr_l))
-        read_s = countdown(m, "read_s", (self.read, t.ccd_s), (self.write, turn_s))
-        write_s = countdown(m, "write_s", (self.write, t.ccd_s), (self.read, t.rtw))
-        reads, writes = [], []
-        for g in range(BANK_GROUPS):
-            read, write = self.read & (group == g), self.write & (group == g)
-            reads.append(countdown(m, f"read_l_{g}", (read, t.ccd_l), (write, turn_l)) & read_s)
-            writes.append(countdown(m, f"write_l_{g}", (write, t.ccd_l)) & write_s)
-        return (
-            Cat(reads[bank // BANKS_PER_GROUP] for bank in range(BANKS)),
-            Cat(writes[bank // BANKS_PER_GROUP] for bank in range(BANKS)),
-        )
-
-
-def countdown(m: Module, name: str, *waits: tuple[Value, int]) -> Signal:
-    """A signal that is 0 in the n - 1 cycles after one in which ``waits`` has (1, n)."""
-    longest = max(wait for _, wait in waits)
-    left, after, over = Signal(range(longest), name=f"{name}_left"), Signal(), Signal(name=name)
-    after = Mux(over, 0, left - 1)[: len(left)]
-    for event, wait in waits:
-        held = Signal(len(left), name=f"{name}_{wait}")
-        m.d.comb += held.eq(after)
-        after = Mux(event & (held < wait - 1), wait - 1, held)
-    m.d.comb += over.eq(left == 0)
-    m.d.sync += left.eq(after)
-    return over

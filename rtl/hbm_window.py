@@ -1,10 +1,14 @@
 """Window: the column accesses that wait, from which the scheduler picks out of order."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.hbm import BANKS, HbmGeneration
+from rtl.hbm_planes import chosen, equal
 from rtl.hbm_port import BANK_BITS, place_layout, row_bits
 
 AGE_BITS = 12
@@ -21,6 +25,8 @@ class Window(wiring.Component):
 
     A row with waiting accesses is not closed, unless the oldest access of all has waited for more
     than ``patience`` cycles: then nothing younger in its bank goes before it.
+
+    Accesses are kept in bit planes (`rtl.hbm_planes`), the oldest in bit 0.
 
     Latency 1 cycle from `i` to a pick; one access in and one out a cycle.
 
@@ -73,88 +79,96 @@ class Window(wiring.Component):
         m = Module()
         depth = self._depth
         self._valid, self._hit = Signal(depth), Signal(depth)
-        self._entries = [Signal(self._access, name=f"entry_{i}") for i in range(depth)]
+        self._planes = [Signal(depth, name=f"plane_{bit}") for bit in range(self._access.size)]
+        place = self._access["place"].shape
+        first = {name: place[name].offset for name in ("bank", "row")}
+        self._bank = self._planes[first["bank"] :][:BANK_BITS]
+        self._row = self._planes[first["row"] :][: self._row_bits]
+        self._of_bank = [Signal(depth, name=f"of_bank_{bank}") for bank in range(BANKS)]
+        for bank, mine in enumerate(self._of_bank):
+            m.d.comb += mine.eq(self._valid & equal(self._bank, Const(bank, BANK_BITS)))
         going = self._pick(m)
         self._move(m, going)
         self._wait(m, going)
         return m
 
+    def _in(self, m: Module, name: str, banks: Value) -> Signal:
+        """A bit for each access: its bank is among these."""
+        found = Signal(self._depth, name=name)
+        chosen = (mine & self._all(bank) for mine, bank in zip(self._of_bank, banks, strict=True))
+        m.d.comb += found.eq(reduce(or_, chosen))
+        return found
+
+    def _banks(self, m: Module, name: str, which: Value) -> Signal:
+        """A bit for each bank: some of these accesses are in it."""
+        found = Signal(BANKS, name=name)
+        m.d.comb += found.eq(Cat((mine & which).any() for mine in self._of_bank))
+        return found
+
+    def _all(self, bit: Value) -> Value:
+        return bit.replicate(self._depth)
+
     def _pick(self, m: Module) -> Signal:
         """Choose the oldest of each kind; returns the place of the one that leaves, one-hot."""
-        entries = self._entries
-        of_bank = [Signal(BANKS, name=f"bank_of_{i}") for i in range(self._depth)]
-        m.d.comb += [of.eq(1 << e.place.bank) for of, e in zip(of_bank, entries, strict=True)]
-
-        def allowed(name: str, mask: Value) -> Signal:
-            """A bit for each entry: its bank is in the mask."""
-            found = Signal(self._depth, name=name)
-            m.d.comb += found.eq(Cat((of & mask).any() for of in of_bank))
-            return found
-
-        first = Signal(self._depth)  # what is not held back by the oldest
-        with m.If(self.old):
-            m.d.comb += first.eq(~allowed("beside", of_bank[0]) | 1)
-        with m.Else():
-            m.d.comb += first.eq(~0)
-        ready = self._valid & self._hit & first
-        kept = Signal(BANKS)
-        m.d.comb += kept.eq(_any(of & ready[i].replicate(BANKS) for i, of in enumerate(of_bank)))
-        missing = self._valid & ~self._hit & first
-        column = _oldest(m, "column_pick", ready & allowed("column_banks", self.can_column))
-        act = _oldest(m, "act_pick", missing & allowed("act_banks", self.can_act))
-        pre = _oldest(m, "pre_pick", missing & allowed("pre_banks", self.can_pre & ~kept))
+        beside = self._in(m, "beside", Cat(mine[0] for mine in self._of_bank))
+        first, ready, missing = (Signal(self._depth, name=n) for n in ("first", "ready", "missing"))
+        m.d.comb += [
+            first.eq(~(self._all(self.old) & beside) | 1),  # what the oldest does not hold back
+            ready.eq(self._valid & self._hit & first),
+            missing.eq(self._valid & ~self._hit & first),
+        ]
+        kept = self._banks(m, "kept", ready)
+        column = _oldest(m, "column_pick", ready & self._in(m, "column_banks", self.can_column))
+        act = _oldest(m, "act_pick", missing & self._in(m, "act_banks", self.can_act))
+        pre = _oldest(m, "pre_pick", missing & self._in(m, "pre_banks", self.can_pre & ~kept))
+        going = Signal(self._depth)
         m.d.comb += [
             self.column_valid.eq(column.any()),
-            self.column.eq(_chosen(m, "column", column, [e.as_value() for e in entries])),
+            self.column.eq(chosen(column, self._planes)),
             self.act_valid.eq(act.any()),
-            self.act_bank.eq(_chosen(m, "act_bank", act, [e.place.bank for e in entries])),
-            self.act_row.eq(_chosen(m, "act_row", act, [e.place.row for e in entries])),
+            self.act_bank.eq(chosen(act, self._bank)),
+            self.act_row.eq(chosen(act, self._row)),
             self.pre_valid.eq(pre.any()),
-            self.pre_bank.eq(_chosen(m, "pre_bank", pre, [e.place.bank for e in entries])),
-            self.used.eq(
-                _any(of & self._valid[i].replicate(BANKS) for i, of in enumerate(of_bank))
-            ),
+            self.pre_bank.eq(chosen(pre, self._bank)),
+            self.used.eq(self._banks(m, "used_banks", self._valid)),
+            going.eq(column & self._all(self.take)),
         ]
-        going = Signal(self._depth)
-        m.d.comb += going.eq(column & self.take.replicate(self._depth))
         return going
 
     def _move(self, m: Module, going: Signal) -> None:
         """Those behind the one that leaves move up; a new one comes behind all."""
-        depth, last = self._depth, self.level
-        moves = Signal(depth)  # entries at and behind the one that leaves
-        m.d.comb += moves.eq(~(going - 1))
-        entering = Signal()
+        entering, stay, at = Signal(), Signal(self._depth), Signal(self._depth)
         m.d.comb += [
-            self.i.ready.eq(self.level != depth),
+            self.i.ready.eq(self.level != self._depth),
             entering.eq(self.i.valid & self.i.ready),
+            stay.eq(going - 1),  # those before the one that leaves; all if none does
+            at.eq(entering << (self.level - going.any())[: len(self.level)]),
         ]
-        m.d.sync += self.level.eq(last + entering - going.any())
-        place = Signal(range(depth + 1))
-        m.d.comb += place.eq(last - going.any())
-        new_hit = self._hit_after(self.i.payload, self.is_open)
-        hits = [self._hit_after(e, self._hit[k]) for k, e in enumerate(self._entries)]
-        hits = [_wire(m, f"hit_after_{k}", hit) for k, hit in enumerate(hits)]
-        for k, entry in enumerate(self._entries):
-            behind = k + 1 < depth
-            with m.If(entering & (place == k)):
-                m.d.sync += [
-                    entry.eq(self.i.payload),
-                    self._valid[k].eq(1),
-                    self._hit[k].eq(new_hit),
-                ]
-            with m.Elif(moves[k]):
-                if behind:
-                    m.d.sync += [entry.eq(self._entries[k + 1]), self._hit[k].eq(hits[k + 1])]
-                m.d.sync += self._valid[k].eq(self._valid[k + 1] if behind else 0)
-            with m.Else():
-                m.d.sync += self._hit[k].eq(hits[k])
+        m.d.sync += self.level.eq(self.level + entering - going.any())
+        new = self.i.payload
+        for plane, after, bit in (
+            (self._valid, self._valid, Const(1)),
+            (self._hit, self._hit_after(m), self._new_hit(new)),
+            *((plane, plane, bit) for plane, bit in zip(self._planes, new.as_value(), strict=True)),
+        ):
+            moved = (after & stay) | (after >> 1 & ~stay)
+            m.d.sync += plane.eq(moved | (at & self._all(bit)))
 
-    def _hit_after(self, access: data.View, hit: Value) -> Value:
-        """Whether an access' row is open after this cycle's commands."""
+    def _hit_after(self, m: Module) -> Signal:
+        """Whether the accesses' rows are open after this cycle's commands."""
+        after, activated = Signal(self._depth), Signal(self._depth)
+        mine = self._in(m, "activated_banks", Mux(self.act, 1 << self.bank, 0))
+        m.d.comb += [
+            activated.eq(mine & equal(self._row, self.row)),
+            after.eq(activated | (self._hit & ~mine & ~self._in(m, "shut", self.closed))),
+        ]
+        return after
+
+    def _new_hit(self, access: data.View) -> Value:
+        """The same of the one that enters."""
         mine = self.act & (access.place.bank == self.bank)
         shut = self.closed.bit_select(access.place.bank, 1)
-        return Mux(mine, access.place.row == self.row, hit & ~shut)
+        return Mux(mine, access.place.row == self.row, self.is_open & ~shut)
 
     def _wait(self, m: Module, going: Signal) -> None:
         """Count how long the oldest access has been the oldest."""
@@ -166,25 +180,8 @@ class Window(wiring.Component):
             m.d.sync += age.eq(age + 1)
 
 
-def _wire(m: Module, name: str, value: Value) -> Signal:
-    signal = Signal(len(value), name=name)
-    m.d.comb += signal.eq(value)
-    return signal
-
-
 def _oldest(m: Module, name: str, which: Value) -> Signal:
     """The lowest bit that is set, alone."""
-    which = _wire(m, f"{name}_from", which)
-    return _wire(m, name, (which & (~which + 1))[: len(which)])
-
-
-def _any(values) -> Value:
-    result = 0
-    for value in values:
-        result = result | value
-    return result
-
-
-def _chosen(m: Module, name: str, pick: Signal, values: list[Value]) -> Value:
-    """The value whose bit is set, 0 if none is."""
-    return _any(value & pick[i].replicate(len(value)) for i, value in enumerate(values))
+    some, lowest = Signal(len(which), name=f"{name}_from"), Signal(len(which), name=name)
+    m.d.comb += [some.eq(which), lowest.eq(some & (~some + 1))]
+    return lowest
