@@ -4,13 +4,22 @@ import hashlib
 import json
 import tomllib
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from isa.hbm import BEAT_BYTES, load_generation
+from isa.hbm_map import DEFAULT_MAP, HbmMap
 
 PRESETS = Path(__file__).parent / "presets"
 BF16_BYTES = 2
 F32_BYTES = 4
 ELEMENTS = ("bf16", "fp8", "int8")
+REFRESHES = ("all", "bank")
+MEMORY_FIELDS = (
+    *("hbm", "hbm_channels", "hbm_map", "hbm_depth", "hbm_refresh"),
+    *("memory_bytes", "memory_latency_cycles", "memory_bytes_per_cycle"),
+)
 HBM_ATOM_BYTES = 64  # unit of HBM addresses in instructions
 
 
@@ -41,9 +50,14 @@ class ChipConfig:
     burst_beats: int = 16  # longest AXI burst the DMA engines issue
     load_bursts: int = 4  # load bursts in flight (any positive number)
     watchdog_cycles: int = 1 << 17  # without any progress, until the core traps
-    memory_bytes: int = 1 << 32  # capacity of the memory behind the port
-    memory_latency_cycles: int = 40  # of the simple memory model (any number >= 1)
-    memory_bytes_per_cycle: int = 0  # of the simple memory model; 0 = the port's width
+    hbm: str = ""  # generation of the HBM behind the port, or its TOML file; "": simple memory
+    hbm_channels: int = 0  # pseudo-channels; 0 = as many as the port takes bytes from
+    hbm_map: str = DEFAULT_MAP  # where addresses lie, see isa.hbm_map
+    hbm_depth: int = 64  # accesses of each direction from which a controller chooses
+    hbm_refresh: str = "all"  # banks at a time: one of REFRESHES
+    memory_bytes: int = 1 << 32  # capacity of the simple memory
+    memory_latency_cycles: int = 40  # of the simple memory (any number >= 1)
+    memory_bytes_per_cycle: int = 0  # of the simple memory; 0 = the port's width
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -83,22 +97,42 @@ class ChipConfig:
         self._want(
             "watchdog_cycles", 256 <= self.watchdog_cycles <= 1 << 30, "between 256 and 2^30"
         )
+        if self.hbm:
+            self._check_hbm()
         self._want("memory_latency_cycles", self.memory_latency_cycles >= 1, "at least 1")
         self._want("memory_bytes_per_cycle", self.memory_bytes_per_cycle >= 0, "at least 0")
 
+    def _check_hbm(self) -> None:
+        self._want("axi_bytes", self.axi_bytes >= BEAT_BYTES, f"at least {BEAT_BYTES} with HBM")
+        self._want("hbm_channels", self.hbm_channels <= 64, "at most 64")
+        self._want("hbm_depth", 4 <= self.hbm_depth <= 64, "between 4 and 64")
+        try:
+            lowest = min(self.hbm_mapping.bits("channel"), default=64)
+        except ValueError as error:
+            raise ValueError(f"configuration {self.name!r}: hbm: {error}") from None
+        self._want(
+            "hbm_map",
+            1 << lowest >= self.axi_bytes,
+            f"one that keeps {self.axi_bytes} bytes (axi_bytes) in one channel",
+        )
+
     def _check_types(self) -> None:
         free = {"load_bursts", "memory_latency_cycles", "memory_bytes_per_cycle"}
+        choices = {"element": ELEMENTS, "hbm_refresh": REFRESHES}
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "name":
-                self._want("name", isinstance(value, str) and value != "", "a non-empty string")
+            if field.name in choices:
+                of = choices[field.name]
+                self._want(field.name, value in of, f"one of {', '.join(of)}")
                 continue
-            if field.name == "element":
-                self._want("element", value in ELEMENTS, f"one of {', '.join(ELEMENTS)}")
+            if field.type is str:
+                self._want(field.name, isinstance(value, str), "a string")
+                empty = value == "" and field.name != "hbm"
+                self._want(field.name, not empty, "a non-empty string")
                 continue
             is_int = isinstance(value, int) and not isinstance(value, bool)
             self._want(field.name, is_int, "an integer")
-            if field.name not in free:
+            if field.name not in free and (value, field.name) != (0, "hbm_channels"):
                 self._want(field.name, _power_of_two(value), "a power of two")
 
     def _want(self, field: str, holds: bool, wanted: str) -> None:
@@ -159,17 +193,32 @@ class ChipConfig:
 
     @property
     def bandwidth_bytes_per_cycle(self) -> int:
-        """Of the simple memory model, after the default is applied."""
+        """Of the simple memory, after the default is applied."""
         return self.memory_bytes_per_cycle or self.axi_bytes
+
+    @property
+    def pseudo_channels(self) -> int:
+        """Of the HBM, after the default is applied; 0 with the simple memory."""
+        return (self.hbm_channels or self.axi_bytes // BEAT_BYTES) if self.hbm else 0
+
+    @cached_property
+    def hbm_mapping(self) -> HbmMap:
+        """Generation and mapping of the HBM; ValueError with the simple memory."""
+        return HbmMap(self.hbm_map, load_generation(self.hbm), self.pseudo_channels)
+
+    @property
+    def capacity_bytes(self) -> int:
+        """Of the memory behind the port."""
+        return self.hbm_mapping.bytes if self.hbm else self.memory_bytes
 
     def to_dict(self) -> dict[str, int | str]:
         return asdict(self)
 
     def digest(self) -> str:
-        """Short hash of all fields that a program depends on (not of times)."""
+        """Short hash of all fields that a program depends on (not of times, nor of the memory)."""
         data = self.to_dict()
-        for time in ("memory_latency_cycles", "memory_bytes_per_cycle", "watchdog_cycles"):
-            del data[time]
+        for field in (*MEMORY_FIELDS, "watchdog_cycles"):
+            del data[field]
         text = json.dumps(data, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -62,10 +62,10 @@ class ProgramImage:
             )
         start = self.code_base * HBM_ATOM_BYTES
         self.hbm_bytes = max(self.hbm_bytes, self.hbm.size, start + len(self.code))
-        if self.hbm_bytes > self.config.memory_bytes:
+        if self.hbm_bytes > self.config.capacity_bytes:
             raise ValueError(
                 f"the program needs {self.hbm_bytes} bytes of memory, configuration "
-                f"{self.config.name!r} has memory_bytes = {self.config.memory_bytes}"
+                f"{self.config.name!r} has {self.config.capacity_bytes}"
             )
 
     @classmethod

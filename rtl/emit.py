@@ -13,12 +13,11 @@ from pathlib import Path
 
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
-from amaranth.hdl import Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from rtl.naming import tuples_are_named
-from rtl.platform import AsicPlatform
+from rtl.platform import AsicPlatform, flat_ports
 
 SRAM_MODEL = Path(__file__).with_name("sram.sv")
 # What `amaranth.back.verilog` runs, up to the flags of the last command.
@@ -36,28 +35,13 @@ write_verilog -sv -norename {flags}
 
 def port_names(component: wiring.Component) -> list[str]:
     """Names of the emitted module's ports, in signature order, without clock and reset."""
-    return list(_ports(component))
+    return list(flat_ports(component))
 
 
 def input_names(component: wiring.Component) -> list[str]:
     """As `port_names`, those that are driven from outside."""
-    ports = _ports(component).items()
+    ports = flat_ports(component).items()
     return [name for name, (_, direction) in ports if direction is PortDirection.Input]
-
-
-def _ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
-    """Port name → (value, direction), as `rtlil.convert` takes them."""
-    ports: dict[str, tuple[Value, PortDirection]] = {}
-    for path, member, value in component.signature.flatten(component):
-        name = "_".join(str(part) for part in path)
-        if name in ports:
-            raise ValueError(f"two ports of {type(component).__name__} are named {name!r}")
-        if isinstance(value, ValueCastable):
-            value = value.as_value()
-        if isinstance(value, Value):
-            is_input = member.flow == wiring.In
-            ports[name] = (value, PortDirection.Input if is_input else PortDirection.Output)
-    return ports
 
 
 def emit(
@@ -89,7 +73,7 @@ def emit(
 
 
 def _rtlil(component: wiring.Component, name: str, platform: object, sources: bool) -> str:
-    ports = _ports(component)
+    ports = flat_ports(component)
     return rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=sources)
 
 

@@ -30,6 +30,7 @@ class HbmController(wiring.Component):
     axi : beats of 16 bytes
     memory_columns : size of the memory in columns of 32 bytes
     device : the pseudo-channel's buses
+    idle : every burst is answered, and no access waits
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class HbmController(wiring.Component):
                 "axi": In(Axi4(BEAT_BYTES, id_bits)),
                 "memory_columns": In(SIZE_BITS),
                 "device": Out(DevicePort(generation)),
+                "idle": Out(1),
             }
         )
 
@@ -83,5 +85,6 @@ class HbmController(wiring.Component):
             self.device.wdata.eq(writes.wdata),
             self.device.wmask.eq(writes.wmask),
             reads.rdata.eq(self.device.rdata),
+            self.idle.eq(reads.idle & writes.idle & scheduler.idle),
         ]
         return m

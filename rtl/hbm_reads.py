@@ -28,6 +28,7 @@ class HbmReads(wiring.Component):
     access : stream of `access_layout`, the tag is the slot
     made, tag : the access of that slot was decided: it is on the device's port in the next cycle
     rdata : the device's
+    idle : nothing is asked for
     """
 
     def __init__(self, generation: HbmGeneration, mapping: HbmMap, slots: int, id_bits: int):
@@ -42,6 +43,7 @@ class HbmReads(wiring.Component):
                 "made": In(1),
                 "tag": In(tag_bits),
                 "rdata": In(8 * BEAT_BYTES),
+                "idle": Out(1),
             }
         )
 
@@ -59,6 +61,7 @@ class HbmReads(wiring.Component):
         m.d.comb += [
             self.axi.arready.eq(burst.ready),
             burst.memory_columns.eq(self.memory_columns),
+            self.idle.eq(~burst.active & ~order.r_rdy),
             self.access.valid.eq(burst.active & order.w_rdy & ~step.error),
             self.access.payload.place.eq(locate(m, self._mapping, step.address)),
             self.access.payload.tag.eq(tail),

@@ -35,6 +35,7 @@ class HbmWrites(wiring.Component):
     access : stream of `access_layout`, the tag is a `tag_layout`
     made, tag : the access with that tag was decided: it is on the device's port in the next cycle
     wdata, wmask : the device's
+    idle : no burst is unanswered
     """
 
     def __init__(self, generation: HbmGeneration, mapping: HbmMap, slots: int, id_bits: int):
@@ -50,6 +51,7 @@ class HbmWrites(wiring.Component):
                 "tag": In(self._tag),
                 "wdata": Out(8 * BEAT_BYTES),
                 "wmask": Out(BEAT_BYTES),
+                "idle": Out(1),
             }
         )
 
@@ -65,6 +67,7 @@ class HbmWrites(wiring.Component):
         m.d.comb += [
             self.axi.awready.eq(burst.ready),
             burst.memory_columns.eq(self.memory_columns),
+            self.idle.eq(~burst.active & ~order.r_rdy),
         ]
         self._gather(m, burst, order)
         self._write(m)

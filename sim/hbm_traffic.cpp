@@ -236,7 +236,7 @@ extern "C" JX_API int jx_traffic(const Request* requests, uint32_t count, const 
   auto model = std::make_unique<Model>();
   VHbmController& dut = model->dut;
   const auto column_of = [=](uint32_t bank, uint32_t row, uint32_t column) -> uint8_t* {
-    const uint64_t address = column_address(bank, row, column);
+    const uint64_t address = column_address(0, bank, row, column);
     return address < size ? memory + address : nullptr;
   };
   hbm::Device device(*timing, rows, column_of, settings->seed);

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from isa.hbm import HbmTiming
 from isa.hbm_map import HbmMap
 from sim.errors import SimulationError
+from sim.hbm_layout import HEADERS, address_layout
 from sim.native import NativeModel, build_library, build_root, digest, locked
 
 HARNESS = Path(__file__).with_name("hbm_traffic.cpp")
-HEADERS = tuple(Path(__file__).with_name(name) for name in ("hbm_device.h", "hbm_checker.h"))
 TOP = "HbmController"
 REQUEST = np.dtype(
     [
@@ -126,7 +126,7 @@ def _load(mapping: HbmMap, options: tuple[tuple[str, Any], ...]) -> ctypes.CDLL:
     design = SRAM_MODEL.read_text() + emit(
         HbmController(mapping.generation, mapping, **dict(options)), TOP
     )
-    layout = _layout(mapping)
+    layout = f"#pragma once\n{address_layout(mapping)}"
     model = NativeModel(TOP, design, HARNESS, lambda _: layout, HEADERS)
     folder = build_root() / "rtl"
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,17 +135,3 @@ def _load(mapping: HbmMap, options: tuple[tuple[str, Any], ...]) -> ctypes.CDLL:
         if not (target / "hbm.so").exists():
             build_library(model, target, "hbm.so")
     return ctypes.CDLL(str(target / "hbm.so"))
-
-
-def _layout(mapping: HbmMap) -> str:
-    """C++ of the address of a column: the inverse of the mapping, bit by bit."""
-    sources = {"row": "row", "column": "column", "bank": "bank", "group": "bank >> 2"}
-    lines = []
-    for name, source in sources.items():
-        for bit, at in enumerate(mapping.bits(name)):
-            value = f"uint64_t(({source}) >> {bit} & 1)"
-            mixed = mapping.xors.get(name, ())[bit : bit + 1]
-            value = " ^ ".join([value, *(f"(address >> {other} & 1)" for other in mixed)])
-            lines.append(f"  address |= ({value}) << {at};\n")
-    head = "static uint64_t column_address(uint32_t bank, uint32_t row, uint32_t column) {\n"
-    return f"#pragma once\n{head}  uint64_t address = 0;\n{''.join(lines)}  return address;\n}}\n"

@@ -1,4 +1,4 @@
-"""The RTL as a back end: the verilated core with a simple memory, driven from Python."""
+"""The RTL as a back end: the verilated core and its memory, driven from Python."""
 
 import ctypes
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from isa.traps import Cause, Fault
 from sim.build_rtl import build_model
 from sim.errors import SimulationError, Trap
 
+_ERROR_BYTES = 512
 _STATUS = ("halted", "trapped", "timeout")
 
 
@@ -37,6 +38,7 @@ class _Result(ctypes.Structure):
         ("trap_where", ctypes.c_uint32),
         ("counters", ctypes.c_uint32 * len(COUNTERS)),
         ("classes", ctypes.c_uint32 * (len(Engine) * len(CYCLE_CLASSES))),
+        ("error", ctypes.c_char * _ERROR_BYTES),
     ]
 
 
@@ -91,7 +93,7 @@ class RtlCore:
 
         Raises Trap as the functional simulator does, and for what only hardware can see: a
         deadlock, an error of the memory. Raises SimulationError when ``max_cycles`` pass without a
-        `halt`. Memory keeps what was done until then.
+        `halt`, and when an HBM controller violates the timing of its device. Memory keeps what was done until then.
         """
         _check_memory(hbm)
         result = _Result()
@@ -109,6 +111,8 @@ class RtlCore:
             ctypes.byref(program),
             ctypes.byref(result),
         )
+        if result.error:
+            raise SimulationError(result.error.decode())
         classes = _classes(result)
         status = _STATUS[result.status]
         if status == "trapped":

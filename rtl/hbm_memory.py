@@ -1,0 +1,90 @@
+"""HbmMemory: the chip's memory port in front, all pseudo-channels behind."""
+
+from amaranth.hdl import Cat, Module, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from isa.config import ChipConfig
+from rtl.axi import AxiPort
+from rtl.hbm_burst import SIZE_BITS
+from rtl.hbm_controller import HbmController
+from rtl.hbm_port import DevicePort
+from rtl.hbm_split_reads import SplitReads, channel_names, channel_port
+from rtl.hbm_split_writes import SplitWrites
+from rtl.platform import place
+
+
+class HbmMemory(wiring.Component):
+    """One controller for each pseudo-channel; addresses are spread over them as the mapping says.
+
+    Latency of a read of one beat, all idle and the row's bank closed, from the cycle of the address
+    to that of the beat: that of a controller, 1 cycle, and one for each of its beats after the
+    first.
+
+    Members
+    -------
+    axi : memory as the core sees it (master's point of view)
+    memory_columns : size of the memory in columns of 32 bytes
+    idle : nothing is to be done but refreshes
+    pc0, pc1, … : buses of the devices
+    """
+
+    def __init__(self, config: ChipConfig):
+        self._config = config
+        generation = config.hbm_mapping.generation
+        super().__init__(
+            {
+                "axi": In(AxiPort(config)),
+                "memory_columns": In(SIZE_BITS),
+                "idle": Out(1),
+                **{name: Out(DevicePort(generation)) for name in channel_names(config)},
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        m.submodules.reads = reads = SplitReads(config)
+        m.submodules.writes = writes = SplitWrites(config)
+        for name, member in AxiPort(config).members.items():
+            ends = getattr(self.axi, name), getattr(_half(name, reads.axi, writes.axi), name)
+            source, to = ends if member.flow == Out else reversed(ends)
+            m.d.comb += to.eq(source)
+        idle = []
+        for name in channel_names(config):
+            asks = getattr(reads, name), getattr(writes, name)
+            idle.append(self._controller(m, platform, name, *asks))
+        m.d.comb += self.idle.eq(Cat(idle).all())
+        return m
+
+    def _controller(self, m: Module, platform: object, name: str, reads, writes) -> Value:
+        """One controller between its halves of the splitters and its device; returns its `idle`."""
+
+        def make() -> HbmController:
+            return HbmController(
+                self._config.hbm_mapping.generation,
+                self._config.hbm_mapping,
+                depth=self._config.hbm_depth,
+                id_bits=1,
+                per_bank=self._config.hbm_refresh == "bank",
+            )
+
+        asks = {n: _half(n, reads, writes) for n in channel_port().members}
+        device = getattr(self, name)
+        inputs = {"memory_columns": self.memory_columns, "device_rdata": device.rdata}
+        for signal, member in channel_port().members.items():
+            if member.flow == Out:
+                inputs[f"axi_{signal}"] = getattr(asks[signal], signal)
+        outputs = place(m, platform, name, "jx_hbm_controller", make, inputs)
+        for port, value in outputs.items():
+            side, _, signal = port.partition("_")
+            if side == "axi":
+                m.d.comb += getattr(asks[signal], signal).eq(value)
+            elif side == "device":
+                m.d.comb += getattr(device, signal).eq(value)
+        return outputs["idle"]
+
+
+def _half(name: str, reads: object, writes: object) -> object:
+    """The one whose channels have the AXI signal ``name``."""
+    return reads if name.startswith(("ar", "r")) else writes
