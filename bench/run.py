@@ -18,13 +18,14 @@ import builds
 import core_rate
 import fresh
 import functional
+import hbm
 import rtl_speed
 from measure import Line
 from rich.console import Console
 from rich.table import Table
 from trained import TRAINED, compile_model
 
-PARTS = ("functional", "rtl", "core", "verilate", "elaborate", "fresh")
+PARTS = ("functional", "rtl", "core", "verilate", "elaborate", "hbm", "fresh")
 
 
 def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
@@ -43,6 +44,8 @@ def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
         yield from builds.verilation(folder / "build")
     if "elaborate" in parts:
         yield from builds.elaboration(folder, quick)
+    if "hbm" in parts:
+        yield from hbm.measure(quick)
     if "fresh" in parts and not quick:
         yield from fresh.measure(folder)
 

@@ -1,7 +1,7 @@
 """Address mapping of the HBM: which bits of a byte address choose what, as one string.
 
 A mapping names fields from the most to the least significant bit, separated by blanks, for example
-``row bank column:4 channel column:1 group``:
+``row bank column:4 channel group column:1``:
 
 - ``row``: log2 of the generation's rows
 - ``bank``: 2 bits, the bank in its group; ``group``: 2 bits, the bank group
@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 
 from isa.hbm import BANK_GROUPS, BANKS_PER_GROUP, COLUMN_BYTES, COLUMNS, HbmGeneration
 
-DEFAULT_MAP = "row bank column:4 channel column:1 group"
-"""Made for streams. From the bottom:
+DEFAULT_MAP = "row bank column:4 channel group column:1"
+"""Made for streams, and for random accesses of 64 bytes. From the bottom:
 
-- ``group``: consecutive columns go round the four bank groups. In one group they would be tCCD_L
-  apart instead of tCCD_S, 4 cycles and more where the data take 2: half of the bandwidth at most.
-  Two groups in turn would not do where tCCD_L is above 4 (HBM3E: 6).
-- ``column:1``: two columns of each group; with them channels interleave at 256 bytes.
-- ``channel``: a few kilobytes already keep many channels busy.
+- ``column:1``: 64 bytes lie in one row, so that they cost one activation.
+- ``group``: then the next bank group. In one group columns would be tCCD_L apart instead of
+  tCCD_S, 4 cycles and more where the data take 2: half of the bandwidth at most. The controller
+  takes the columns of several groups in turn.
+- ``channel``: changes every 256 bytes, so that a few kilobytes already keep many channels busy.
 - ``column:4``: the rest of four open rows, 4 KiB of a channel (256 cycles of data) for four ACTs.
 - ``bank``: the rows that follow are in other banks, which can be opened meanwhile.
 - ``row`` last: 16 KiB of every channel share a row number.

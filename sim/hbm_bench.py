@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from isa.hbm import BEAT_BYTES, COLUMN_BYTES
+from sim.hbm_bound import random_read_bound
 from sim.hbm_patterns import PATTERNS, mixed
 from sim.hbm_traffic import HbmTraffic, Outcome
 
@@ -31,6 +32,7 @@ class Measured:
     gigabytes_per_second: float
     row_hit_fraction: float
     load: float | None = None
+    bound_fraction: float | None = None  # of random reads, `sim.hbm_bound`
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -87,4 +89,12 @@ def _measured(
         round(share * generation.peak_bytes_per_second / 1e9, 2),
         round(counters["row_hits"] / max(1, counters["rd"] + counters["wr"]), 4),
         load,
+        _bound(traffic, work, load),
     )
+
+
+def _bound(traffic: HbmTraffic, work: Workload, load: float | None) -> float | None:
+    burst = work.burst or BURST_BYTES[work.pattern]
+    if work.pattern != "random" or work.read_fraction < 1 or load or burst > 2 * COLUMN_BYTES:
+        return None
+    return round(random_read_bound(traffic.mapping.generation, work.outstanding, burst), 4)

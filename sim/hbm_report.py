@@ -50,7 +50,7 @@ def print_table(found: Sequence[Measured]) -> None:
     table = Table(box=None)
     for name in ("generation", "pattern", "reads", "load"):
         table.add_column(name)
-    for name in ("bandwidth", "of 1 - refresh", "GB/s", "latency", "row hits"):
+    for name in ("bandwidth", "of 1 - refresh", "GB/s", "latency", "row hits", "of the bound"):
         table.add_column(name, justify="right")
     for run in found:
         table.add_row(
@@ -63,6 +63,7 @@ def print_table(found: Sequence[Measured]) -> None:
             f"{run.gigabytes_per_second:.1f}",
             f"{run.latency_ns:.1f} ns",
             f"{run.row_hit_fraction:.1%}",
+            f"{run.bandwidth_fraction / run.bound_fraction:.1%}" if run.bound_fraction else "",
         )
     console.print(table)
 

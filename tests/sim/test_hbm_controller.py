@@ -5,6 +5,7 @@ import pytest
 
 from isa.hbm import GENERATIONS, load_generation
 from isa.hbm_map import DEFAULT_MAP, HbmMap
+from sim.hbm_bound import random_read_bound
 from sim.hbm_patterns import PATTERNS, mixed
 from sim.hbm_traffic import REQUEST, HbmTraffic, Outcome, TrafficError
 
@@ -51,6 +52,25 @@ def test_streams_reach_the_pin_rate(traffic, reads):
 def test_mixed_stream(traffic):
     outcome = _run(traffic, "stream", 10_000, STREAM_BURST, 0.5)
     assert _share(traffic, outcome) >= 0.72
+
+
+def test_random_reads_reach_their_bound(traffic):
+    """Of a controller whose only limits are tRC, tRRD, tFAW, latency and order."""
+    dice = np.random.default_rng(3)
+    requests = PATTERNS["random"](traffic.mapping, 20_000, SIZE, SMALL_BURST, dice)
+    outcome = traffic.run(requests, SIZE, reads=16)
+    bound = random_read_bound(traffic.mapping.generation, 16)
+    share = outcome.counters["data_cycles"] / outcome.cycles
+    assert 0.9 * bound <= share <= bound
+
+
+def test_the_bound_of_reads_one_by_one_is_their_latency():
+    """A closed form: an activation, two columns of a row, the last one's two beats."""
+    timing = load_generation("hbm3").timing
+    each = timing.rcd_rd + timing.cl + timing.ccd_l + 2
+    refreshing = load_generation("hbm3").refresh_fraction
+    slow = load_generation("hbm3").replace(rc=timing.ras)  # so that no bank is waited for
+    assert random_read_bound(slow, 1) == pytest.approx(4 / each * (1 - refreshing), rel=1e-3)
 
 
 def test_one_bank_takes_trc_for_each_row(traffic):
