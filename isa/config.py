@@ -16,8 +16,9 @@ BF16_BYTES = 2
 F32_BYTES = 4
 ELEMENTS = ("bf16", "fp8", "int8")
 REFRESHES = ("all", "bank")
+HBM_CODES = ("none", "secded")
 MEMORY_FIELDS = (
-    *("hbm", "hbm_channels", "hbm_map", "hbm_depth", "hbm_refresh"),
+    *("hbm", "hbm_channels", "hbm_map", "hbm_depth", "hbm_refresh", "hbm_ecc"),
     *("memory_bytes", "memory_latency_cycles", "memory_bytes_per_cycle"),
 )
 HBM_ATOM_BYTES = 64  # unit of HBM addresses in instructions
@@ -49,12 +50,14 @@ class ChipConfig:
     queue_depth: int = 4  # commands waiting in front of each engine
     burst_beats: int = 16  # longest AXI burst the DMA engines issue
     load_bursts: int = 4  # load bursts in flight (any positive number)
+    store_bursts: int = 8  # store bursts without a response
     watchdog_cycles: int = 1 << 17  # without any progress, until the core traps
     hbm: str = ""  # generation of the HBM behind the port, or its TOML file; "": simple memory
     hbm_channels: int = 0  # pseudo-channels; 0 = as many as the port takes bytes from
     hbm_map: str = DEFAULT_MAP  # where addresses lie, see isa.hbm_map
     hbm_depth: int = 64  # accesses of each direction from which a controller chooses
     hbm_refresh: str = "all"  # banks at a time: one of REFRESHES
+    hbm_ecc: str = "secded"  # what protects it: one of HBM_CODES
     memory_bytes: int = 1 << 32  # capacity of the simple memory
     memory_latency_cycles: int = 40  # of the simple memory (any number >= 1)
     memory_bytes_per_cycle: int = 0  # of the simple memory; 0 = the port's width
@@ -93,7 +96,8 @@ class ChipConfig:
             self.burst_beats * self.axi_bytes >= self.line_bytes,
             f"enough for one line, {self.line_bytes // self.axi_bytes} beats",
         )
-        self._want("load_bursts", 1 <= self.load_bursts <= 64, "between 1 and 64")
+        for field in ("load_bursts", "store_bursts"):
+            self._want(field, 1 <= getattr(self, field) <= 64, "between 1 and 64")
         self._want(
             "watchdog_cycles", 256 <= self.watchdog_cycles <= 1 << 30, "between 256 and 2^30"
         )
@@ -103,7 +107,7 @@ class ChipConfig:
         self._want("memory_bytes_per_cycle", self.memory_bytes_per_cycle >= 0, "at least 0")
 
     def _check_hbm(self) -> None:
-        self._want("axi_bytes", self.axi_bytes >= BEAT_BYTES, f"at least {BEAT_BYTES} with HBM")
+        self._want("axi_bytes", self.axi_bytes >= BEAT_BYTES, f"at least {BEAT_BYTES} with HBM, or hbm ''")
         self._want("hbm_channels", self.hbm_channels <= 64, "at most 64")
         self._want("hbm_depth", 4 <= self.hbm_depth <= 64, "between 4 and 64")
         try:
@@ -117,8 +121,8 @@ class ChipConfig:
         )
 
     def _check_types(self) -> None:
-        free = {"load_bursts", "memory_latency_cycles", "memory_bytes_per_cycle"}
-        choices = {"element": ELEMENTS, "hbm_refresh": REFRESHES}
+        free = {"load_bursts", "store_bursts", "memory_latency_cycles", "memory_bytes_per_cycle"}
+        choices = {"element": ELEMENTS, "hbm_refresh": REFRESHES, "hbm_ecc": HBM_CODES}
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in choices:

@@ -51,7 +51,7 @@ TEXT = {
     Cause.NOT_SIGNALLED: "waits for more of semaphore s{where} than has been signalled",
     Cause.SEMAPHORE_OVERFLOW: "semaphore s{where} must stay below 65536",
     Cause.WATCHDOG: "nothing has moved for the watchdog's time: a deadlock",
-    Cause.BUS_ERROR: "the memory answered with an error",
+    Cause.BUS_ERROR: "the memory refused an access",
 }
 
 

@@ -1,7 +1,7 @@
 # A linear layer in W8A8 on an int8 chip, with nothing done by the host: the vector unit finds every
 # token's scale, quantises it, and applies both scales to the exact int32 sums.
 # X (7 tokens of 40) is fp32; W (40 x 24, int8, panels of 8 columns) has a scale for each column.
-.config tiny,element=int8,rows=4,cols=8,lanes=4,axi_bytes=8,sram_bytes=32768,acc_rows=128,load_bursts=3
+.config tiny,hbm=,element=int8,rows=4,cols=8,lanes=4,axi_bytes=8,sram_bytes=32768,acc_rows=128,load_bursts=3
 .random 0x0000 f32 272 51                # X, 7 rows of 160 bytes
 .f32    0x00A0  0 40.5 -0.001 0          # an outlier in token 1
 .f32    0x0140  0 0 0 0 0 0 0 0 0 0  0 0 0 0 0 0 0 0 0 0  0 0 0 0 0 0 0 0 0 0  0 0 0 0 0 0 0 0 0 0  # token 2

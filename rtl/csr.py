@@ -12,6 +12,7 @@ from isa.table import Engine
 from rtl.axi_lite import DATA_BITS, AxiLitePort, AxiLiteSlave
 from rtl.top import CONTROL
 
+_READ = ("trap_pc", "trap_where", "trap_atom", "conflicts", "bus_errors")
 _WRITTEN = [register.name for register in REGISTERS if register.access == "rw"]
 
 
@@ -73,7 +74,7 @@ class ControlRegisters(wiring.Component):
     def _values(self, high) -> dict:
         """Register → what reading it gives."""
         values = {name: getattr(self, name) for name in _WRITTEN}
-        values |= {name: getattr(self, name) for name in ("trap_pc", "trap_where", "conflicts")}
+        values |= {name: getattr(self, name) for name in _READ}
         values |= {name: getattr(self.counters, name) for name in COUNTERS}
         for engine in Engine:
             for name in CYCLE_CLASSES:

@@ -11,6 +11,7 @@ from rtl.memory import Sram1R1W
 
 DEPTH = 128  # instructions in the buffer
 BURST = 8  # instructions that are requested together: 256 bytes, never across 4 KiB
+BURSTS = DEPTH // BURST  # under way at most
 AHEAD = DEPTH // 2  # the rest is kept behind the program counter: a loop that short is not re-read
 _SHIFT = (INSTRUCTION_BYTES - 1).bit_length()
 PLACE_BITS = ADDRESS_BITS - _SHIFT  # numbers all instruction-sized places of the memory
@@ -81,13 +82,13 @@ class Fetch(wiring.Component):
 
     def _request(self, m, place, flush, low, ahead, end):
         """Ask for bursts; returns whether a beat belongs to the window, not to one left before."""
-        bursts, stale = Signal(range(2 * DEPTH // BURST)), Signal(range(2 * DEPTH // BURST))
+        bursts, stale = Signal(range(2 * BURSTS)), Signal(range(2 * BURSTS))
         request, accepted, ended = self.memory.request, Signal(), Signal()
         current, filled, room = Signal(PLACE_BITS), Signal(PLACE_BITS), Signal()
         wanted = Signal()
         left, count = Signal(PLACE_BITS + 1), Signal(range(BURST + 1))  # instructions
         m.d.comb += [
-            room.eq(bursts != DEPTH // BURST),
+            room.eq(bursts != BURSTS),
             left.eq(end - ahead),
             count.eq(Mux(left < BURST, left, BURST)),
             wanted.eq(((ahead - current)[:PLACE_BITS] <= AHEAD) & (ahead < end)),

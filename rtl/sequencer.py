@@ -44,8 +44,10 @@ class Sequencer(wiring.Component):
     running, halted, trapped : only a reset revives a sequencer that trapped
     trap_cause, trap_pc, trap_where : valid with `trapped`; of the watchdog and of bus errors the
         first instruction that the sequencer still holds
+    trap_atom : the atom of memory that a bus error concerns
     stop : no engine may start anything more
     watchdog, bus_error : pulses
+    bus_atom : with `bus_error`, where the access was
     fetch, read, write : the memory's clients
     load, store, matrix, vector : streams of queue items
     semaphores : the semaphore file
@@ -72,8 +74,10 @@ class Sequencer(wiring.Component):
                 "trap_cause": Out(CAUSE_BITS),
                 "trap_pc": Out(32),
                 "trap_where": Out(WHERE_BITS),
+                "trap_atom": Out(32),
                 "watchdog": In(1),
                 "bus_error": In(1),
+                "bus_atom": In(32),
                 "fetch": Out(ReadClient(config)),
                 "read": Out(ReadClient(config)),
                 "write": Out(WriteClient(config)),
@@ -228,7 +232,7 @@ class Sequencer(wiring.Component):
             m.d.sync += self._trap(Cause.WATCHDOG, oldest, 0)
         with m.Elif(self.running & self.bus_error & ~failed):
             m.d.sync += [trapping.eq(1), failed.eq(1)]
-            m.d.sync += self._trap(Cause.BUS_ERROR, oldest, 0)
+            m.d.sync += [*self._trap(Cause.BUS_ERROR, oldest, 0), self.trap_atom.eq(self.bus_atom)]
         with m.Elif(fault & ~trapping):
             starved = Mux(order.starved, Cause.NOT_SIGNALLED, Cause.SEMAPHORE_OVERFLOW)
             wrong = entry.cause != Cause.NONE

@@ -1,6 +1,6 @@
 """Core: the whole chip behind its memory port."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from isa.counters import COUNTER_BITS, COUNTERS
 from isa.table import Engine
 from isa.traps import CAUSE_BITS, WHERE_BITS
 from rtl.axi import AxiPort
+from rtl.axi_answers import Answers, read_depths, write_depths
 from rtl.axi_mux import ReadMux, WriteMux
 from rtl.classes import CLASSES_LAYOUT, count_classes, engine_class, sequencer_class
 from rtl.decode import FORMATS
@@ -36,11 +37,14 @@ CONTROL = {
     "trap_cause": Out(CAUSE_BITS),
     "trap_pc": Out(32),
     "trap_where": Out(WHERE_BITS),
+    "trap_atom": Out(32),
     "counters": Out(COUNTERS_LAYOUT),
     "classes": Out(CLASSES_LAYOUT),
     "cycles": Out(CYCLES_BITS),
     "conflicts": Out(COUNTER_BITS),
+    "bus_errors": Out(COUNTER_BITS),
 }
+_STATE = ("running", "halted", "trapped", "trap_cause", "trap_pc", "trap_where", "trap_atom")
 
 
 class Core(wiring.Component):
@@ -59,9 +63,11 @@ class Core(wiring.Component):
     memory_atoms : what the program may touch, from atom 0 on; stable while it runs
     running, halted, trapped : a program runs; it ended; it was stopped
     trap_cause, trap_pc, trap_where : see `isa.traps`; valid with `trapped`
+    trap_atom : atom of memory that was refused, of a bus error
     counters : `isa.counters.COUNTERS`
     classes : `isa.counters.CYCLE_CLASSES` of each engine; those of an engine add up to `cycles`
     cycles, conflicts : cycles that the program ran; those in which the SRAM refused a client
+    bus_errors : beats and responses of the memory that were errors
     """
 
     def __init__(self, config: ChipConfig):
@@ -82,7 +88,7 @@ class Core(wiring.Component):
         ]
         for name in ("code_base", "code_count", "memory_atoms"):
             m.d.comb += getattr(sequencer, name).eq(getattr(self, name))
-        for name in ("running", "halted", "trapped", "trap_cause", "trap_pc", "trap_where"):
+        for name in _STATE:
             m.d.comb += getattr(self, name).eq(getattr(sequencer, name))
         wiring.connect(m, sequencer.semaphores, semaphores.ports[Engine.SEQUENCER])
         self._connect_memory(m, sequencer, engines)
@@ -161,14 +167,40 @@ class Core(wiring.Component):
             watchdog.progress.eq(moved),
             watchdog.running.eq(sequencer.running),
             sequencer.watchdog.eq(watchdog.expired),
-            sequencer.bus_error.eq(
-                (axi.rvalid & axi.rready & axi.rresp.any())
-                | (axi.bvalid & axi.bready & axi.bresp.any())
-            ),
+        ]
+        self._refused(m, sequencer)
+
+    def _refused(self, m, sequencer):
+        """Errors of the memory, and where they were."""
+        axi = self.axi
+        m.submodules.read_answers = reads = Answers(self._config, read_depths(self._config))
+        m.submodules.write_answers = writes = Answers(self._config, write_depths(self._config))
+        wrong_read, wrong_write = Signal(), Signal()
+        m.d.comb += [
+            reads.asked.eq(axi.arvalid & axi.arready),
+            reads.asked_id.eq(axi.arid),
+            reads.asked_addr.eq(axi.araddr),
+            reads.beat.eq(axi.rvalid & axi.rready),
+            reads.id.eq(axi.rid),
+            reads.last.eq(axi.rlast),
+            writes.asked.eq(axi.awvalid & axi.awready),
+            writes.asked_id.eq(axi.awid),
+            writes.asked_addr.eq(axi.awaddr),
+            writes.beat.eq(axi.bvalid & axi.bready),
+            writes.id.eq(axi.bid),
+            writes.last.eq(1),
+            wrong_read.eq(reads.beat & axi.rresp.any()),
+            wrong_write.eq(writes.beat & axi.bresp.any()),
+            sequencer.bus_error.eq(wrong_read | wrong_write),
+            sequencer.bus_atom.eq(Mux(wrong_read, reads.atom, writes.atom)),
         ]
 
     def _count(self, m, begin, sequencer, sram, engines, events):
-        counts = [(self.cycles, sequencer.running), (self.conflicts, sram.refused)]
+        counts = [
+            (self.cycles, sequencer.running),
+            (self.conflicts, sram.refused),
+            (self.bus_errors, sequencer.bus_error),
+        ]
         for name in COUNTERS:
             # One register each: partial assignments to the packed structure simulate slowly.
             counts.append((Signal(COUNTER_BITS, name=name), events[name]))

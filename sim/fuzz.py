@@ -18,17 +18,18 @@ from sim.fuzz_program import Program
 from sim.fuzz_shrink import shrink
 
 _TINY = load_config("tiny")
+_SIMPLE = _TINY.replace(hbm="")
 _SMALL = {"sram_bytes": 1 << 15, "line_bytes": 32}
 CHIPS = {
     "tiny": _TINY,
-    "fp8": _TINY.replace(
+    "fp8": _SIMPLE.replace(
         name="fuzz-fp8",
         element="fp8",
         **{**_SMALL, "rows": 8, "cols": 4, "lanes": 4, "axi_bytes": 16, "sram_banks": 2},
         acc_rows=64,
         queue_depth=2,
     ),
-    "int8": _TINY.replace(
+    "int8": _SIMPLE.replace(
         name="fuzz-int8",
         element="int8",
         **{**_SMALL, "rows": 4, "cols": 8, "lanes": 4, "axi_bytes": 8},
@@ -59,6 +60,7 @@ def make_program(config: ChipConfig, seed: int, illegal: bool) -> tuple[Program,
     """The program of a seed, with one planted fault if it is to be ``illegal``."""
     dice = random.Random(seed)
     config = config.replace(
+        hbm=dice.choice(["", config.hbm]),
         memory_latency_cycles=dice.choice([1, 7, 40, 150]),
         memory_bytes_per_cycle=dice.choice([0, 0, 5, config.axi_bytes // 2]),
     )

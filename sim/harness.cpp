@@ -75,6 +75,7 @@ struct Result {
   uint32_t trap_cause;
   uint32_t trap_pc;
   uint32_t trap_where;
+  uint32_t trap_atom;
   uint32_t counters[COUNTER_WORDS];
   uint32_t classes[CLASS_WORDS];
   char error[512];  // of the memory; "" if there is none
@@ -135,6 +136,7 @@ JX_API void jx_run(void* handle, uint8_t* bytes, uint64_t size, const Program* p
   result->trap_cause = top.trap_cause;
   result->trap_pc = top.trap_pc;
   result->trap_where = top.trap_where;
+  result->trap_atom = top.trap_atom;
   std::memcpy(result->counters, &top.counters, sizeof result->counters);
   std::memcpy(result->classes, &top.classes, sizeof result->classes);
   std::snprintf(result->error, sizeof result->error, "%s", memory.error().c_str());

@@ -36,6 +36,7 @@ class _Result(ctypes.Structure):
         ("trap_cause", ctypes.c_uint32),
         ("trap_pc", ctypes.c_uint32),
         ("trap_where", ctypes.c_uint32),
+        ("trap_atom", ctypes.c_uint32),
         ("counters", ctypes.c_uint32 * len(COUNTERS)),
         ("classes", ctypes.c_uint32 * (len(Engine) * len(CYCLE_CLASSES))),
         ("error", ctypes.c_char * _ERROR_BYTES),
@@ -187,4 +188,5 @@ def _trap(result: _Result, hbm: NDArray[np.uint8], program: _Program) -> Trap:
         start = program.code_base * HBM_ATOM_BYTES + result.trap_pc * INSTRUCTION_BYTES
         word = hbm[start : start + INSTRUCTION_BYTES].tobytes() or None
     fault = Fault(Cause(result.trap_cause), result.trap_where)
-    return Trap(fault, result.trap_pc, word)
+    at = f" at 0x{result.trap_atom * HBM_ATOM_BYTES:x}" if fault.cause == Cause.BUS_ERROR else ""
+    return Trap(fault, result.trap_pc, word, at)

@@ -171,12 +171,15 @@ async def memory_errors_stop_the_core(dut) -> None:
     memory.limit //= 2
     atom, line = memory.limit // HBM_ATOM_BYTES, image.config.line_bytes
     row = {"hbm": atom, "rows": 1, "bytes": line}
+    reaches = {"hbm": atom - 5, "rows": 1, "bytes": 8 * max(line, HBM_ATOM_BYTES)}
     before = bytes(memory.memory[memory.limit :])
-    for op in (
-        Op("ld", {"rd": Reg(1), "x": atom}),
-        Op("st", {"rs": Reg(0), "x": atom}),
-        Op("load", row),
-        Op("store", row),
+    beats = line // image.config.axi_bytes
+    for op, where_to, errors in (
+        (Op("ld", {"rd": Reg(1), "x": atom + 3, "y": 4}), atom + 3, 1),
+        (Op("st", {"rs": Reg(0), "x": atom + 2}), atom + 2, 1),
+        (Op("load", row), atom, beats),
+        (Op("load", reaches), atom, None),
+        (Op("store", row), atom, 1),
     ):
         dut.rst.value = 1
         _put(memory, dut, op, Op("sync"), Op("halt"))
@@ -186,6 +189,8 @@ async def memory_errors_stop_the_core(dut) -> None:
         cause, pc, where = _fault(dut)
         assert (cause, where) == (Cause.BUS_ERROR, 0)
         assert pc <= 1, "the first instruction that the sequencer still held"
+        assert dut.trap_atom.value == where_to
+        assert errors is None or dut.bus_errors.value == errors
     assert memory.memory[memory.limit :] == before
 
 

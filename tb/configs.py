@@ -7,6 +7,7 @@ def bench_config() -> ChipConfig:
     """4 × 4 array, 4 lanes, 2 banks of 16-byte lines, 8-byte beats."""
     return load_config("tiny").replace(
         name="bench",
+        hbm="",
         rows=4,
         cols=4,
         lanes=4,

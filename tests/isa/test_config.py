@@ -58,6 +58,19 @@ def test_derived_sizes():
         ("load_bursts", 0, "load_bursts must be between 1 and 64, not 0"),
         ("element", "fp16", "element must be one of bf16, fp8, int8, not 'fp16'"),
         ("watchdog_cycles", 64, "watchdog_cycles must be between 256 and 2^30, not 64"),
+        ("store_bursts", 65, "store_bursts must be between 1 and 64, not 65"),
+        ("hbm_channels", 3, "hbm_channels must be a power of two, not 3"),
+        ("hbm_channels", 128, "hbm_channels must be at most 64, not 128"),
+        ("hbm_depth", 2, "hbm_depth must be between 4 and 64, not 2"),
+        ("hbm_refresh", "none", "hbm_refresh must be one of all, bank, not 'none'"),
+        ("hbm_ecc", "parity", "hbm_ecc must be one of none, secded, not 'parity'"),
+        ("hbm_map", "row bank column group", "hbm: HBM mapping 'row bank column group': channel is "
+         "missing, 1 bits"),
+        ("hbm_map", "row bank column group channel:1^row column:0", "hbm: HBM mapping "
+         "'row bank column group channel:1^row column:0': column:0 must have at least one bit"),
+        ("hbm", "hbm9", "hbm: hbm9: no such file, nor an HBM generation (hbm2e, hbm3, hbm3e, hbm4)"),
+        ("hbm", 3, "hbm must be a string, not 3"),
+        ("axi_bytes", 8, "axi_bytes must be at least 16 with HBM, or hbm '', not 8"),
         ("memory_latency_cycles", 0, "memory_latency_cycles must be at least 1, not 0"),
         ("memory_bytes_per_cycle", -1, "memory_bytes_per_cycle must be at least 0, not -1"),
     ],
@@ -92,6 +105,7 @@ def test_files(tmp_path: Path):
 
 def test_digest_leaves_out_what_programs_do_not_depend_on():
     assert TINY.digest() == TINY.replace(memory_latency_cycles=7, memory_bytes_per_cycle=3).digest()
+    assert TINY.digest() == TINY.replace(hbm="hbm4", hbm_channels=8).digest()
     assert TINY.digest() != TINY.replace(acc_rows=2048).digest()
     assert math.log2(len({load_config(name).digest() for name in preset_names()})) == 2
 

@@ -67,8 +67,10 @@ def test_tensors_know_their_extent():
 def test_impossible_images_are_refused():
     with pytest.raises(ValueError, match=r"^code must be whole instructions of 32 bytes, not 33"):
         ProgramImage(TINY, bytes(33))
-    with pytest.raises(ValueError, match=r"needs 8192 bytes of memory, .*memory_bytes = 4096$"):
-        ProgramImage(TINY.replace(memory_bytes=4096), b"", hbm_bytes=8192)
+    with pytest.raises(ValueError, match=r"needs 8192 bytes of memory, .*'tiny' has 4096$"):
+        ProgramImage(TINY.replace(hbm="", memory_bytes=4096), b"", hbm_bytes=8192)
+    with pytest.raises(ValueError, match=r"bytes of memory, configuration 'tiny' has 1073741824$"):
+        ProgramImage(TINY, b"", hbm_bytes=(1 << 30) + 1)  # two pseudo-channels of 512 MiB
     with pytest.raises(ValueError, match=r"^tensor 'x': kind must be one of .*, not 'foo'$"):
         Tensor("x", "foo", 0, 4, 1, "int32", 1, "int64")
     with pytest.raises(ValueError, match=r"^tensor 'x': dtype must be one of .*, not 'int8'$"):

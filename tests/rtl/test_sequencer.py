@@ -21,7 +21,8 @@ from tests.support import simulate
 @pytest.mark.parametrize("axi_bytes", [4, 32, 128])
 @pytest.mark.parametrize("stall", [0.0, 0.3])
 def test_random_programs(axi_bytes, stall):
-    config = load_config("tiny").replace(axi_bytes=axi_bytes, line_bytes=128, burst_beats=32)
+    sizes = {"axi_bytes": axi_bytes, "line_bytes": 128, "burst_beats": 32}
+    config = load_config("tiny").replace(hbm="", **sizes)
     for seed in range(2):
         ops = random_program(config, seed)
         bench = SequencerBench(config, ops, base_atom=2 * seed + 1, stall=stall)

@@ -10,7 +10,7 @@ from isa.program import Op
 from sim.functional import FunctionalCore
 from tests.support import rng
 
-TINY = load_config("tiny")
+TINY = load_config("tiny").replace(hbm="")
 WIDE = TINY.replace(name="wide", cols=32, lanes=16, line_bytes=64)  # R < C, lanes < C
 TALL = TINY.replace(name="tall", rows=32, cols=8, lanes=4, line_bytes=128)  # R > C
 CONFIGS = pytest.mark.parametrize("config", [TINY, WIDE, TALL], ids=lambda config: config.name)

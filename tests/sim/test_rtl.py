@@ -14,7 +14,7 @@ from sim.functional import FunctionalCore
 from sim.fuzz_maker import ProgramMaker, random_memory
 from sim.rtl import RtlCore
 
-TINY = load_config("tiny").replace(watchdog_cycles=1 << 12)
+TINY = load_config("tiny").replace(watchdog_cycles=1 << 12, hbm="")
 # Nothing is square or as wide as its neighbour here.
 ODD = TINY.replace(
     name="odd",
@@ -237,7 +237,7 @@ def test_watchdog_ends_a_deadlock(tiny):
 
 
 def test_code_outside_the_memory_is_a_bus_error(tiny):
-    with pytest.raises(Trap, match=r"^instruction 0: the memory answered with an error$"):
+    with pytest.raises(Trap, match=r"^instruction 0: the memory refused an access at 0x1000$"):
         tiny.run(np.zeros(1 << 12, np.uint8), 64, 1)
 
 
