@@ -107,7 +107,9 @@ class ChipConfig:
         self._want("memory_bytes_per_cycle", self.memory_bytes_per_cycle >= 0, "at least 0")
 
     def _check_hbm(self) -> None:
-        self._want("axi_bytes", self.axi_bytes >= BEAT_BYTES, f"at least {BEAT_BYTES} with HBM, or hbm ''")
+        self._want(
+            "axi_bytes", self.axi_bytes >= BEAT_BYTES, f"at least {BEAT_BYTES} with HBM, or hbm ''"
+        )
         self._want("hbm_channels", self.hbm_channels <= 64, "at most 64")
         self._want("hbm_depth", 4 <= self.hbm_depth <= 64, "between 4 and 64")
         try:

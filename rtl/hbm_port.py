@@ -5,9 +5,11 @@ from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.hbm import BANKS, BEAT_BYTES, COLUMNS, HbmGeneration
+from isa.secded import CHECK_BITS, WORD_BYTES
 
 BANK_BITS = (BANKS - 1).bit_length()
 COLUMN_BITS = (COLUMNS - 1).bit_length()
+ECC_BITS = BEAT_BYTES // WORD_BYTES * CHECK_BITS  # beside a beat
 
 
 class RowCommand(enum.Enum, shape=3):
@@ -49,6 +51,7 @@ class DevicePort(wiring.Signature):
     col_cmd, col_bank, col_addr : column bus, `ColumnCommand`
     wdata, wmask : two beats, CWL and CWL + 1 cycles after their WRITE; mask 1: write the byte
     rdata : two beats, CL and CL + 1 cycles after their READ; anything in other cycles
+    wecc, recc : with each beat the check bits of its words (`isa.secded`), where memory has them
     """
 
     def __init__(self, generation: HbmGeneration):
@@ -63,5 +66,7 @@ class DevicePort(wiring.Signature):
                 "wdata": Out(8 * BEAT_BYTES),
                 "wmask": Out(BEAT_BYTES),
                 "rdata": In(8 * BEAT_BYTES),
+                "wecc": Out(ECC_BITS),
+                "recc": In(ECC_BITS),
             }
         )

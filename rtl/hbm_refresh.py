@@ -27,6 +27,7 @@ class Refresh(wiring.Component):
     open, can_pre, can_pre_all, can_ref_all, can_ref_bank : of the guard
     pre, pre_all, ref_all, ref_bank, bank : the command that it wants, if any, taken in this cycle
         if `taken`
+    busy : a refresh is waited for or made
     """
 
     def __init__(self, generation: HbmGeneration, per_bank: bool, postpone: int):
@@ -43,6 +44,7 @@ class Refresh(wiring.Component):
                 **wants,
                 "bank": Out(BANK_BITS),
                 "taken": In(1),
+                "busy": Out(1),
             }
         )
 
@@ -68,6 +70,13 @@ class Refresh(wiring.Component):
         with m.Elif(wanted):
             m.d.sync += working.eq(1)
         m.d.comb += made.eq((self.ref_all | self.ref_bank) & self.taken)
+        timing = self._generation.timing
+        left = Signal(range(timing.rfc_ab + 1))
+        with m.If(made):
+            m.d.sync += left.eq(timing.rfc_pb if self._per_bank else timing.rfc_ab)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        m.d.comb += self.busy.eq(working | (left != 0))
         if self._per_bank:
             self._one(m, working, made)
         else:

@@ -32,6 +32,9 @@ class Scheduler(wiring.Component):
     device : row and column bus of the device; of `wdata`, `wmask` nothing
     idle : no access waits
     turn : the direction changes
+    hit, miss, conflict : a column of a row that has been used since it was opened; a row is opened;
+        one is closed for another
+    refreshing : a refresh is made, or waited for
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class Scheduler(wiring.Component):
                 "tag": Out(tag_bits),
                 **{name: buses[name] for name in buses if name.startswith(("row_", "col_"))},
                 "idle": Out(1),
-                "turn": Out(1),
+                **dict.fromkeys(("turn", "hit", "miss", "conflict", "refreshing"), Out(1)),
             }
         )
 
@@ -79,7 +82,21 @@ class Scheduler(wiring.Component):
         self._look_up(m, windows)
         self._columns(m, writing, windows, refresh.hold)
         self._rows(m, writing, windows, refresh)
+        self._watch(m, refresh)
         return m
+
+    def _watch(self, m: Module, refresh: Refresh) -> None:
+        """What counters count."""
+        guard, used, column = self._guard, Signal(BANKS), Signal(BANKS)
+        made = guard.read | guard.write
+        m.d.comb += [
+            column.eq(Mux(made, 1 << guard.column_bank, 0)),
+            self.hit.eq((column & used).any()),
+            self.miss.eq(guard.act),
+            self.conflict.eq(guard.pre & ~refresh.pre),
+            self.refreshing.eq(refresh.busy),
+        ]
+        m.d.sync += used.eq((used | column) & ~Mux(guard.act, 1 << guard.bank, 0))
 
     def _direct(self, m: Module, reads: Window, writes: Window) -> Signal:
         """Whether writes are made, rather than reads."""

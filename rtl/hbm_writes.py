@@ -1,6 +1,6 @@
 """HbmWrites: the write half of an HBM controller, from AXI4 bursts to column accesses."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -10,8 +10,11 @@ from isa.hbm_map import HbmMap
 from rtl.axi import Axi4
 from rtl.hbm_burst import OKAY, SIZE_BITS, SLVERR, Burst
 from rtl.hbm_map import locate
+from rtl.hbm_merge import Merge
+from rtl.hbm_port import ECC_BITS, place_layout
 from rtl.hbm_window import access_layout
 from rtl.memory import Sram1R1W
+from rtl.secded import all_check_bits
 
 
 def tag_layout(slots: int) -> data.StructLayout:
@@ -26,7 +29,9 @@ class HbmWrites(wiring.Component):
     A later read of the same bytes finds them: the device makes the accesses of a row in the order
     in which they are decided.
 
-    Throughput: one beat a cycle. Beats are taken from the cycle after their address on.
+    Throughput: one beat a cycle. Beats are taken from the cycle after their address on. With
+    ``ecc`` a column that has words written in part is read first (`Merge`), which takes the latency
+    of the writes before it and of a read.
 
     Members
     -------
@@ -34,12 +39,15 @@ class HbmWrites(wiring.Component):
     memory_columns : size of the memory
     access : stream of `access_layout`, the tag is a `tag_layout`
     made, tag : the access with that tag was decided: it is on the device's port in the next cycle
-    wdata, wmask : the device's
+    wdata, wmask, wecc : the device's
+    fetch, fetched, data, failed : of the read half
     idle : no burst is unanswered
     """
 
-    def __init__(self, generation: HbmGeneration, mapping: HbmMap, slots: int, id_bits: int):
-        self._generation, self._mapping = generation, mapping
+    def __init__(
+        self, generation: HbmGeneration, mapping: HbmMap, slots: int, id_bits: int, ecc: bool
+    ):
+        self._generation, self._mapping, self._ecc = generation, mapping, ecc
         self._slots, self._id_bits = slots, id_bits
         self._tag = tag_layout(slots)
         super().__init__(
@@ -51,6 +59,11 @@ class HbmWrites(wiring.Component):
                 "tag": In(self._tag),
                 "wdata": Out(8 * BEAT_BYTES),
                 "wmask": Out(BEAT_BYTES),
+                "wecc": Out(ECC_BITS),
+                "fetch": Out(stream.Signature(place_layout(generation))),
+                "fetched": In(1),
+                "data": In(8 * BEAT_BYTES),
+                "failed": In(1),
                 "idle": Out(1),
             }
         )
@@ -79,28 +92,59 @@ class HbmWrites(wiring.Component):
         axi, step, cells = self.axi, burst.step, self._data
         tail, half, earlier = Signal.like(self._head), Signal(), Signal()
         ends, taken, going, tag = Signal(), Signal(), Signal(), Signal(self._tag)
+        room, whole, offered, error = Signal(), Signal(), Signal(), Signal()
+        place = locate(m, self._mapping, step.address)
+        m.submodules.merge = merge = Merge(self._generation)
         m.d.comb += [
             half.eq(step.half | earlier),  # of the beat that comes
             ends.eq(~step.both | earlier),
-            axi.wready.eq(burst.active & order.w_rdy & (~ends | self.access.ready | step.error)),
+            room.eq(burst.active & order.w_rdy & ~merge.busy),
+            whole.eq(~merge.partial if self._ecc else 1),
+            error.eq(step.error | merge.bad),
+            axi.wready.eq(room & (~ends | self.access.ready | step.error | ~whole)),
             taken.eq(axi.wvalid & axi.wready),
-            going.eq(taken & ends),
+            offered.eq(room & axi.wvalid & ends & ~step.error & whole),
+            going.eq(
+                (taken & ends & (whole | step.error))
+                | (merge.over & (merge.bad | self.access.ready))
+            ),
             burst.next.eq(going),
             tag.slot.eq(tail),
-            tag.beats.eq(Mux(step.half, 0b10, Cat(1, step.both))),
-            self.access.valid.eq(burst.active & order.w_rdy & axi.wvalid & ends & ~step.error),
-            self.access.payload.place.eq(locate(m, self._mapping, step.address)),
+            tag.beats.eq(Mux(merge.busy, 0b11, Mux(step.half, 0b10, Cat(1, step.both)))),
+            self.access.valid.eq(offered | (merge.over & ~merge.bad)),
+            self.access.payload.place.eq(place),
             self.access.payload.tag.eq(tag),
-            cells.wen.eq(taken),
-            cells.waddr.eq(tail << 1 | half),
-            cells.wdata.eq(Cat(axi.wdata, axi.wstrb)),
+            cells.wen.eq(taken | merge.write),
+            cells.waddr.eq(tail << 1 | Mux(merge.busy, merge.late, half)),
+            cells.wdata.eq(
+                Mux(
+                    merge.busy,
+                    Cat(merge.new, Const(-1, BEAT_BYTES)),
+                    Cat(axi.wdata, axi.wstrb),
+                )
+            ),
             order.w_en.eq(going),
-            order.w_data.eq(Cat(step.last, step.error, step.id)),
+            order.w_data.eq(Cat(step.last, error, step.id)),
         ]
         with m.If(taken):
             m.d.sync += earlier.eq(~ends)
         with m.If(going):
-            m.d.sync += [tail.eq(tail + 1), self._done.bit_select(tail, 1).eq(step.error)]
+            m.d.sync += [tail.eq(tail + 1), self._done.bit_select(tail, 1).eq(error)]
+        m.d.comb += [
+            merge.beat.eq(taken),
+            merge.first.eq(~earlier),
+            merge.half.eq(half),
+            merge.data.eq(axi.wdata),
+            merge.strb.eq(axi.wstrb),
+            merge.place.eq(place),
+            merge.start.eq(taken & ends & ~whole & ~step.error),
+            merge.quiet.eq(~order.r_rdy),
+            merge.fetched.eq(self.fetched),
+            merge.old.eq(self.data),
+            merge.failed.eq(self.failed),
+            merge.taken.eq(merge.over & going),
+        ]
+        wiring.connect(m, wiring.flipped(self.fetch), merge.fetch)
 
     def _write(self, m: Module) -> None:
         """Fetch a column's beats so that they are on the port CWL cycles after its command."""
@@ -123,6 +167,8 @@ class HbmWrites(wiring.Component):
             m.d.sync += self._done.bit_select(later.slot, 1).eq(1)
         read, strobes = self._data.rdata[: 8 * BEAT_BYTES], self._data.rdata[8 * BEAT_BYTES :]
         m.d.sync += [self.wdata.eq(read), self.wmask.eq(Mux(used, strobes, 0))]
+        if self._ecc:
+            m.d.sync += self.wecc.eq(all_check_bits(read))
 
     def _answer(self, m: Module, order: fifo.SyncFIFO) -> None:
         axi, head = self.axi, self._head

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.hbm import COLUMN_BYTES
-from rtl.hbm_memory import HbmMemory
+from rtl.hbm_memory import HBM_COUNTERS_LAYOUT, HbmMemory
 from rtl.hbm_port import DevicePort
 from rtl.hbm_split_reads import channel_names
 from rtl.top import CONTROL, Core
@@ -20,6 +20,7 @@ class System(wiring.Component):
     -------
     pc0, pc1, … : buses of the pseudo-channels
     memory_idle : nothing is left to be done but refreshes
+    memory_counters : of the controllers, since the program began
     others : see `rtl.top.Core`
     """
 
@@ -27,7 +28,14 @@ class System(wiring.Component):
         self._config = config
         device = DevicePort(config.hbm_mapping.generation)
         channels = {name: Out(device) for name in channel_names(config)}
-        super().__init__({**CONTROL, "memory_idle": Out(1), **channels})
+        super().__init__(
+            {
+                **CONTROL,
+                "memory_idle": Out(1),
+                "memory_counters": Out(HBM_COUNTERS_LAYOUT),
+                **channels,
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -43,5 +51,7 @@ class System(wiring.Component):
         m.d.comb += [
             memory.memory_columns.eq(self.memory_atoms * (HBM_ATOM_BYTES // COLUMN_BYTES)),
             self.memory_idle.eq(memory.idle),
+            memory.clear.eq(self.start & ~core.running),
+            self.memory_counters.eq(memory.counters),
         ]
         return m

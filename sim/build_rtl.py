@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from isa.config import HBM_ATOM_BYTES, MEMORY_FIELDS, ChipConfig
-from isa.counters import COUNTERS, CYCLE_CLASSES
+from isa.counters import COUNTERS, CYCLE_CLASSES, HBM_COUNTERS, HBM_LATENCIES
 from isa.table import Engine
 from sim.hbm_layout import HEADERS as HBM_HEADERS, device_layout
 from sim.native import ROOT, NativeModel, build_library, build_root, digest, locked
@@ -99,8 +99,11 @@ def _layout_sizes(config: ChipConfig) -> str:
         "ATOM_BYTES": HBM_ATOM_BYTES,
         "COUNTER_WORDS": len(COUNTERS),
         "CLASS_WORDS": len(Engine) * len(CYCLE_CLASSES),
+        "HBM_WORDS": len(HBM_COUNTERS) + len(HBM_LATENCIES),
     }
-    memory = device_layout(config.hbm_mapping) if config.hbm else "#define HBM_CHANNELS 0\n"
+    memory = "#define HBM_CHANNELS 0\n"
+    if config.hbm:
+        memory = device_layout(config.hbm_mapping, config.hbm_ecc == "secded")
     return "".join(f"#define {name} {value}\n" for name, value in sizes.items()) + memory
 
 

@@ -60,12 +60,19 @@ void reset(Model& model) {
 
 extern "C" {
 
+// A bit of the HBM that is read wrong, see hbm_device.h.
+struct Fault {
+  uint32_t channel, bank, row, column, bit, stuck;
+};
+
 struct Program {
   uint32_t code_base;  // atoms
   uint32_t code_count;
   uint32_t latency;
   uint32_t rate;
   uint64_t max_cycles;
+  const Fault* faults;
+  uint64_t fault_count;
 };
 
 struct Result {
@@ -78,6 +85,7 @@ struct Result {
   uint32_t trap_atom;
   uint32_t counters[COUNTER_WORDS];
   uint32_t classes[CLASS_WORDS];
+  uint32_t hbm[HBM_WORDS];
   char error[512];  // of the memory; "" if there is none
 };
 
@@ -110,6 +118,8 @@ JX_API void jx_run(void* handle, uint8_t* bytes, uint64_t size, const Program* p
   reset(model);
 #if HBM_CHANNELS
   Memory memory(top, bytes, size);
+  for (const Fault* f = program->faults; f != program->faults + program->fault_count; ++f)
+    memory.inject(f->channel, {f->bank, f->row, f->column, f->bit, f->stuck != 0});
 #else
   Memory memory(top, bytes, size, program->latency, program->rate);
 #endif
@@ -139,6 +149,9 @@ JX_API void jx_run(void* handle, uint8_t* bytes, uint64_t size, const Program* p
   result->trap_atom = top.trap_atom;
   std::memcpy(result->counters, &top.counters, sizeof result->counters);
   std::memcpy(result->classes, &top.classes, sizeof result->classes);
+#if HBM_CHANNELS
+  std::memcpy(result->hbm, &top.memory_counters, sizeof result->hbm);
+#endif
   std::snprintf(result->error, sizeof result->error, "%s", memory.error().c_str());
 #if VM_TRACE
   model.trace.flush();

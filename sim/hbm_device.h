@@ -13,8 +13,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
+#include <string>
 #include <vector>
 
 #include "hbm_checker.h"
@@ -24,14 +27,45 @@ namespace hbm {
 constexpr int kColumnBytes = 32, kBeatBytes = kColumnBytes / kBurstCycles;
 constexpr int kWindow = 128;  // cycles; a power of two
 
+constexpr int kWordBytes = 8, kWords = kBeatBytes / kWordBytes;  // protected each by 8 check bits
+constexpr uint32_t kDataBits = 8 * kColumnBytes, kCheckBits = kDataBits / kWordBytes;
+
 struct Beat {
   alignas(8) uint8_t bytes[kBeatBytes];
+  uint8_t checks[kWords];
 };
 
 struct WriteBeat {
   Beat data;
   uint32_t mask;  // bit i: byte i is written
 };
+
+// Hsiao's code: data bit i is in the checks of the i-th number with three bits set, in the order of
+// the positions (0 1 2), (0 1 3), … (5 6 7); the last 8 bits in those of (0 1 2 3 4), (0 1 2 3 5), …
+inline uint8_t check_bits(const uint8_t* word) {
+  static const auto masks = [] {
+    std::array<uint64_t, 8> found{};
+    int bit = 0;
+    const auto add = [&](std::initializer_list<int> checks) {
+      if (bit < 64)
+        for (int check : checks) found[check] |= uint64_t(1) << bit;
+      ++bit;
+    };
+    for (int i = 0; i < 8; ++i)
+      for (int j = i + 1; j < 8; ++j)
+        for (int k = j + 1; k < 8; ++k) add({i, j, k});
+    for (int l = 4; l < 8; ++l) add({0, 1, 2, 3, l});
+    for (int k = 4; k < 8; ++k)
+      for (int l = k + 1; l < 8; ++l) add({0, 1, 2, k, l});
+    return found;
+  }();
+  uint64_t value;
+  std::memcpy(&value, word, sizeof value);
+  uint8_t checks = 0;
+  for (int check = 0; check < 8; ++check)
+    checks |= __builtin_parityll(value & masks[check]) << check;
+  return checks;
+}
 
 #define HBM_COUNTERS(X)                                                                   \
   X(act) X(pre) X(pre_all) X(rd) X(wr) X(ref_all) X(ref_bank) /* commands */              \
@@ -49,16 +83,18 @@ struct Counters {
 // A bit that is read wrong: each time, or only the next time. The contents are not changed.
 struct Fault {
   uint32_t bank, row, column;
-  uint32_t bit;  // of the column's 256; bit i of byte j is 8 j + i
+  uint32_t bit;  // of the column's 256, bit i of byte j is 8 j + i; behind them its 32 check bits
   bool stuck;
 };
 
 template <class ColumnOf>
 class Device {
  public:
-  Device(const Timing& timing, uint32_t rows, ColumnOf column_of, uint64_t seed = 1)
+  // `ecc`: words are written whole, with the check bits that they must have.
+  Device(const Timing& timing, uint32_t rows, ColumnOf column_of, uint64_t seed = 1,
+         bool ecc = false)
       : checker_(timing, rows), column_of_(column_of), cl_(timing.cl), cwl_(timing.cwl),
-        rows_(rows), noise_(seed) {
+        rows_(rows), ecc_(ecc), noise_(seed) {
     drive();
   }
 
@@ -81,6 +117,12 @@ class Device {
   int64_t cycle() const { return cycle_; }  // the present one; 0 is the first after the reset
   const Checker& checker() const { return checker_; }
   const Counters& counters() const { return counters_; }
+
+  bool wrong() const { return checker_.violation() || !error_.empty(); }
+
+  std::string error() const {
+    return checker_.violation() ? checker_.violation()->text() : error_;
+  }
 
  private:
   struct Bank {
@@ -145,8 +187,20 @@ class Device {
     due.due = false;
     ++counters_.data_cycles;
     if (!due.bytes) return;
+    if (ecc_) check(write);
     for (int i = 0; i < kBeatBytes; ++i)
       if (write.mask >> i & 1) due.bytes[i] = write.data.bytes[i];
+  }
+
+  void check(const WriteBeat& write) {
+    for (int word = 0; word < kWords; ++word) {
+      const uint32_t mask = write.mask >> kWordBytes * word & 0xFF;
+      const bool good = mask == 0xFF && check_bits(write.data.bytes + kWordBytes * word) ==
+                                            write.data.checks[word];
+      if (mask == 0 || good || !error_.empty()) continue;
+      error_ = mask == 0xFF ? "ECC: wrong check bits" : "ECC: a word written in part";
+      error_ += " in cycle " + std::to_string(cycle_);
+    }
   }
 
   void drive() {
@@ -156,6 +210,9 @@ class Device {
       make_noise();
     } else {
       std::memcpy(rdata_.bytes, due.bytes, kBeatBytes);
+      if (ecc_)
+        for (int word = 0; word < kWords; ++word)
+          rdata_.checks[word] = check_bits(rdata_.bytes + kWordBytes * word);
       if (!faults_.empty()) flip_bits(due);
     }
     due.due = false;
@@ -168,13 +225,18 @@ class Device {
       word = noise_ ^ noise_ >> 32;  // its low bits alone have short periods
     }
     std::memcpy(rdata_.bytes, words, sizeof words);
+    std::memcpy(rdata_.checks, words, sizeof rdata_.checks);
   }
 
   void flip_bits(const Due& due) {
     const auto done = [&](const Fault& fault) {
+      const bool in_data = fault.bit < kDataBits;
+      const uint32_t bit = in_data ? fault.bit : fault.bit - kDataBits;
+      const uint32_t beat = bit / ((in_data ? kDataBits : kCheckBits) / kBurstCycles);
       const bool here = fault.bank == due.bank && fault.row == due.row &&
-                        fault.column == due.column && fault.bit / (8 * kBeatBytes) == due.beat;
-      if (here) rdata_.bytes[fault.bit / 8 % kBeatBytes] ^= 1 << fault.bit % 8;
+                        fault.column == due.column && beat == due.beat;
+      uint8_t& byte = in_data ? rdata_.bytes[bit / 8 % kBeatBytes] : rdata_.checks[bit / 8 % kWords];
+      if (here) byte ^= 1 << bit % 8;
       return here && !fault.stuck;
     };
     faults_.erase(std::remove_if(faults_.begin(), faults_.end(), done), faults_.end());
@@ -184,6 +246,8 @@ class Device {
   ColumnOf column_of_;
   const int64_t cl_, cwl_;
   const uint32_t rows_;
+  const bool ecc_;
+  std::string error_;  // of check bits
   uint64_t noise_;
   int64_t cycle_ = 0;
   uint32_t last_column_ = kColumnNone;

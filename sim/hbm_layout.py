@@ -30,15 +30,16 @@ def address_layout(mapping: HbmMap) -> str:
     return f"{head}{''.join(lines)}  return address;\n}}\n"
 
 
-def device_layout(mapping: HbmMap) -> str:
-    """``HBM_CHANNELS``, ``HBM_PORTS`` of their numbers, ``kTiming``, ``kRows``, and addresses."""
+def device_layout(mapping: HbmMap, ecc: bool) -> str:
+    """``HBM_CHANNELS``, ``HBM_PORTS`` of their numbers, ``HBM_ECC``, ``kTiming``, ``kRows``, and
+    addresses."""
     timing = mapping.generation.timing
     values = ", ".join(f".{f.name} = {getattr(timing, f.name)}" for f in fields(HbmTiming))
     ports = " ".join(f"X({index})" for index in range(mapping.channels))
     return (
         '#include "hbm_checker.h"\n'
         f"#define HBM_CHANNELS {mapping.channels}\n"
-        f"#define HBM_PORTS(X) {ports}\n"
+        f"#define HBM_PORTS(X) {ports}\n#define HBM_ECC {int(ecc)}\n"
         f"static constexpr hbm::Timing kTiming{{{values}}};\n"
         f"static constexpr uint32_t kRows = {mapping.generation.rows};\n"
         f"{address_layout(mapping)}"

@@ -33,12 +33,16 @@ class Memory {
 
   Memory(VTop& top, uint8_t* bytes, uint64_t size) : top_(top) {
     for (uint32_t channel = 0; channel < HBM_CHANNELS; ++channel)
-      devices_.emplace_back(kTiming, kRows, Columns{bytes, size, channel}, channel + 1);
+      devices_.emplace_back(kTiming, kRows, Columns{bytes, size, channel}, channel + 1, HBM_ECC);
   }
+
+  void inject(uint32_t channel, const hbm::Fault& fault) { devices_[channel].inject(fault); }
 
   // Drive the controllers' inputs for this cycle.
   void drive() {
-#define HBM_DRIVE(i) std::memcpy(&top_.pc##i##_rdata, devices_[i].rdata().bytes, hbm::kBeatBytes);
+#define HBM_DRIVE(i)                                                              \
+  std::memcpy(&top_.pc##i##_rdata, devices_[i].rdata().bytes, hbm::kBeatBytes); \
+  std::memcpy(&top_.pc##i##_recc, devices_[i].rdata().checks, hbm::kWords);
     HBM_PORTS(HBM_DRIVE)
 #undef HBM_DRIVE
   }
@@ -48,11 +52,12 @@ class Memory {
     hbm::WriteBeat beat;
 #define HBM_TICK(i)                                                                      \
   std::memcpy(beat.data.bytes, &top_.pc##i##_wdata, hbm::kBeatBytes);                    \
+  std::memcpy(beat.data.checks, &top_.pc##i##_wecc, hbm::kWords);                        \
   beat.mask = top_.pc##i##_wmask;                                                        \
   devices_[i].tick({top_.pc##i##_row_cmd, top_.pc##i##_row_bank, top_.pc##i##_row_addr,  \
                     top_.pc##i##_col_cmd, top_.pc##i##_col_bank, top_.pc##i##_col_addr}, \
                    beat);                                                                \
-  wrong_ |= devices_[i].checker().violation() != nullptr;
+  wrong_ |= devices_[i].wrong();
     HBM_PORTS(HBM_TICK)
 #undef HBM_TICK
   }
@@ -64,8 +69,8 @@ class Memory {
 
   std::string error() const {  // what has gone wrong
     for (uint32_t channel = 0; channel < HBM_CHANNELS; ++channel)
-      if (const hbm::Violation* found = devices_[channel].checker().violation())
-        return "HBM pseudo-channel " + std::to_string(channel) + ": " + found->text();
+      if (devices_[channel].wrong())
+        return "HBM pseudo-channel " + std::to_string(channel) + ": " + devices_[channel].error();
     return {};
   }
 

@@ -36,6 +36,7 @@ struct Settings {
   uint32_t most_reads, most_writes;  // under way
   uint32_t stall;                    // of 1000 cycles in which a response is not taken
   uint32_t seed;
+  uint32_t ecc;  // memory has check bits
   uint64_t max_cycles;
 };
 
@@ -239,7 +240,7 @@ extern "C" JX_API int jx_traffic(const Request* requests, uint32_t count, const 
     const uint64_t address = column_address(0, bank, row, column);
     return address < size ? memory + address : nullptr;
   };
-  hbm::Device device(*timing, rows, column_of, settings->seed);
+  hbm::Device device(*timing, rows, column_of, settings->seed, settings->ecc != 0);
   auto traffic = std::make_unique<Traffic>(dut, requests, count, *settings, shadow, size,
                                            issued, first, last);
   dut.memory_columns = size / hbm::kColumnBytes;
@@ -253,6 +254,7 @@ extern "C" JX_API int jx_traffic(const Request* requests, uint32_t count, const 
     after = traffic->done() ? after + 1 : 0;
     if (after <= 1) result->counters = device.counters();
     std::memcpy(&dut.device_rdata, device.rdata().bytes, kBeat);
+    std::memcpy(&dut.device_recc, device.rdata().checks, hbm::kWords);
     traffic->drive(now);
     model->half(0);
     traffic->sample(now);
@@ -260,12 +262,13 @@ extern "C" JX_API int jx_traffic(const Request* requests, uint32_t count, const 
                            dut.device_col_cmd, dut.device_col_bank, dut.device_col_addr};
     hbm::WriteBeat write;
     std::memcpy(write.data.bytes, &dut.device_wdata, kBeat);
+    std::memcpy(write.data.checks, &dut.device_wecc, hbm::kWords);
     write.mask = dut.device_wmask;
     device.tick(commands, write);
     model->half(1);
     traffic->advance();
-    if (const hbm::Violation* violation = device.checker().violation())
-      error = violation->text();
+    if (device.wrong())
+      error = device.error();
     else if (!traffic->error().empty())
       error = traffic->error();
   }

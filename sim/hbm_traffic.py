@@ -40,7 +40,7 @@ class TrafficError(SimulationError):
 
 
 class _Settings(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_uint32) for n in ("most_reads", "most_writes", "stall", "seed")]
+    _fields_ = [(n, ctypes.c_uint32) for n in ("most_reads", "most_writes", "stall", "seed", "ecc")]
     _fields_ += [("max_cycles", ctypes.c_uint64)]
 
 
@@ -69,6 +69,7 @@ class HbmTraffic:
 
     def __init__(self, mapping: HbmMap, **options: Any) -> None:
         self.mapping = mapping
+        self._ecc = options.get("ecc", False)
         self._library = _load(mapping, tuple(sorted(options.items())))
 
     def run(
@@ -89,7 +90,7 @@ class HbmTraffic:
         memory = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
         shadow = memory.copy()
         issued, first, last = (np.zeros(len(requests), np.uint64) for _ in range(3))
-        settings, result = _Settings(reads, writes, stall, seed, max_cycles), _Result()
+        settings, result = _Settings(reads, writes, stall, seed, self._ecc, max_cycles), _Result()
         timing = (ctypes.c_int32 * len(_TIMING))(*(getattr(generation.timing, n) for n in _TIMING))
         failed = self._library.jx_traffic(
             _pointer(requests),

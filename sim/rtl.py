@@ -1,6 +1,7 @@
 """The RTL as a back end: the verilated core and its memory, driven from Python."""
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
-from isa.counters import COUNTER_BITS, COUNTERS, CYCLE_CLASSES
+from isa.counters import (
+    COUNTER_BITS,
+    COUNTERS,
+    CYCLE_CLASSES,
+    HBM_COUNTERS,
+    HBM_LATENCIES,
+)
+from isa.hbm import COLUMN_BYTES
+from isa.secded import CHECK_BITS, WORD_BYTES
 from isa.table import INSTRUCTION_BYTES, Engine
 from isa.traps import Cause, Fault
 from sim.build_rtl import build_model
@@ -25,6 +34,8 @@ class _Program(ctypes.Structure):
         ("latency", ctypes.c_uint32),
         ("rate", ctypes.c_uint32),
         ("max_cycles", ctypes.c_uint64),
+        ("faults", ctypes.c_void_p),
+        ("fault_count", ctypes.c_uint64),
     ]
 
 
@@ -39,6 +50,7 @@ class _Result(ctypes.Structure):
         ("trap_atom", ctypes.c_uint32),
         ("counters", ctypes.c_uint32 * len(COUNTERS)),
         ("classes", ctypes.c_uint32 * (len(Engine) * len(CYCLE_CLASSES))),
+        ("hbm", ctypes.c_uint32 * (len(HBM_COUNTERS) + len(HBM_LATENCIES))),
         ("error", ctypes.c_char * _ERROR_BYTES),
     ]
 
@@ -48,13 +60,27 @@ class RunResult:
     """One run of a program to its `halt`.
 
     ``counters`` as in isa.counters; ``conflicts``: cycles in which the SRAM refused a client;
-    ``classes``: engine → isa.counters.CYCLE_CLASSES → cycles, which add up to ``cycles``.
+    ``classes``: engine → isa.counters.CYCLE_CLASSES → cycles, which add up to ``cycles``;
+    ``hbm``: isa.counters.HBM_COUNTERS and HBM_LATENCIES, nothing with the simple memory.
     """
 
     cycles: int
     conflicts: int
     counters: dict[str, int]
     classes: dict[str, dict[str, int]]
+    hbm: dict[str, int]
+
+
+@dataclass(frozen=True)
+class HbmFault:
+    """A bit of the HBM that is read wrong: the next time, or each time if it is ``stuck``.
+
+    ``bit``: of the byte ``address`` 0 to 7; 8 + i is check bit i of the 8-byte word that it is in.
+    """
+
+    address: int
+    bit: int
+    stuck: bool = False
 
 
 class RtlCore:
@@ -88,9 +114,10 @@ class RtlCore:
         code_base_atoms: int,
         code_count: int,
         max_cycles: int = 1 << 40,
+        faults: Sequence[HbmFault] = (),
     ) -> RunResult:
         """Run the ``code_count`` instructions at ``code_base_atoms``; ``hbm``, all the memory that
-        the program may touch, changes in place.
+        the program may touch, changes in place. ``faults`` are those of the HBM in this run.
 
         Raises Trap as the functional simulator does, and for what only hardware can see: a
         deadlock, an error of the memory. Raises SimulationError when ``max_cycles`` pass without a
@@ -98,13 +125,15 @@ class RtlCore:
         done until then.
         """
         _check_memory(hbm)
-        result = _Result()
+        result, places = _Result(), _places(self.config, faults)
         program = _Program(
             code_base_atoms,
             code_count,
             self.config.memory_latency_cycles,
             self.config.bandwidth_bytes_per_cycle,
             max_cycles,
+            places.ctypes.data,
+            len(places),
         )
         self._library.jx_run(
             self._model,
@@ -122,7 +151,14 @@ class RtlCore:
         if status == "timeout":
             raise SimulationError(f"the program has not halted after {max_cycles} cycles")
         counters = dict(zip(COUNTERS, result.counters, strict=True))
-        return RunResult(result.cycles, result.conflicts, counters, classes)
+        of_hbm = zip((*HBM_COUNTERS, *HBM_LATENCIES), result.hbm, strict=True)
+        return RunResult(
+            result.cycles,
+            result.conflicts,
+            counters,
+            classes,
+            dict(of_hbm) if self.config.hbm else {},
+        )
 
     @property
     def sram(self) -> NDArray[np.uint8]:
@@ -159,6 +195,22 @@ def _matching(name: str, content: NDArray, dtype: np.dtype, shape: tuple[int, ..
     if content.dtype != dtype or content.shape != shape:
         raise ValueError(f"{name} must be {dtype} {shape}, not {content.dtype} {content.shape}")
     return np.ascontiguousarray(content)
+
+
+def _places(config: ChipConfig, faults: Sequence[HbmFault]) -> NDArray[np.uint32]:
+    """Faults as the harness takes them: (n, 6)."""
+    rows = []
+    for fault in faults:
+        if not config.hbm:
+            raise ValueError("faults need a configuration with HBM")
+        if not 0 <= fault.bit < 16:
+            raise ValueError(f"the bit of a fault must be between 0 and 15, not {fault.bit}")
+        place = config.hbm_mapping.locate(fault.address)
+        check = 8 * COLUMN_BYTES + CHECK_BITS * (place.byte // WORD_BYTES) + fault.bit - 8
+        bit = 8 * place.byte + fault.bit if fault.bit < 8 else check
+        where = (place.channel, place.bank_index, place.row, place.column)
+        rows.append((*where, bit, fault.stuck))
+    return np.array(rows, np.uint32).reshape(-1, 6)
 
 
 def _check_memory(hbm: NDArray[np.uint8]) -> None:

@@ -68,7 +68,8 @@ def test_derived_sizes():
          "missing, 1 bits"),
         ("hbm_map", "row bank column group channel:1^row column:0", "hbm: HBM mapping "
          "'row bank column group channel:1^row column:0': column:0 must have at least one bit"),
-        ("hbm", "hbm9", "hbm: hbm9: no such file, nor an HBM generation (hbm2e, hbm3, hbm3e, hbm4)"),
+        ("hbm", "hbm9", "hbm: hbm9: no such file, nor an HBM generation (hbm2e, hbm3, hbm3e, "
+         "hbm4)"),
         ("hbm", 3, "hbm must be a string, not 3"),
         ("axi_bytes", 8, "axi_bytes must be at least 16 with HBM, or hbm '', not 8"),
         ("memory_latency_cycles", 0, "memory_latency_cycles must be at least 1, not 0"),

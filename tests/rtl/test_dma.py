@@ -15,7 +15,9 @@ LIMIT = 20_000
 
 
 def _config(axi_bytes: int):
-    return load_config("tiny").replace(hbm="", axi_bytes=axi_bytes, sram_bytes=1 << 14, burst_beats=8)
+    return load_config("tiny").replace(
+        hbm="", axi_bytes=axi_bytes, sram_bytes=1 << 14, burst_beats=8
+    )
 
 
 def _commands(config, seed: int, count: int) -> list[dict[str, int]]:
