@@ -44,6 +44,8 @@ struct Result {
   uint64_t cycles;
   char error[512];
   hbm::Counters counters;
+  uint64_t events[EVENTS];  // as the controller reports them
+  uint64_t latencies;       // sum of the bursts' latencies that it reports
 };
 
 class Dice {
@@ -258,6 +260,8 @@ extern "C" JX_API int jx_traffic(const Request* requests, uint32_t count, const 
     traffic->drive(now);
     model->half(0);
     traffic->sample(now);
+    for (int event = 0; event < EVENTS; ++event) result->events[event] += dut.events >> event & 1;
+    if (dut.answered) result->latencies += dut.latency;
     hbm::Commands commands{dut.device_row_cmd, dut.device_row_bank, dut.device_row_addr,
                            dut.device_col_cmd, dut.device_col_bank, dut.device_col_addr};
     hbm::WriteBeat write;

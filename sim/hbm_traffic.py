@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isa.counters import HBM_COUNTERS
 from isa.hbm import HbmTiming
 from isa.hbm_map import HbmMap
 from sim.errors import SimulationError
@@ -28,6 +29,7 @@ REQUEST = np.dtype(
     ]
 )
 _ERROR_BYTES = 512
+EVENTS = tuple(name for name in HBM_COUNTERS if name != "ecc_corrected")  # of one bit each
 _TIMING = tuple(HbmTiming.__dataclass_fields__)
 COUNTERS = (
     *("act", "pre", "pre_all", "rd", "wr", "ref_all", "ref_bank"),
@@ -47,18 +49,23 @@ class _Settings(ctypes.Structure):
 class _Result(ctypes.Structure):
     _fields_ = [("cycles", ctypes.c_uint64), ("error", ctypes.c_char * _ERROR_BYTES)]
     _fields_ += [(name, ctypes.c_uint64) for name in COUNTERS]
+    _fields_ += [("events", ctypes.c_uint64 * len(EVENTS)), ("latencies", ctypes.c_uint64)]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """``issued``: cycle of each request; ``first``: cycles from there to its first beat, or to a
-    write's response; ``last``: cycle of the last beat or response; ``counters``: the device's."""
+    write's response; ``last``: cycle of the last beat or response; ``counters``: the device's;
+    ``events``: those that the controller reports (but for ECC), ``latencies`` the sum of its reads'
+    latencies."""
 
     cycles: int
     issued: NDArray[np.uint64]
     first: NDArray[np.uint64]
     last: NDArray[np.uint64]
     counters: dict[str, int]
+    events: dict[str, int]
+    latencies: int
 
 
 class HbmTraffic:
@@ -112,7 +119,8 @@ class HbmTraffic:
             where = int(np.flatnonzero(memory != shadow)[0])
             raise TrafficError(f"{generation.name}: memory holds other data from {where:#x} on")
         counters = {name: getattr(result, name) for name in COUNTERS}
-        return Outcome(result.cycles, issued, first, last, counters)
+        events = dict(zip(EVENTS, result.events, strict=True))
+        return Outcome(result.cycles, issued, first, last, counters, events, result.latencies)
 
 
 def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
@@ -127,7 +135,7 @@ def _load(mapping: HbmMap, options: tuple[tuple[str, Any], ...]) -> ctypes.CDLL:
     design = SRAM_MODEL.read_text() + emit(
         HbmController(mapping.generation, mapping, **dict(options)), TOP
     )
-    layout = f"#pragma once\n{address_layout(mapping)}"
+    layout = f"#pragma once\n#define EVENTS {len(EVENTS)}\n{address_layout(mapping)}"
     model = NativeModel(TOP, design, HARNESS, lambda _: layout, HEADERS)
     folder = build_root() / "rtl"
     folder.mkdir(parents=True, exist_ok=True)

@@ -99,6 +99,25 @@ def test_random_traffic_loses_nothing(traffic, stall):
     assert outcome.counters["wr"] > 10_000
 
 
+def test_the_controllers_counters_are_the_devices(traffic):
+    """Under random traffic; a device sees commands only, so that a turn is one when it is used."""
+    outcome = _run(traffic, "random", 5000, SMALL_BURST, 0.6)
+    events, device = outcome.events, outcome.counters
+    names = {"reads": "rd", "writes": "wr", "row_hits": "row_hits", "row_misses": "act"}
+    assert {n: events[n] for n in names} == {n: device[name] for n, name in names.items()}
+    assert 0 < events["row_conflicts"] <= device["pre"]
+    assert device["turnarounds"] <= events["turnarounds"] <= device["turnarounds"] + 20
+    refreshing = device["ref_all"] * traffic.mapping.generation.timing.rfc_ab
+    assert refreshing <= events["refresh_cycles"] <= 1.3 * refreshing
+
+
+def test_the_controllers_latencies_are_those_seen_outside(traffic):
+    dice = np.random.default_rng(5)
+    requests = PATTERNS["random"](traffic.mapping, 2000, SIZE, SMALL_BURST, dice)
+    outcome = traffic.run(requests, SIZE, reads=1)
+    assert outcome.latencies == int((outcome.last - outcome.issued).sum())
+
+
 def test_errors_are_found():
     """A device slower than the one the controller was made for."""
     generation = load_generation("hbm3")
