@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from isa.counters import COUNTERS, CYCLE_CLASSES
+from isa.counters import COUNTERS, CYCLE_CLASSES, HBM_COUNTERS, HBM_LATENCIES
 from isa.table import Engine
 
 ADDRESS_BITS = 12
@@ -11,7 +11,7 @@ ID = 0x4A4C504E
 VERSION = 1
 START = 1  # bit of `control`
 RUNNING, HALTED, TRAPPED = 1, 2, 4  # bits of `status`
-_COUNTERS_OFFSET, _CLASSES_OFFSET = 0x100, 0x200
+_COUNTERS_OFFSET, _CLASSES_OFFSET, _HBM_OFFSET = 0x100, 0x200, 0x300
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ def class_name(engine: Engine, name: str) -> str:
     return f"{engine.name.lower()}_{name}_cycles"
 
 
+def hbm_name(name: str) -> str:
+    """Register of a counter of the HBM controllers; 0 on a chip without them."""
+    return f"hbm_{name}"
+
+
 def _map() -> tuple[Csr, ...]:
     found = [
         Csr(name, WORD_BYTES * index, access, doc)
@@ -62,6 +67,9 @@ def _map() -> tuple[Csr, ...]:
         doc = f"cycles in which the {engine.name.lower()} {CYCLE_CLASSES[name]}"
         offset = _CLASSES_OFFSET + WORD_BYTES * index
         found.append(Csr(class_name(engine, name), offset, "ro", doc))
+    for index, (name, doc) in enumerate({**HBM_COUNTERS, **HBM_LATENCIES}.items()):
+        offset = _HBM_OFFSET + WORD_BYTES * index
+        found.append(Csr(hbm_name(name), offset, "ro", f"HBM: {doc}"))
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ from isa.counters import COUNTERS, CYCLE_CLASSES
 from isa.csr import BY_NAME, REGISTERS
 from isa.table import Engine
 from rtl.axi_lite import DATA_BITS, AxiLitePort, AxiLiteSlave
+from rtl.hbm_memory import HBM_COUNTERS_LAYOUT
 from rtl.top import CONTROL
 
 _READ = ("trap_pc", "trap_where", "trap_atom", "conflicts", "bus_errors")
@@ -22,13 +23,20 @@ class ControlRegisters(wiring.Component):
 
     `start` follows the write to `control` by 1 cycle. Byte strobes count; `prot` does not.
 
-    Members: `bus` the host's port; those of `rtl.top.CONTROL`, seen from the other side.
+    Members: `bus` the host's port; `memory_counters` of `rtl.hbm_memory`; those of
+    `rtl.top.CONTROL`, seen from the other side.
     """
 
     def __init__(self, config: ChipConfig):
         self._digest = int(config.digest(), 16)
         core = {name: member.flip() for name, member in CONTROL.items()}
-        super().__init__({"bus": In(AxiLitePort(csr.ADDRESS_BITS)), **core})
+        super().__init__(
+            {
+                "bus": In(AxiLitePort(csr.ADDRESS_BITS)),
+                "memory_counters": In(HBM_COUNTERS_LAYOUT),
+                **core,
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -76,6 +84,8 @@ class ControlRegisters(wiring.Component):
         values = {name: getattr(self, name) for name in _WRITTEN}
         values |= {name: getattr(self, name) for name in _READ}
         values |= {name: getattr(self.counters, name) for name in COUNTERS}
+        for name in HBM_COUNTERS_LAYOUT.members:
+            values[csr.hbm_name(name)] = self.memory_counters[name]
         for engine in Engine:
             for name in CYCLE_CLASSES:
                 values[csr.class_name(engine, name)] = self.classes[engine.name.lower()][name]

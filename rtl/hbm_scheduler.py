@@ -31,7 +31,7 @@ class Scheduler(wiring.Component):
     read_made, write_made : the access with `read_tag`, `write_tag` is decided in this cycle
     device : row and column bus of the device; of `wdata`, `wmask` nothing
     idle : no access waits
-    turn : the direction changes
+    turn : a read follows a write on the column bus, or a write a read
     hit, miss, conflict : a column of a row that has been used since it was opened; a row is opened;
         one is closed for another
     refreshing : a refresh is made, or waited for
@@ -88,26 +88,30 @@ class Scheduler(wiring.Component):
     def _watch(self, m: Module, refresh: Refresh) -> None:
         """What counters count."""
         guard, used, column = self._guard, Signal(BANKS), Signal(BANKS)
+        some, wrote = Signal(), Signal()  # there was an access, and the latest one wrote
         made = guard.read | guard.write
         m.d.comb += [
             column.eq(Mux(made, 1 << guard.column_bank, 0)),
+            self.turn.eq(made & some & (wrote != guard.write)),
             self.hit.eq((column & used).any()),
             self.miss.eq(guard.act),
             self.conflict.eq(guard.pre & ~refresh.pre),
             self.refreshing.eq(refresh.busy),
         ]
+        with m.If(made):
+            m.d.sync += [some.eq(1), wrote.eq(guard.write)]
         m.d.sync += used.eq((used | column) & ~Mux(guard.act, 1 << guard.bank, 0))
 
     def _direct(self, m: Module, reads: Window, writes: Window) -> Signal:
         """Whether writes are made, rather than reads."""
         depth = self._depth
         high, low = depth - depth // 8, depth // 8
-        writing, batch = Signal(), Signal(range(depth + 1))
+        writing, turn, batch = Signal(), Signal(), Signal(range(depth + 1))
         some_reads, some_writes = reads.level != 0, writes.level != 0
         begin = (writes.level >= high) | (some_writes & ~some_reads) | (some_writes & writes.old)
         end = ~some_writes | (some_reads & ((writes.level <= low) | (batch == depth)))
-        m.d.comb += self.turn.eq(Mux(writing, end, begin & ~((batch != depth) & reads.old)))
-        with m.If(self.turn):
+        m.d.comb += turn.eq(Mux(writing, end, begin & ~((batch != depth) & reads.old)))
+        with m.If(turn):
             m.d.sync += [writing.eq(~writing), batch.eq(0)]
         with m.Elif((self.read_made | self.write_made) & (batch != depth)):
             m.d.sync += batch.eq(batch + 1)

@@ -16,12 +16,13 @@ NAMES = ("functional", "rtl")
 
 @dataclass(frozen=True)
 class Run:
-    """What one run counted; without ``cycles`` and ``classes`` (engine → class → cycles) where the
-    back end has no notion of time."""
+    """What one run counted; without ``cycles``, ``classes`` (engine → class → cycles) and ``hbm``
+    (counters of its controllers) where the back end has no notion of time."""
 
     counters: dict[str, int]
     cycles: int = 0
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    hbm: dict[str, int] = field(default_factory=dict)
 
 
 class Backend(Protocol):
@@ -82,7 +83,7 @@ class RtlBackend:
 
     def run(self) -> Run:
         result = self._core.run(self._hbm, self._code_base, self._code_count)
-        return Run(result.counters, result.cycles, result.classes)
+        return Run(result.counters, result.cycles, result.classes, result.hbm)
 
     @property
     def sram(self) -> NDArray[np.uint8]:

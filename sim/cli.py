@@ -91,6 +91,7 @@ def run(
         arrays = session.run(read_arrays(inputs))
         report.print_counters(session.counters, session.cycles)
         report.print_cycle_classes(session.classes)
+        report.print_hbm(program.config, session.hbm_counters, session.cycles)
     else:
         if inputs is not None:
             raise InputError(f"{image}: the program has no model inputs: leave out --inputs")
@@ -100,6 +101,7 @@ def run(
         arrays = {"hbm": hbm, "sram": chip.sram, "acc": chip.acc}
         report.print_counters(result.counters, result.cycles)
         report.print_cycle_classes(result.classes)
+        report.print_hbm(program.config, result.hbm, result.cycles)
     if outputs:
         write_arrays(outputs, arrays)
 

@@ -9,7 +9,8 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from isa.config import ChipConfig
-from isa.counters import COUNTERS, CYCLE_CLASSES
+from isa.counters import COUNTERS, CYCLE_CLASSES, HBM_COUNTERS, HBM_LATENCIES
+from isa.hbm import BURST_CYCLES
 from isa.table import Engine
 from sim.errors import SimulationError
 from sim.runtime import Session
@@ -56,6 +57,24 @@ def print_cycle_classes(classes: Mapping[str, Mapping[str, int]]) -> None:
         table.add_row(engine, *shares)
     for column in table.columns[1:]:
         column.justify = "right"
+    console.print(table)
+
+
+def print_hbm(config: ChipConfig, hbm: Mapping[str, int], cycles: int) -> None:
+    """What the HBM controllers counted, and bandwidth; nothing for chips and back ends without."""
+    if not hbm:
+        return
+    table = Table("HBM", "value", "meaning")
+    table.columns[1].justify = "right"
+    for name, meaning in {**HBM_COUNTERS, **HBM_LATENCIES}.items():
+        if hbm[name] or name in HBM_COUNTERS:
+            table.add_row(name, f"{hbm[name]:,}", meaning)
+    columns = hbm["reads"] + hbm["writes"]
+    share = columns * BURST_CYCLES / (cycles * config.pseudo_channels)
+    generation = config.hbm_mapping.generation
+    speed = share * config.pseudo_channels * generation.peak_bytes_per_second / 1e9
+    name = f"{config.pseudo_channels} pseudo-channels of {generation.name}"
+    table.add_row("bandwidth", f"{share:.1%}", f"of the pin rate of {name}: {speed:.1f} GB/s")
     console.print(table)
 
 

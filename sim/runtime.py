@@ -12,8 +12,8 @@ from sim.host import Arrays, Host
 
 
 class Session:
-    """A loaded decoder. ``runs``, ``cycles``, ``counters`` and ``classes`` (engine → class →
-    cycles) are sums over all runs so far.
+    """A loaded decoder. ``runs``, ``cycles``, ``counters``, ``hbm_counters`` and ``classes``
+    (engine → class → cycles) are sums over all runs so far.
 
     Bad inputs raise InputError (see sim.host), programs that fail SimulationError.
     """
@@ -27,6 +27,7 @@ class Session:
         self.cycles = 0
         self.counters: Counter[str] = Counter()
         self.classes: dict[str, Counter[str]] = {}
+        self.hbm_counters: Counter[str] = Counter()
 
     @property
     def max_context(self) -> int:
@@ -58,6 +59,7 @@ class Session:
         result = self.backend.run()
         self.runs += 1
         self.cycles += result.cycles
+        self.hbm_counters.update(result.hbm)
         for engine, cycles in result.classes.items():
             self.classes.setdefault(engine, Counter()).update(cycles)
         self.counters.update(result.counters)

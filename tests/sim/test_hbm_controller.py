@@ -100,15 +100,16 @@ def test_random_traffic_loses_nothing(traffic, stall):
 
 
 def test_the_controllers_counters_are_the_devices(traffic):
-    """Under random traffic; a device sees commands only, so that a turn is one when it is used."""
+    """Under random traffic."""
     outcome = _run(traffic, "random", 5000, SMALL_BURST, 0.6)
     events, device = outcome.events, outcome.counters
     names = {"reads": "rd", "writes": "wr", "row_hits": "row_hits", "row_misses": "act"}
+    names["turnarounds"] = "turnarounds"
     assert {n: events[n] for n in names} == {n: device[name] for n, name in names.items()}
     assert 0 < events["row_conflicts"] <= device["pre"]
-    assert device["turnarounds"] <= events["turnarounds"] <= device["turnarounds"] + 20
-    refreshing = device["ref_all"] * traffic.mapping.generation.timing.rfc_ab
-    assert refreshing <= events["refresh_cycles"] <= 1.3 * refreshing
+    each = traffic.mapping.generation.timing.rfc_ab
+    refreshing = device["ref_all"] * each  # the last one may be under way, or be made behind the end
+    assert refreshing - each <= events["refresh_cycles"] <= 1.3 * refreshing + each
 
 
 def test_the_controllers_latencies_are_those_seen_outside(traffic):
