@@ -108,7 +108,7 @@ def test_the_controllers_counters_are_the_devices(traffic):
     assert {n: events[n] for n in names} == {n: device[name] for n, name in names.items()}
     assert 0 < events["row_conflicts"] <= device["pre"]
     each = traffic.mapping.generation.timing.rfc_ab
-    refreshing = device["ref_all"] * each  # the last one may be under way, or be made behind the end
+    refreshing = device["ref_all"] * each  # one may be under way at the end
     assert refreshing - each <= events["refresh_cycles"] <= 1.3 * refreshing + each
 
 
