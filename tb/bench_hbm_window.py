@@ -191,7 +191,8 @@ async def random_accesses(dut) -> None:
     cover.point("taken from", {"place": ("first", "second", "third", "later")})
     cover.point("bank", {"number": range(BANKS)})
     once = "only closed banks are opened"
-    was, change = ("closed", "open", "other"), ("nothing", "closes", "opens its row", "opens another")
+    was = ("closed", "open", "other")
+    change = ("nothing", "closes", "opens its row", "opens another")
     waived = {(w, c): once for w in was[1:] for c in change[2:]}
     cover.point("entering", {"bank was": was, "in this cycle it": change}, waived)
     cover.point("oldest", {"when old": ("holds others back", "holds nobody back")})

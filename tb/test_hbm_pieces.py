@@ -1,4 +1,4 @@
-"""The emitted cutting of bursts, for channels that alternate by beats, by pieces, and not at all."""
+"""The emitted cutting of bursts: channels alternate by beats, by pieces, and not at all."""
 
 from pathlib import Path
 
