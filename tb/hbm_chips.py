@@ -26,10 +26,14 @@ def to_parameters(generation: HbmGeneration) -> dict:
     return asdict(generation)
 
 
-def hbm_config(folder: Path, name: str = "hbm3", **changes: int | str) -> ChipConfig:
-    """The benches' chip with a small HBM, whose description is written to ``folder``."""
-    text = re.sub(r"(?m)^rows = \d+", f"rows = {ROWS}", (PRESETS / f"{name}.toml").read_text())
-    path = folder / f"{name}.toml"
+def hbm_config(folder: Path, refi: int | None = None, **changes: int | str) -> ChipConfig:
+    """The benches' chip with a small HBM3, whose description is written to ``folder``; ``refi``:
+    cycles between refreshes, if not the usual ones."""
+    text = (PRESETS / "hbm3.toml").read_text()
+    for field, value in {"rows": ROWS, "refi": refi}.items():
+        if value is not None:
+            text = re.sub(rf"(?m)^{field} = \d+", f"{field} = {value}", text)
+    path = folder / "small.toml"
     path.write_text(text)
     wide = {"line_bytes": 64, "axi_bytes": 32, "hbm": str(path), "hbm_depth": 8}
     return bench_config().replace(**{**wide, **changes})
