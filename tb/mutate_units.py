@@ -18,7 +18,8 @@ class Unit:
 
 
 # Window, guard and refreshes have benches of their own.
-_CONTROLLER = "hbm_controller hbm_controller.reads* hbm_controller.writes* hbm_controller.scheduler hbm_memory"
+_OWN = ("reads*", "writes*", "scheduler")
+_CONTROLLER = ("hbm_memory", "hbm_controller", *(f"hbm_controller.{name}" for name in _OWN))
 UNITS = (
     Unit("processing element", ("tb/test_pe.py",), 36),
     Unit("array", ("tb/test_array.py",), 20, "bf16-8-4 or int8"),
@@ -39,7 +40,7 @@ UNITS = (
     Unit("HBM window", ("tb/test_hbm_window.py",), 30),
     Unit("HBM guard", ("tb/test_hbm_guard.py",), 30),
     Unit("HBM refresh", ("tb/test_hbm_refresh.py",), 30),
-    Unit("HBM controller", ("tb/test_hbm_controller.py",), 60, modules=f"{_CONTROLLER} hbm_memory"),
+    Unit("HBM controller", ("tb/test_hbm_controller.py",), 60, modules=" ".join(_CONTROLLER)),
     # What belongs to no unit: the others have benches of their own.
     Unit("core", ("tb/test_core.py",), 40, modules="Core Core.watchdog*"),
 )
