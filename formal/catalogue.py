@@ -6,6 +6,8 @@ from formal import (
     dma_walks,
     fetch,
     fifo,
+    hbm_pieces,
+    hbm_split,
     matrix,
     mux,
     reader,
@@ -29,6 +31,8 @@ _MODULES = (
     dma,
     vector_walk,
     matrix,
+    hbm_pieces,
+    hbm_split,
 )
 PROOFS = tuple(
     value for module in _MODULES for value in vars(module).values() if isinstance(value, Proof)

@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Where the run collects what it covers; workers and simulators inherit the environment."""
+    config.addinivalue_line("markers", "only(simulator): the bench is not for the others")
     if hasattr(config, "workerinput"):
         return
     config.stash[_OWNED] = tempfile.TemporaryDirectory(prefix="coverage-")
@@ -50,6 +51,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         asked = metafunc.config.getoption("--sim")
         chosen = SIMULATORS if asked == "both" else (asked,)
         metafunc.parametrize("simulator", chosen, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is for one simulator only is not asked of the others."""
+    unwanted = [item for item in items if _is_for_another(item)]
+    if unwanted:
+        config.hook.pytest_deselected(items=unwanted)
+        items[:] = [item for item in items if item not in unwanted]
+
+
+def _is_for_another(item: pytest.Item) -> bool:
+    only, call = item.get_closest_marker("only"), getattr(item, "callspec", None)
+    return only is not None and call is not None and call.params.get("simulator") not in only.args
 
 
 @pytest.fixture

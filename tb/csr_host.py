@@ -1,14 +1,12 @@
 """The host of benches: cocotbext-axi's AXI4-Lite master, which knows the registers by name."""
 
-import logging
-import random
-
 from cocotb.triggers import FallingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from isa import csr
 from isa.csr import BY_NAME
 from tb.agents import shake
+from tb.axi_pauses import pause_all, quiet
 from tb.coverage import Coverage
 
 
@@ -22,14 +20,9 @@ class Host:
 
     def __init__(self, dut, prefix: str, stall: float, cover: Coverage) -> None:
         self.cover = cover
-        logging.getLogger(f"cocotb.{dut._name}.{prefix}").setLevel(logging.WARNING)
+        quiet(dut, prefix)
         self.master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, prefix), dut.clk, dut.rst)
-        channels = self.master.write_if, self.master.read_if
-        for channel in (
-            *(getattr(channels[0], f"{name}_channel") for name in ("aw", "w", "b")),
-            *(getattr(channels[1], f"{name}_channel") for name in ("ar", "r")),
-        ):
-            channel.set_pause_generator(random.random() < stall for _ in iter(int, 1))
+        pause_all(self.master, stall)
 
     async def read(self, name: str) -> int:
         answer = await self.master.read(BY_NAME[name].offset, csr.WORD_BYTES)

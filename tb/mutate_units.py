@@ -17,6 +17,9 @@ class Unit:
     simulator: str = "verilator"
 
 
+# Window, guard and refreshes have benches of their own.
+_OWN = ("reads*", "writes*", "scheduler")
+_CONTROLLER = ("hbm_memory", "hbm_controller", *(f"hbm_controller.{name}" for name in _OWN))
 UNITS = (
     Unit("processing element", ("tb/test_pe.py",), 36),
     Unit("array", ("tb/test_array.py",), 20, "bf16-8-4 or int8"),
@@ -32,6 +35,12 @@ UNITS = (
     Unit("host registers", ("tb/test_csr.py",), 20, "registers"),
     Unit("legality", ("tb/test_legal.py",), 40),
     Unit("sequencer", ("tb/test_sequencer.py",), 40, "int8", "sequencer sequencer.[!l]*"),
+    Unit("HBM pieces", ("tb/test_hbm_pieces.py",), 24, "not 0.0"),
+    Unit("HBM port", ("tb/test_hbm_split.py",), 40, "two or four or stream"),
+    Unit("HBM window", ("tb/test_hbm_window.py",), 30),
+    Unit("HBM guard", ("tb/test_hbm_guard.py",), 30),
+    Unit("HBM refresh", ("tb/test_hbm_refresh.py",), 30),
+    Unit("HBM controller", ("tb/test_hbm_controller.py",), 60, modules=" ".join(_CONTROLLER)),
     # What belongs to no unit: the others have benches of their own.
     Unit("core", ("tb/test_core.py",), 40, modules="Core Core.watchdog*"),
 )
