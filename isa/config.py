@@ -49,6 +49,7 @@ class ChipConfig:
     queue_depth: int = 4  # commands waiting in front of each engine
     burst_beats: int = 16  # longest AXI burst the DMA engines issue
     load_bursts: int = 4  # load bursts in flight (any positive number)
+    store_bursts: int = 8  # store bursts without a response (any positive number)
     watchdog_cycles: int = 1 << 17  # without any progress, until the core traps
     hbm: str = ""  # generation of the HBM behind the port, or its TOML file; "": simple memory
     hbm_channels: int = 0  # pseudo-channels; 0 = as many as the port takes bytes from
@@ -93,7 +94,8 @@ class ChipConfig:
             self.burst_beats * self.axi_bytes >= self.line_bytes,
             f"enough for one line, {self.line_bytes // self.axi_bytes} beats",
         )
-        self._want("load_bursts", 1 <= self.load_bursts <= 64, "between 1 and 64")
+        for field in ("load_bursts", "store_bursts"):
+            self._want(field, 1 <= getattr(self, field) <= 64, "between 1 and 64")
         self._want(
             "watchdog_cycles", 256 <= self.watchdog_cycles <= 1 << 30, "between 256 and 2^30"
         )
@@ -117,7 +119,7 @@ class ChipConfig:
         )
 
     def _check_types(self) -> None:
-        free = {"load_bursts", "memory_latency_cycles", "memory_bytes_per_cycle"}
+        free = {"load_bursts", "store_bursts", "memory_latency_cycles", "memory_bytes_per_cycle"}
         choices = {"element": ELEMENTS, "hbm_refresh": REFRESHES}
         for field in fields(self):
             value = getattr(self, field.name)

@@ -93,7 +93,8 @@ class RtlCore:
 
         Raises Trap as the functional simulator does, and for what only hardware can see: a
         deadlock, an error of the memory. Raises SimulationError when ``max_cycles`` pass without a
-        `halt`, and when an HBM controller violates the timing of its device. Memory keeps what was done until then.
+        `halt`, and when an HBM controller violates the timing of its device. Memory keeps what was
+        done until then.
         """
         _check_memory(hbm)
         result = _Result()
