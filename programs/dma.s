@@ -31,8 +31,8 @@
     store hbm=r4, hstride=r2, sram=0x8000, sstride=r3, rows=r2, bytes=r3  wait(s1)  signal(s2)
 
 # Three dimensions, rows that begin and end at any byte: 2 planes of 3 rows
-    load hbm=0x40, hstride=2, sram=0xA000, sstride=64, rows=3, bytes=37, offset=21, planes=2, hplane=9, splane=256  signal(s1)
-    store hbm=0xB00, hstride=1, sram=0xA000, sstride=64, rows=3, bytes=37, offset=59, planes=2, hplane=4, splane=256  wait(s1)
+    load hbm=0x40, hstride=2, sram=0xC000, sstride=64, rows=3, bytes=37, offset=21, planes=2, hplane=9, splane=256  signal(s1)
+    store hbm=0xB00, hstride=1, sram=0xC000, sstride=64, rows=3, bytes=37, offset=59, planes=2, hplane=4, splane=256  wait(s1)
 
 # What was stored comes back: the load waits until memory has it, two signals at a time
     lnop  wait(s2*3)
