@@ -33,11 +33,12 @@ class Engine(IntEnum):
 @dataclass(frozen=True)
 class Operand:
     """A value: an immediate of ``bits`` bits, or (flag bit on top set) the low ``bits`` of a
-    register."""
+    register. ``default``: what an instruction has where nothing is given."""
 
     name: str
     bits: int
     doc: str
+    default: int = 0
 
     @property
     def width(self) -> int:

@@ -24,7 +24,7 @@ from isa.program import Op, decode_program, encode_program
 from isa.table import INSTRUCTION_BYTES
 
 MAGIC = b"JALAPENO"
-VERSION = 1
+VERSION = 2  # 1: before DMA had planes, whose number must not be 0
 _PREFIX = struct.Struct("<8sII32s")
 _ALIGNMENT = 4096
 _CHUNK = 1 << 22
@@ -78,9 +78,10 @@ class ProgramImage:
         return decode_program(self.code)
 
     def memory(self) -> NDArray[np.uint8]:
-        """A fresh HBM of ``hbm_bytes`` bytes (up to a whole atom) with data and code in place."""
-        atoms = -(-self.hbm_bytes // HBM_ATOM_BYTES)
-        memory = np.zeros(atoms * HBM_ATOM_BYTES, np.uint8)
+        """A fresh HBM of ``hbm_bytes`` bytes (up to whole atoms, and whole beats of the memory
+        port) with data and code in place."""
+        unit = max(HBM_ATOM_BYTES, self.config.axi_bytes)
+        memory = np.zeros(-(-self.hbm_bytes // unit) * unit, np.uint8)
         memory[: self.hbm.size] = self.hbm
         start = self.code_base * HBM_ATOM_BYTES
         memory[start : start + len(self.code)] = np.frombuffer(self.code, np.uint8)

@@ -77,9 +77,13 @@ Defined bit by bit by `isa/numbers.py` and `isa/special.py`.
 
 - HBM addresses are in atoms of 64 bytes, except the offset of `ld` and `st`. SRAM addresses are
   in bytes.
-- Alignments: DMA in lines (`line_bytes`), in HBM in beats of the memory port; activations in R
-  elements, weights in C elements of their format (transposed: R), of block formats panels in lines;
-  vectors in as many elements as there are lanes. Strides have the alignment of their addresses.
+- Alignments: DMA in SRAM in lines (`line_bytes`), in HBM none; activations in R elements, weights
+  in C elements of their format (transposed: R), of block formats panels in lines; vectors in as
+  many elements as there are lanes. Strides have the alignment of their addresses.
+- DMA reads and writes its rows byte by byte, whatever their length; only in SRAM a row that is
+  written is filled up with zeros to a multiple of `lanes` bytes. A program's memory is a whole
+  number of beats of the memory port, of which DMA reads more than the bytes of its rows. Rows that
+  are only read may lie over each other.
 - The vector unit works on whole vectors: elements of a result's last vector behind `cols` are
   written as +0, and reductions write one vector a row. A result may replace its source in
   the same rows with the same type and stride; it must not overlap its sources otherwise.
@@ -140,7 +144,8 @@ def _header() -> list[str]:
 
 def _kind(field: table.Field) -> str:
     if isinstance(field, Operand):
-        return f"operand of {field.bits} bits"
+        default = f", {field.default} if not given" if field.default else ""
+        return f"operand of {field.bits} bits{default}"
     if isinstance(field, Register):
         return "register"
     assert isinstance(field, Choice)

@@ -29,11 +29,19 @@ class Reg:
 Value = int | Reg | str
 
 
+def default_of(described: table.Field) -> int | str:
+    """What a field that is used, and not given, holds; of a register's number 0."""
+    if isinstance(described, Choice):
+        return described.values[0]
+    return described.default if isinstance(described, Operand) else 0
+
+
 @dataclass(frozen=True)
 class Op:
     """One instruction: ``fields`` maps field names of the format to integers, registers or choices.
 
-    Fields that the mnemonic uses and that are not given are 0 (choices: their first value).
+    Fields that the mnemonic uses and that are not given have the table's defaults (choices: their
+    first value).
     ``waits`` lists (semaphore, count), acquired before the engine starts; ``signals`` lists
     semaphores that are raised by one when everything the instruction wrote is visible.
     """
@@ -61,8 +69,7 @@ class Op:
         """A field's value, its default where it was not given."""
         if name in self.fields:
             return self.fields[name]
-        described = self.spec.format.slots[name].field
-        return described.values[0] if isinstance(described, Choice) else 0
+        return default_of(self.spec.format.slots[name].field)
 
 
 def _check(mnemonic: str, described: table.Field, value: Value) -> None:

@@ -2,14 +2,14 @@
 
 Values are integers (decimal, 0x…), registers r0 … r15, names of choices, names defined elsewhere
 (labels), or fp32 numbers with a trailing f (1.5f), which stand for their bit pattern. Fields that
-are not given are 0, choices their first value.
+are not given have the table's defaults, choices their first value.
 """
 
 import re
 import struct
 from collections.abc import Mapping
 
-from isa.program import Op, Reg, Value
+from isa.program import Op, Reg, Value, default_of
 from isa.table import BY_MNEMONIC, Choice, Field, Register
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -113,7 +113,7 @@ def format_op(op: Op, labels: Mapping[int, str] | None = None) -> str:
     for name in op.spec.uses:
         value = op.get(name)
         described = op.spec.format.slots[name].field
-        default = Reg(0) if isinstance(described, Register) else _first(described)
+        default = Reg(0) if isinstance(described, Register) else default_of(described)
         branch = name == "y" and op.mnemonic in ("beq", "blt")
         if value != default or branch:
             items.append(f"{name}={_format_value(op, name, value, labels or {})}")
@@ -124,10 +124,6 @@ def format_op(op: Op, labels: Mapping[int, str] | None = None) -> str:
     if op.signals:
         text += f"  signal({', '.join(f's{s}' for s in op.signals)})"
     return text
-
-
-def _first(described: Field) -> Value:
-    return described.values[0] if isinstance(described, Choice) else 0
 
 
 def _format_value(op: Op, name: str, value: Value, labels: Mapping[int, str]) -> str:

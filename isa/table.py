@@ -29,8 +29,8 @@ from isa.fields import (
 )
 
 
-def _operand(name: str, bits: int, doc: str) -> Operand:
-    return Operand(name, bits, doc)
+def _operand(name: str, bits: int, doc: str, default: int = 0) -> Operand:
+    return Operand(name, bits, doc, default)
 
 
 # Storage formats of weights, in the order of their encodings; :mod:`isa.formats` defines them.
@@ -61,8 +61,17 @@ DMA = Format(
         _operand("hstride", 24, "distance of rows in HBM, in atoms of 64 bytes"),
         _operand("sram", 24, "first row in SRAM, byte address, a multiple of the line"),
         _operand("sstride", 20, "distance of rows in SRAM in bytes, a multiple of the line"),
-        _operand("rows", 16, "number of rows"),
-        _operand("bytes", 20, "length of a row in bytes, a multiple of the line"),
+        _operand("rows", 16, "number of rows, of each plane"),
+        _operand("bytes", 20, "length of a row in bytes, any number from 1 on"),
+        _operand("offset", 6, "byte in the atom at which the rows of HBM begin"),
+        _operand("planes", 13, "number of planes", default=1),
+        _operand(
+            "hplane",
+            24,
+            "distance of planes in HBM, in atoms; of gather the list of row numbers, SRAM byte "
+            "address, a multiple of the line",
+        ),
+        _operand("splane", 20, "distance of planes in SRAM in bytes, a multiple of the line"),
     ),
 )
 MATRIX = Format(
@@ -125,7 +134,7 @@ def _define(opcode: int, mnemonic: str, uses: str, doc: str) -> Instruction:
 
 _ALU = "rd rs x"
 _BRANCH = "rs x y"
-_DMA = "hbm hstride sram sstride rows bytes"
+_DMA = "hbm hstride sram sstride rows bytes offset planes hplane splane"
 _UNARY = "dst dstride a astride rows cols dt at"
 _BINARY = "dst dstride a astride b bstride rep rows cols dt at bt"
 
@@ -147,9 +156,29 @@ INSTRUCTIONS = (
     _define(0x0E, "ld", "rd x y", "rd = 32-bit word in HBM at 64 x + y (y a multiple of 4)"),
     _define(0x0F, "st", "rs x y", "32-bit word in HBM at 64 x + y = rs (y a multiple of 4)"),
     _define(0x20, "lnop", "", "Load engine: nothing but the semaphores."),
-    _define(0x21, "load", _DMA, "HBM to SRAM, row by row."),
+    _define(
+        0x21,
+        "load",
+        _DMA,
+        "HBM to SRAM: row r of plane p from byte 64 (hbm + p hplane + r hstride) + offset to "
+        "sram + p splane + r sstride. What is left of a row's last lanes bytes in SRAM becomes 0.",
+    ),
+    _define(
+        0x22,
+        "gather",
+        "hbm hstride sram sstride rows bytes offset hplane",
+        "As load, of one plane, whose row r begins at byte 64 (hbm + index[r] hstride) + offset; "
+        "index[r] is the unsigned 32-bit integer at hplane + 4 r in SRAM. A row outside the memory "
+        "is a bus error.",
+    ),
     _define(0x40, "snop", "", "Store engine: nothing but the semaphores."),
-    _define(0x41, "store", _DMA, "SRAM to HBM, row by row; done when memory has acknowledged."),
+    _define(
+        0x41,
+        "store",
+        _DMA,
+        "SRAM to HBM, the reverse of load; writes just these bytes; done when memory has "
+        "acknowledged.",
+    ),
     _define(0x60, "mnop", "", "Matrix unit: nothing but the semaphores."),
     _define(
         0x61,

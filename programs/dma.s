@@ -1,7 +1,8 @@
-# Load and store: rows, strides, long bursts, registers as operands, both engines at once.
+# Load, store and gather: rows, planes, strides, long bursts, registers as operands, both engines at once.
 # SRAM is a place to rearrange: the copies in HBM from 0x20000 on are the result.
 .config tiny
 .random 0x0000 f32 5000 11
+.u32 0x5000 7 0 7 3 100 41 5 2 19
 .code 0x10000
 .memory 0x40000
 
@@ -29,10 +30,21 @@
     add rd=r4, x=0xF00
     store hbm=r4, hstride=r2, sram=0x8000, sstride=r3, rows=r2, bytes=r3  wait(s1)  signal(s2)
 
+# Three dimensions, rows that begin and end at any byte: 2 planes of 3 rows
+    load hbm=0x40, hstride=2, sram=0xC000, sstride=64, rows=3, bytes=37, offset=21, planes=2, hplane=9, splane=256  signal(s1)
+    store hbm=0xB00, hstride=1, sram=0xC000, sstride=64, rows=3, bytes=37, offset=59, planes=2, hplane=4, splane=256  wait(s1)
+
 # What was stored comes back: the load waits until memory has it, two signals at a time
     lnop  wait(s2*3)
     lnop  wait(s2*2)
     load hbm=0x801, sram=0x9000, rows=1, bytes=10016  signal(s3, s4)
     snop  wait(s3, s4)
     store hbm=0xA01, sram=0x9000, rows=1, bytes=10016
+
+# Rows by number, of a table whose rows are 3 atoms apart; the list comes from memory too.
+# The checker does not know the rows: all that is stored must be there before.
+    sync
+    load hbm=0x140, sram=0xB000, rows=1, bytes=36
+    gather hbm=1, hstride=3, sram=0xB040, sstride=64, rows=9, bytes=50, offset=5, hplane=0xB000  signal(s1)
+    store hbm=0xB40, hstride=1, sram=0xB040, sstride=64, rows=9, bytes=50  wait(s1)
     halt

@@ -1,30 +1,33 @@
 """LoadDma: copies rows from HBM to the SRAM."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
 from rtl.axi import ReadClient
-from rtl.dma import COMMAND, BurstWalk, LineWalk
-from rtl.ports import WritePort
+from rtl.dma import COMMAND, GATHER, BurstWalk, LineWalk
+from rtl.dma_align import LineFiller
+from rtl.dma_gather import RowNumbers
+from rtl.ports import ReadPort, WritePort
 
 
 class LoadDma(wiring.Component):
-    """Requests bursts ahead of the data, gathers their beats into lines, writes whole lines.
+    """Requests bursts ahead of the data, makes lines of their beats and writes them.
 
-    Latency: the first burst is requested 1 cycle after the command; a line is written 1 cycle after
-    its last beat; `done` comes 1 cycle after the last write. Throughput: one beat per cycle while
-    ``config.load_bursts`` bursts cover the memory's latency, also from row to row. Refused writes
-    stop the beats.
+    Latency: the first burst is requested 1 cycle after the command, of a gather 8; a line is
+    written 1 cycle after its last beat. `done` comes 1 cycle after the last write. Throughput: one
+    beat per cycle while ``config.load_bursts`` bursts cover the memory's latency, also from row to
+    row, but for what `LineFiller` takes. Refused writes stop the beats.
 
     Members
     -------
     command, done : the dispatcher
-    memory, port : read client, SRAM
+    memory, port, list : read client; the SRAM, where rows are written, and a gather's list is read
     lines : pulse for each line written
-    waiting_bank, waiting_memory : a write is refused; no beat has come. Never both; neither while
-        lines or beats move, or when no command is at work
+    waiting_bank, waiting_memory : a write is refused, or the list, for want of which nothing is
+        requested; no beat has come. Never both; neither while lines or beats move, or when no
+        command is at work
     """
 
     def __init__(self, config: ChipConfig):
@@ -35,6 +38,7 @@ class LoadDma(wiring.Component):
                 "done": Out(1),
                 "memory": Out(ReadClient(config)),
                 "port": Out(WritePort(config)),
+                "list": Out(ReadPort(config)),
                 "lines": Out(1),
                 "waiting_bank": Out(1),
                 "waiting_memory": Out(1),
@@ -43,66 +47,78 @@ class LoadDma(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.bursts = bursts = BurstWalk(self._config)
+        m.submodules.bursts = bursts = BurstWalk(self._config, gathers=True)
         m.submodules.addresses = addresses = LineWalk(self._config)
-        busy, start = Signal(), Signal()
+        m.submodules.numbers = numbers = RowNumbers(self._config)
+        m.submodules.filler = filler = LineFiller(self._config)
+        wiring.connect(m, wiring.flipped(self.list), numbers.port)
+        wiring.connect(m, numbers.o, bursts.row)
+        busy, start, command = Signal(), Signal(), self.command.payload
         m.d.comb += [self.command.ready.eq(~busy), start.eq(self.command.valid & ~busy)]
-        for walk in (bursts, addresses):
-            m.d.comb += [walk.start.eq(start), walk.command.eq(self.command.payload)]
-        self._request(m, bursts)
-        self._write(m, addresses)
+        for unit in (bursts, addresses, numbers, filler):
+            m.d.comb += [unit.start.eq(start), unit.command.eq(command)]
+        m.d.comb += numbers.start.eq(start & (command.opcode == GATHER))
+        flying = self._request(m, bursts, self._leads(m, start, bursts, filler))
+        self._write(m, addresses, filler)
         with m.If(start):
             m.d.sync += busy.eq(1)
         with m.Elif(self.done):
             m.d.sync += busy.eq(0)
-        refused = self.port.valid & ~self.port.ready
+        starved = Signal()
         m.d.comb += [
             self.done.eq(busy & ~addresses.active),
-            self.waiting_bank.eq(refused),
-            self.waiting_memory.eq(
-                addresses.active & ~self.port.valid & ~(self.memory.valid & self.memory.ready)
-            ),
+            starved.eq(self.list.valid & ~self.list.ready & (flying == 0)),
+            self.waiting_bank.eq(~filler.moves & ((self.port.valid & ~self.port.ready) | starved)),
+            self.waiting_memory.eq(addresses.active & ~filler.moves & ~self.port.valid & ~starved),
         ]
         return m
 
-    def _request(self, m, bursts):
-        """Hand bursts to the memory, at most `load_bursts` unanswered."""
+    def _leads(self, m, start, bursts, filler):
+        """Tell `filler` where in its first beat each row begins; returns whether there is room for
+        another row. Where beats are atoms or less, rows begin all alike."""
+        lead, parity = self.command.payload.offset, len(filler.lead) - len(filler.command.offset)
+        held = Signal(len(filler.command.offset))
+        with m.If(start):
+            m.d.sync += held.eq(lead)
+        if parity <= 0:
+            m.d.comb += filler.lead.eq(held)
+            return 1
+        m.submodules.leads = leads = fifo.SyncFIFO(width=parity, depth=self._config.load_bursts + 1)
+        m.d.comb += [
+            leads.w_en.eq(bursts.o.valid & bursts.o.ready & bursts.o.payload.first),
+            leads.w_data.eq(bursts.o.payload.lead >> len(held)),
+            leads.r_en.eq(filler.row_over),
+            filler.lead.eq(Cat(held, leads.r_data)),
+        ]
+        return leads.w_rdy
+
+    def _request(self, m, bursts, ready):
+        """Hand bursts to the memory, at most `load_bursts` unanswered, whose number is returned."""
         flying, room = Signal(range(self._config.load_bursts + 1)), Signal()
         asked, ended, memory = Signal(), Signal(), self.memory
         m.d.comb += [
-            room.eq(flying != self._config.load_bursts),
+            room.eq((flying != self._config.load_bursts) & ready),
             memory.request.valid.eq(bursts.o.valid & room),
-            memory.request.payload.eq(bursts.o.payload),
+            memory.request.payload.addr.eq(bursts.o.payload.addr),
+            memory.request.payload.len.eq(bursts.o.payload.len),
             bursts.o.ready.eq(memory.request.ready & room),
             asked.eq(memory.request.valid & memory.request.ready),
             ended.eq(memory.valid & memory.ready & memory.last),
         ]
         m.d.sync += flying.eq(flying + asked - ended)
+        return flying
 
-    def _write(self, m, addresses):
-        """Collect a line, the first beat lowest, and offer it to the SRAM."""
-        beat_bits = 8 * self._config.axi_bytes
-        parts = self._config.line_bytes // self._config.axi_bytes
-        line, full = Signal(beat_bits * parts), Signal()
-        count, last, taken = Signal(range(max(parts, 2))), Signal(), Signal()
+    def _write(self, m, addresses, filler):
+        """Offer lines to the SRAM."""
         m.d.comb += [
-            self.memory.ready.eq(~full | self.port.ready),
-            taken.eq(self.memory.valid & self.memory.ready),
-            last.eq(count == parts - 1),
-            self.port.valid.eq(full),
+            filler.i.valid.eq(self.memory.valid),
+            filler.i.payload.eq(self.memory.data),
+            self.memory.ready.eq(filler.i.ready),
+            self.port.valid.eq(filler.o.valid),
             self.port.addr.eq(addresses.o.payload),
-            self.port.data.eq(line),
-            self.port.mask.eq(~0),
-            addresses.o.ready.eq(full & self.port.ready),
-            self.lines.eq(full & self.port.ready),
+            self.port.data.eq(filler.o.payload.data),
+            self.port.mask.eq(filler.o.payload.mask),
+            filler.o.ready.eq(self.port.ready),
+            addresses.o.ready.eq(filler.o.valid & self.port.ready),
+            self.lines.eq(filler.o.valid & self.port.ready),
         ]
-        with m.If(self.lines):
-            m.d.sync += full.eq(0)
-        with m.If(taken):
-            m.d.sync += [
-                line.eq(Cat(line, self.memory.data)[beat_bits:]),
-                count.eq(count + 1),
-                full.eq(last),
-            ]
-            with m.If(last):
-                m.d.sync += count.eq(0)

@@ -7,17 +7,17 @@ from amaranth.lib.wiring import In, Out
 from isa.config import ChipConfig
 from rtl.axi import LENGTH_BITS, WriteClient
 from rtl.dma import COMMAND, BurstWalk, LineWalk
+from rtl.dma_align import LineCutter
 from rtl.ports import ReadPort
 from rtl.reader import LineReader
-
-OUTSTANDING_BITS = 16  # of the count of bursts without a response
 
 
 class StoreDma(wiring.Component):
     """Reads lines ahead, cuts them into beats and writes them as bursts.
 
     Latency: the first beat is offered 4 cycles after the command. Throughput: one beat per cycle,
-    without a gap between bursts or rows. `done` comes when memory has acknowledged every burst.
+    without a gap between bursts or rows, while no more than ``config.store_bursts`` bursts are
+    without a response. `done` comes when memory has acknowledged every burst.
 
     Members
     -------
@@ -47,6 +47,7 @@ class StoreDma(wiring.Component):
         m.submodules.bursts = bursts = BurstWalk(self._config)
         m.submodules.addresses = addresses = LineWalk(self._config)
         m.submodules.reader = reader = LineReader(self._config, tag_bits=1)
+        m.submodules.cutter = cutter = LineCutter(self._config)
         wiring.connect(m, wiring.flipped(self.port), reader.port)
         busy, start = Signal(), Signal()
         m.d.comb += [
@@ -57,11 +58,14 @@ class StoreDma(wiring.Component):
             addresses.o.ready.eq(reader.i.ready),
             self.lines.eq(addresses.o.valid & addresses.o.ready),
         ]
-        for walk in (bursts, addresses):
-            m.d.comb += [walk.start.eq(start), walk.command.eq(self.command.payload)]
-        ended = self._bursts(m, bursts, reader)
-        waiting = Signal(OUTSTANDING_BITS)
-        m.d.sync += waiting.eq(waiting + ended - self.memory.response)
+        for unit in (bursts, addresses, cutter):
+            m.d.comb += [unit.start.eq(start), unit.command.eq(self.command.payload)]
+        m.d.comb += [
+            cutter.i.valid.eq(reader.o.valid),
+            cutter.i.payload.eq(reader.o.payload.data),
+            reader.o.ready.eq(cutter.i.ready),
+        ]
+        waiting = self._bursts(m, bursts, cutter)
         stuck, refused = Signal(), Signal()
         m.d.comb += [
             self.done.eq(busy & ~bursts.active & (waiting == 0)),
@@ -76,18 +80,27 @@ class StoreDma(wiring.Component):
             m.d.sync += busy.eq(0)
         return m
 
-    def _bursts(self, m, bursts, reader):
-        """Offer a burst's address and its beats side by side; returns the pulse of its end."""
-        memory = self.memory
+    def _bursts(self, m, bursts, cutter):
+        """Offer a burst's address and its beats side by side, both only while less than
+        `store_bursts` whole ones are without a response, whose number is returned."""
+        memory, burst, most = self.memory, bursts.o.payload, self._config.store_bursts
+        waiting, room = Signal(range(most + 1)), Signal()
         sent, count, ended = Signal(), Signal(LENGTH_BITS), Signal()
         asked, beaten = Signal(), Signal()  # address, beat taken in this cycle
         finished = Signal()  # the last beat was taken before the address
         m.d.comb += [
-            memory.request.valid.eq(bursts.o.valid & ~sent),
-            memory.request.payload.eq(bursts.o.payload),
-            memory.valid.eq(bursts.o.valid & reader.o.valid & ~finished),
-            memory.last.eq(count == bursts.o.payload.len),
-            memory.strb.eq(~0),
+            room.eq(bursts.o.valid & (waiting != most)),
+            memory.request.valid.eq(room & ~sent),
+            memory.request.payload.addr.eq(burst.addr),
+            memory.request.payload.len.eq(burst.len),
+            memory.valid.eq(room & cutter.o.valid & ~finished),
+            memory.last.eq(count == burst.len),
+            memory.data.eq(cutter.o.payload.data),
+            memory.strb.eq(cutter.o.payload.strb),
+            cutter.lead.eq(burst.lead),
+            cutter.first.eq(burst.first & (count == 0)),
+            cutter.last.eq(burst.last & memory.last),
+            cutter.o.ready.eq(room & memory.ready & ~finished),
             asked.eq(memory.request.valid & memory.request.ready),
             beaten.eq(memory.valid & memory.ready),
             ended.eq((sent | asked) & (finished | (beaten & memory.last))),
@@ -101,21 +114,5 @@ class StoreDma(wiring.Component):
                 finished.eq(finished | (beaten & memory.last)),
                 count.eq(count + beaten),
             ]
-        self._cut(m, reader, beaten)
-        return ended
-
-    def _cut(self, m, reader, beaten):
-        """Present the line's beats, the lowest first."""
-        parts = self._config.line_bytes // self._config.axi_bytes
-        if parts == 1:
-            m.d.comb += [self.memory.data.eq(reader.o.payload.data), reader.o.ready.eq(beaten)]
-            return
-        part = Signal(range(parts))  # a power of two: wraps
-        bits = 8 * self._config.axi_bytes
-        m.d.comb += reader.o.ready.eq(beaten & (part == parts - 1))
-        m.d.sync += part.eq(part + beaten)
-        with m.Switch(part):
-            for index in range(parts):
-                with m.Case(index):
-                    line = reader.o.payload.data
-                    m.d.comb += self.memory.data.eq(line[index * bits : (index + 1) * bits])
+        m.d.sync += waiting.eq(waiting + ended - memory.response)
+        return waiting

@@ -13,6 +13,7 @@ CLIENTS = (
     "matrix_weights",
     "matrix_activations",
     "load_write",
+    "load_list",
     "vector_write",
     "vector_a",
     "vector_b",

@@ -134,6 +134,7 @@ class Core(wiring.Component):
     def _connect_sram(self, m, sram, engines):
         units = {name: unit for name, (unit, _) in engines.items()}
         wiring.connect(m, units["load"].port, sram.load_write)
+        wiring.connect(m, units["load"].list, sram.load_list)
         wiring.connect(m, units["store"].port, sram.store_read)
         wiring.connect(m, units["matrix"].weights, sram.matrix_weights)
         wiring.connect(m, units["matrix"].activations, sram.matrix_activations)

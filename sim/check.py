@@ -213,8 +213,7 @@ def _join(clock: list[int], other: list[int]) -> None:
 
 def _overlap(a: Access, b: Access) -> bool:
     """Exact, where the bounds overlap: rows against rows."""
-    starts_a = a.base + a.stride * np.arange(a.rows)[:, None]
-    starts_b = b.base + b.stride * np.arange(b.rows)[None, :]
+    starts_a, starts_b = a.starts()[:, None], b.starts()[None, :]
     return bool(np.any((starts_a < starts_b + b.length) & (starts_b < starts_a + a.length)))
 
 

@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.formats import FORMATS
 from isa.image import ProgramImage
-from isa.legal import REDUCTIONS
+from isa.legal import INDEX_BYTES, REDUCTIONS
 from isa.table import Engine
 from sim.scalar import Command, ScalarMachine
 
 
 class Access(NamedTuple):
-    """``rows`` runs of ``length`` units, ``stride`` apart, from ``base`` on; units of ``space``.
-
-    ``space``: "sram" and "hbm" in bytes, "acc" in accumulator rows.
+    """``planes`` blocks, ``plane`` apart, of ``rows`` runs of ``length`` units, ``stride`` apart,
+    from ``base`` on; units of ``space``: "sram" and "hbm" in bytes, "acc" in accumulator rows.
     """
 
     space: str
@@ -25,10 +24,23 @@ class Access(NamedTuple):
     rows: int
     length: int
     write: bool
+    planes: int = 1
+    plane: int = 0
 
     @property
     def end(self) -> int:
-        return self.base + (self.rows - 1) * self.stride + self.length
+        rest = (self.planes - 1) * self.plane + (self.rows - 1) * self.stride
+        return self.base + rest + self.length
+
+    @property
+    def units(self) -> int:
+        """How many are accessed; those that several runs share count in each of them."""
+        return self.planes * self.rows * self.length
+
+    def starts(self) -> NDArray[np.int64]:
+        """Of all runs, in order."""
+        planes = self.base + self.plane * np.arange(self.planes, dtype=np.int64)
+        return np.add.outer(planes, self.stride * np.arange(self.rows)).reshape(-1)
 
 
 def footprint(config: ChipConfig, command: Command) -> list[Access]:
@@ -40,17 +52,28 @@ def footprint(config: ChipConfig, command: Command) -> list[Access]:
     if not fields:
         return []
     if command.engine in (Engine.LOAD, Engine.STORE):
-        return _dma(fields, command.engine == Engine.LOAD)
+        return _dma(config, fields, command.mnemonic)
     if command.engine == Engine.MATRIX:
         return _matmul(config, fields)
     return _vector(config, command.mnemonic, fields)
 
 
-def _dma(f: dict, load: bool) -> list[Access]:
-    atom = HBM_ATOM_BYTES
-    hbm = Access("hbm", f["hbm"] * atom, f["hstride"] * atom, f["rows"], f["bytes"], not load)
-    sram = Access("sram", f["sram"], f["sstride"], f["rows"], f["bytes"], load)
-    return [hbm, sram]
+def _dma(config: ChipConfig, f: dict, mnemonic: str) -> list[Access]:
+    """Which rows of HBM `gather` reads is not known: any from the first one on."""
+    atom, write, rows, size = HBM_ATOM_BYTES, mnemonic != "store", f["rows"], f["bytes"]
+    filled = size + (-size % config.byte_vector_bytes if write else 0)
+    first = f["hbm"] * atom + f["offset"]
+    if mnemonic == "gather":
+        return [
+            Access("hbm", first, 0, 1, config.capacity_bytes - first, False),
+            Access("sram", f["hplane"], 0, 1, rows * INDEX_BYTES, False),
+            Access("sram", f["sram"], f["sstride"], rows, filled, True),
+        ]
+    planes, hplane = f["planes"], f["hplane"] * atom
+    return [
+        Access("hbm", first, f["hstride"] * atom, rows, size, not write, planes, hplane),
+        Access("sram", f["sram"], f["sstride"], rows, filled, write, planes, f["splane"]),
+    ]
 
 
 def _matmul(config: ChipConfig, f: dict) -> list[Access]:
@@ -101,4 +124,4 @@ def sram_bytes(image: ProgramImage, memory: NDArray[np.uint8]) -> int:
     """Bytes that a run on ``memory`` (unchanged) reads and writes in SRAM: operands, not lines."""
     trace = ScalarMachine(image.config, image.code).run(memory.copy())
     accesses = (access for command in trace for access in footprint(image.config, command))
-    return sum(access.rows * access.length for access in accesses if access.space == "sram")
+    return sum(access.units for access in accesses if access.space == "sram")

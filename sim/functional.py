@@ -15,7 +15,7 @@ from isa.image import ProgramImage, require_config
 from isa.legal import fault_of
 from isa.table import SEMAPHORE_MAX, SEMAPHORES, Engine
 from isa.traps import Cause, Fault
-from sim.dma import plan_dma
+from sim.dma import BusError, plan_dma
 from sim.matrix import plan_matmul
 from sim.scalar import Command, ScalarMachine
 from sim.state import State
@@ -103,7 +103,10 @@ class FunctionalCore:
                 if waits or signals:
                     self._synchronise(command)
                 if plan:
-                    plan[0]()
+                    try:
+                        plan[0]()
+                    except BusError:
+                        raise self.machine.trap(command.pc, Fault(Cause.BUS_ERROR)) from None
                     instructions[engine] += 1
                     amounts[engine] += plan[1]
         instructions[Engine.SEQUENCER] = self.machine.executed

@@ -20,8 +20,11 @@ from isa.program import Op, Reg, Value, encode_program
 from isa.table import Engine
 from sim.fuzz_operands import (
     HBM_ATOMS,
+    LIST_ATOM,
+    NUMBERS,
     SCRATCH_ATOM,
     SOURCE_ATOM,
+    TABLE_ATOM,
     TARGET_ATOM,
     Made,
     OperandMaker,
@@ -59,13 +62,18 @@ def random_memory(ops: list[Op], seed: int) -> NDArray[np.uint8]:
 
 
 def memory_of(code: bytes, seed: int) -> NDArray[np.uint8]:
-    """HBM with ``code`` at 0, and random numbers at the sources of loads."""
+    """HBM with ``code`` at 0, random numbers at the sources of loads and gathers, and row numbers
+    for these."""
     memory = np.zeros(HBM_ATOMS * HBM_ATOM_BYTES, np.uint8)
     start, end = SOURCE_ATOM * HBM_ATOM_BYTES, TARGET_ATOM * HBM_ATOM_BYTES
     if len(code) > start:
         raise ValueError(f"a random program must fit in {start} bytes, not {len(code)}")
     memory[: len(code)] = np.frombuffer(code, np.uint8)
     memory[start:end] = random_bytes(end - start, seed)
+    start, end = LIST_ATOM * HBM_ATOM_BYTES, TABLE_ATOM * HBM_ATOM_BYTES
+    numbers = np.random.default_rng(seed).integers(0, NUMBERS, (end - start) // 4, np.uint32)
+    memory[start:end] = numbers.view(np.uint8)
+    memory[end:] = random_bytes(memory.size - end, seed + 3)
     return memory
 
 
@@ -145,7 +153,7 @@ class ProgramMaker:
         sram = [range(place, place + quarter) for place in places]
         acc = [range((index + turn) % 2 * half, ((index + turn) % 2 + 1) * half) for turn in (0, 1)]
         makers = {
-            Engine.LOAD: lambda: self.operands.dma("load", sram[0]),
+            Engine.LOAD: lambda: self.operands.load_or_gather(sram[0]),
             Engine.MATRIX: lambda: self.operands.matmul(sram[1], acc[0]),
             Engine.VECTOR: lambda: self.operands.vector(sram[2], acc[1]),
             Engine.STORE: lambda: self.operands.dma("store", sram[3]),
@@ -164,7 +172,7 @@ class ProgramMaker:
             for name, value in made.op.fields.items()
             if isinstance(value, int) and self.dice.random() < 0.2
         }
-        return self._item(made.op, via=via, places=made.places)
+        return self._item(made.op, via=via, places=made.places, ahead=made.ahead)
 
     def _scalar(self) -> Item:
         """An instruction of the sequencer that computes, reads a source, or uses its own words."""
@@ -178,8 +186,8 @@ class ProgramMaker:
         if kind == "ld" and dice.random() < 0.5:
             return self._access("ld", SOURCE_ATOM, TARGET_ATOM, rd=other)
         if kind == "ld":
-            return self._access("ld", SCRATCH_ATOM, HBM_ATOMS, rd=other)
-        return self._access("st", SCRATCH_ATOM, HBM_ATOMS, rs=other)
+            return self._access("ld", SCRATCH_ATOM, LIST_ATOM, rd=other)
+        return self._access("st", SCRATCH_ATOM, LIST_ATOM, rs=other)
 
     def _from_target(self) -> Item:
         """A word that the store engine may have written."""

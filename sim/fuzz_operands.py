@@ -6,11 +6,15 @@ from typing import Any, NamedTuple
 
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.formats import ACTIVATIONS, FORMATS
-from isa.legal import BINARY, REDUCTIONS
+from isa.legal import BINARY, INDEX_BYTES, REDUCTIONS
 from isa.program import Op, Value
 from isa.table import INSTRUCTIONS, VECTOR, Choice, Engine
 
-SOURCE_ATOM, TARGET_ATOM, SCRATCH_ATOM, HBM_ATOMS = 2048, 6144, 10240, 10304
+SOURCE_ATOM, TARGET_ATOM, SCRATCH_ATOM = 2048, 6144, 10240
+# Of gathers: lists of row numbers, and tables of rows. They lie behind all that is written, since
+# the static checker, which does not know the numbers, takes it that a gather reads up to the end.
+LIST_ATOM, TABLE_ATOM, HBM_ATOMS = 10304, 10336, 11360
+NUMBERS = 48  # row numbers are below
 VECTOR_MNEMONICS = tuple(
     entry.mnemonic for entry in INSTRUCTIONS if entry.engine == Engine.VECTOR and entry.uses
 )
@@ -18,10 +22,11 @@ _ODD_SCALARS = (0xFF800000, 0x7F800000, 0x7FC00001, 0x80000000, 1)  # ±∞, NaN
 
 
 class Made(NamedTuple):
-    """A command, and the addresses that keep it inside its place."""
+    """A command, the addresses that keep it inside its place, and one that it needs before."""
 
     op: Op
     places: dict[str, range]
+    ahead: Op | None = None
 
 
 def choices(name: str) -> tuple[str, ...]:
@@ -42,28 +47,80 @@ class OperandMaker:
     def __init__(self, config: ChipConfig, dice: random.Random) -> None:
         self.config, self.dice = config, dice
 
+    def load_or_gather(self, sram: range) -> Made:
+        """A command of the load engine."""
+        return self.gather(sram) if self.dice.random() < 0.3 else self.dma("load", sram)
+
     def dma(self, mnemonic: str, sram: range) -> Made:
         """A `load` from the sources, or a `store` to the targets."""
+        for _ in range(1000):
+            made = self._dma(mnemonic, sram)
+            if made:
+                return made
+        raise ValueError(f"{self.config.name}: {len(sram)} bytes hold no rows of a {mnemonic}")
+
+    def _length(self, sram: range) -> int:
+        """Of a row: whole lines, or any number of bytes."""
         dice, line = self.dice, self.config.line_bytes
-        unit = self.config.hbm_alignment_bytes
-        rows = dice.randint(1, 6)
-        length = line * dice.randint(1, max(1, min(40, len(sram) // line // 8)))
-        sstride = length + line * dice.randrange(3)
-        hstride = (_ceil(length, unit) + dice.randrange(3)) * unit
+        most = line * max(1, min(40, len(sram) // line // 8))
+        return dice.choice([line * dice.randint(1, most // line), dice.randint(1, most)])
+
+    def _dma(self, mnemonic: str, sram: range) -> Made | None:
+        dice, line = self.dice, self.config.line_bytes
+        rows, planes = dice.randint(1, 6), dice.choice([1, 1, 2, 3])
+        length, offset = self._length(sram), dice.choice([0, dice.randrange(HBM_ATOM_BYTES)])
+        sstride = line * (_ceil(length, line) + dice.randrange(3))
+        hstride = _ceil(length, HBM_ATOM_BYTES) + dice.randrange(3)
+        splane = (rows - 1) * sstride + line * (_ceil(length, line) + dice.randrange(2))
+        hplane = (rows - 1) * hstride + _ceil(length, HBM_ATOM_BYTES) + dice.randrange(2)
         if dice.random() < 0.1:  # rows that are only read may lie over each other
             if mnemonic == "load":
-                hstride = unit * dice.randrange(hstride // unit)
+                hstride, hplane = dice.randrange(hstride), dice.randrange(hplane)
             else:
-                sstride = line * dice.randrange(sstride // line)
+                sstride, splane = (line * dice.randrange(n // line) for n in (sstride, splane))
+        need = (planes - 1) * splane + (rows - 1) * sstride + length
+        atoms = (planes - 1) * hplane + (rows - 1) * hstride
+        atoms += _ceil(offset + length, HBM_ATOM_BYTES)
         atom = SOURCE_ATOM if mnemonic == "load" else TARGET_ATOM
-        last = (4096 * HBM_ATOM_BYTES - (rows - 1) * hstride - length) // HBM_ATOM_BYTES
-        step = unit // HBM_ATOM_BYTES
+        if need > len(sram) or atoms > TARGET_ATOM - SOURCE_ATOM:
+            return None
         places = {
-            "hbm": range(atom, atom + last + 1, step),
-            "sram": self._place(sram, (rows - 1) * sstride + length, line),
+            "hbm": range(atom, atom + TARGET_ATOM - SOURCE_ATOM - atoms + 1),
+            "sram": self._place(sram, need, line),
         }
-        strides = {"hstride": hstride // HBM_ATOM_BYTES, "sstride": sstride}
-        return self._made(mnemonic, {**strides, "rows": rows, "bytes": length}, places)
+        fields: dict[str, Any] = {"hstride": hstride, "sstride": sstride, "offset": offset}
+        fields |= {"hplane": hplane, "splane": splane, "planes": planes}
+        return self._made(mnemonic, {**fields, "rows": rows, "bytes": length}, places)
+
+    def gather(self, sram: range) -> Made:
+        """A `gather` from the tables, behind the `load` of its list, which lies in front of the
+        rows or behind them."""
+        dice, line = self.dice, self.config.line_bytes
+        length, offset = self._length(sram), dice.choice([0, dice.randrange(HBM_ATOM_BYTES)])
+        sstride = line * (_ceil(length, line) + dice.randrange(2))
+        rows = dice.randint(1, min(40, len(sram) // (sstride + line)))
+        size = _ceil(INDEX_BYTES * rows, line) * line
+        behind = dice.random() < 0.5
+        rest = sram[: len(sram) - size] if behind else sram[size:]
+        numbers = rest.stop if behind else sram.start
+        atoms = _ceil(offset + length, HBM_ATOM_BYTES)
+        hstride = dice.randint(0, (HBM_ATOMS - TABLE_ATOM - atoms) // NUMBERS)
+        last = HBM_ATOMS - atoms - (NUMBERS - 1) * hstride
+        places = {
+            "hbm": range(TABLE_ATOM, last + 1),
+            "sram": self._place(rest, rows * sstride, line),
+        }
+        fields: dict[str, Any] = {"hstride": hstride, "sstride": sstride, "rows": rows}
+        fields |= {"bytes": length, "offset": offset, "hplane": numbers}
+        return self._made("gather", fields, places)._replace(ahead=self._list(numbers, rows))
+
+    def _list(self, place: int, rows: int) -> Op:
+        """Loads ``rows`` row numbers to ``place``."""
+        words = (TABLE_ATOM - LIST_ATOM) * HBM_ATOM_BYTES // INDEX_BYTES
+        first = INDEX_BYTES * self.dice.randint(0, words - rows)
+        fields: dict[str, Value] = {"hbm": LIST_ATOM + first // HBM_ATOM_BYTES, "sram": place}
+        fields |= {"offset": first % HBM_ATOM_BYTES, "rows": 1, "bytes": INDEX_BYTES * rows}
+        return Op("load", fields)
 
     def matmul(self, sram: range, acc: range) -> Made:
         """A product in any format that the array takes; rows of all kinds of distances."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from isa.program import Op, Reg, encode
 from isa.table import SIGNALS, WAIT_COUNT_BITS, WAITS, Engine
 
-# r1 … r9 are operands, each for the field of its position.
-COUNTER, VALUE, TOTAL = Reg(10), Reg(11), Reg(12)  # of loops: turns, a changing operand
-DATA = (Reg(13), Reg(14), Reg(15))  # what scalar instructions compute with
+# r1 … r10 are operands, each for the field of its position.
+COUNTER, VALUE, TOTAL = Reg(11), Reg(12), Reg(13)  # of loops: turns, a changing operand
+DATA = (Reg(14), Reg(15))  # what scalar instructions compute with
 BRANCH_TARGET = Reg(9)
 MOST_TOKENS = (1 << WAIT_COUNT_BITS) - 1  # that one wait can take
 
@@ -28,7 +28,7 @@ class Item:
     the item inside its engine's place. ``moving``: a field and a second value, taken in turns with
     the first by the turns of a loop. ``skips``: numbers of the items that a branch may jump over.
     ``flips``: bits of the encoded word that are inverted. ``waits``, ``signals``: of semaphores
-    that belong to no token.
+    that belong to no token. ``ahead``: an instruction of the same engine that goes before it.
     """
 
     number: int
@@ -40,6 +40,7 @@ class Item:
     flips: int = 0
     waits: tuple[tuple[int, int], ...] = ()
     signals: tuple[int, ...] = ()
+    ahead: Op | None = None
 
     @property
     def engine(self) -> Engine:
@@ -173,8 +174,11 @@ class _Lowering:
         if by_register:
             self._emit("add", rd=BRANCH_TARGET, rs=Reg(0), x=0)
             fields["y"] = BRANCH_TARGET
-        index = listing.where[item.number] = len(listing.ops)
         waits, signals = self.guards[item.number]
+        if item.ahead:
+            listing.ops.append(replace(item.ahead, waits=waits))
+            waits = ()
+        index = listing.where[item.number] = len(listing.ops)
         listing.ops.append(Op(item.op.mnemonic, fields, waits + item.waits, signals + item.signals))
         if item.flips:
             listing.flips[index] = item.flips

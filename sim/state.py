@@ -39,7 +39,11 @@ class State:
         strides = (size, panel_stride * size, self.acc.itemsize)
         return np.ndarray(shape, self.acc.dtype, self.acc.data, row * size, strides)
 
-    def hbm_rows(self, atom: int, stride: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """Rows of bytes in HBM; ``atom`` and ``stride`` in units of 64 bytes."""
-        start, step = atom * HBM_ATOM_BYTES, stride * HBM_ATOM_BYTES
-        return np.ndarray(shape, np.uint8, self.hbm.data, start, (step, 1))
+    def hbm_rows(
+        self, atom: int, strides: tuple[int, ...], shape: tuple[int, ...], offset: int = 0
+    ) -> NDArray[np.uint8]:
+        """Rows of bytes in HBM; ``atom`` and ``strides`` in units of 64 bytes, ``offset`` in
+        bytes."""
+        steps = (*(HBM_ATOM_BYTES * stride for stride in strides), 1)
+        start = HBM_ATOM_BYTES * atom + offset
+        return np.ndarray(shape, np.uint8, self.hbm.data, start, steps)

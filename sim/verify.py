@@ -110,7 +110,8 @@ def _last_writers(image: ProgramImage, memory: NDArray[np.uint8]) -> Writers:
 
 
 def _rows(units: NDArray[np.int32], access: Access) -> NDArray[np.int32]:
-    shape, strides = (access.rows, access.length), (4 * access.stride, 4)
+    shape = access.planes, access.rows, access.length
+    strides = 4 * access.plane, 4 * access.stride, 4
     return np.ndarray(shape, np.int32, units.data, 4 * access.base, strides)
 
 

@@ -26,7 +26,7 @@ class InstructionMaker:
             if isinstance(field, Choice):
                 fields[name] = self.dice.choice(field.values)
             else:
-                fields[name] = self._operand(field, wildness)
+                fields[name] = self._operand(mnemonic, field, wildness)
         return Op(mnemonic, fields)
 
     def legal(self, mnemonic: str) -> Op:
@@ -42,13 +42,19 @@ class InstructionMaker:
         found = fault_of(self.config, op.mnemonic, values_of(op), self.memory_atoms)
         return found and found.fault
 
-    def _operand(self, field: Operand, wildness: float) -> int:
+    def _operand(self, mnemonic: str, field: Operand, wildness: float) -> int:
         dice, top = self.dice, (1 << field.bits) - 1
         if dice.random() < wildness:
             return dice.choice([0, 1, top, dice.getrandbits(field.bits)])
-        if field.name in ("rows", "m", "k", "n", "cols", "rep"):
+        if field.name == "offset":
+            return dice.choice([0, top, dice.randrange(top)])
+        if field.name in ("rows", "planes", "m", "k", "n", "cols", "rep"):
             return dice.choice([1, 1, 2, 3, dice.randint(1, 40)])
-        if field.name in ("bytes", "hstride", "astride", "bstride", "dstride", "sstride"):
+        if field.name == "bytes":
+            return self.config.line_bytes * dice.randint(0, 9) + dice.choice([0, 1, -1]) & top
+        if field.name == "hplane" and mnemonic != "gather":
+            return dice.choice([0, 1, 2, dice.randint(3, 300)])
+        if field.name in ("hstride", "astride", "bstride", "dstride", "sstride", "splane"):
             return min(top, self.config.line_bytes * dice.choice([0, 1, 2, dice.randint(3, 60)]))
         return min(top, self._address(field.name) + dice.choice([0, 0, 0, 0, 1, -1]) & top)
 

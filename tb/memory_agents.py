@@ -120,6 +120,12 @@ class WriteMemory(_Memory):
         self.beat_stable = Stable("beats")
         self.first_at: list[int] = []  # cycles in which first beats of bursts were taken
         self.between = True  # the next beat is a first one
+        self.answered = 0
+
+    @property
+    def unanswered(self) -> int:
+        """Bursts of which an address or a beat was taken, and no response given."""
+        return max(len(self.asked_at), len(self.first_at)) - self.answered
 
     @property
     def pending(self) -> bool:
@@ -138,6 +144,7 @@ class WriteMemory(_Memory):
         respond = bool(self.responses) and self.responses[0] <= self.now and self._go()
         if respond:
             self.responses.popleft()
+            self.answered += 1
         self.beats.set("response", respond)
 
     def sample(self) -> None:

@@ -47,7 +47,10 @@ class ReadModel:
 
 
 class WriteModel:
-    """Puts what a `WriteClient` writes into `memory`; acknowledges after `latency` cycles."""
+    """Puts what a `WriteClient` writes into `memory`; acknowledges after `latency` cycles.
+
+    `most` counts the most bursts seen whose address or first beat was taken, without a response.
+    """
 
     def __init__(self, client, memory: bytearray, beat_bytes: int, latency: int, stall: float):
         self.client, self.memory, self.beat_bytes = client, memory, beat_bytes
@@ -56,13 +59,16 @@ class WriteModel:
         self.addresses: list[list[int]] = []  # [address, beats left]
         self.beats: list[tuple[int, int, int]] = []  # (data, strobes, last)
         self.responses: list[int] = []
-        self.cycle = 0
+        self.cycle = self.most = 0
+        self.asked = self.begun = self.answered = 0  # bursts: addresses, first beats, responses
+        self.between = True  # the next beat is a first one
 
     def drive(self, ctx) -> None:
         ctx.set(self.client.request.ready, self.dice.random() >= self.stall)
         ctx.set(self.client.ready, self.dice.random() >= self.stall)
         respond = bool(self.responses) and self.responses[0] <= self.cycle
         ctx.set(self.client.response, respond)
+        self.answered += respond
         if respond:
             self.responses.pop(0)
 
@@ -70,9 +76,13 @@ class WriteModel:
         client = self.client
         if ctx.get(client.request.valid) and ctx.get(client.request.ready):
             self.addresses.append(list(_burst(ctx, client.request.payload, self.beat_bytes)))
+            self.asked += 1
         if ctx.get(client.valid) and ctx.get(client.ready):
             beat = client.data, client.strb, client.last
             self.beats.append(tuple(ctx.get(part) for part in beat))
+            self.begun += self.between
+            self.between = bool(self.beats[-1][-1])
+        self.most = max(self.most, max(self.asked, self.begun) - self.answered)
         while self.addresses and self.beats:
             self._write(*self.beats.pop(0))
         self.cycle += 1

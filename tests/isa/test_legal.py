@@ -109,17 +109,25 @@ def vector(config: ChipConfig, mnemonic: str, f: dict) -> bool:
 
 
 def dma(config: ChipConfig, mnemonic: str, f: dict) -> bool:
-    seen, line = Accesses(config), config.line_bytes
-    unit = max(64, config.axi_bytes)
-    rows = range(f["rows"])
-    for r in rows:
-        seen.touch("sram", f["sram"] + r * f["sstride"], f["bytes"], line)
-        seen.touch("hbm", 64 * (f["hbm"] + r * f["hstride"]), f["bytes"], unit)
-    target = f["sstride"] if mnemonic == "load" else 64 * f["hstride"]
-    seen.legal &= f["rows"] == 1 or target >= f["bytes"]
-    aligned = f["sram"] % line == 0 and f["sstride"] % line == 0 and f["bytes"] % line == 0
-    aligned &= 64 * f["hstride"] % unit == 0
-    return bool(seen.legal and aligned and f["rows"] and f["bytes"])
+    """What is written goes up from row to row and plane to plane, without a step back."""
+    seen, line, end = Accesses(config), config.line_bytes, 0
+    gather, filled = mnemonic == "gather", -(-f["bytes"] // config.lanes) * config.lanes
+    planes = range(1 if gather else f["planes"])
+    for p, r in itertools.product(planes, range(f["rows"])):
+        sram = f["sram"] + p * f["splane"] + r * f["sstride"]
+        hbm = 64 * (f["hbm"] + p * f["hplane"] + r * f["hstride"]) + f["offset"]
+        seen.touch("sram", sram, f["bytes"], line)
+        if not gather or r == 0:  # row number 0
+            seen.touch("hbm", hbm, f["bytes"])
+        start, size = (hbm, f["bytes"]) if mnemonic == "store" else (sram, filled)
+        seen.legal &= start >= end
+        end = start + size
+    if gather:
+        first, size = f["hplane"], 4 * f["rows"]
+        seen.touch("sram", first, size, line)
+        seen.legal &= first >= end or first + size <= f["sram"]
+    aligned = f["sstride"] % line == 0 and f["splane"] % line == 0
+    return bool(seen.legal and aligned and len(planes) and f["rows"] and f["bytes"])
 
 
 def random_fields(config: ChipConfig, mnemonic: str, dice: random.Random) -> dict:
@@ -129,6 +137,9 @@ def random_fields(config: ChipConfig, mnemonic: str, dice: random.Random) -> dic
         return dice.randrange(size) // (unit := dice.choice([8, 32, 64, 64])) * unit
 
     small = {"m": 9, "k": 70, "n": 40, "rows": 7, "cols": 50, "rep": 5, "hbm": ATOMS, "hstride": 9}
+    small |= {"offset": 64, "planes": 4}
+    if mnemonic != "gather":
+        small["hplane"] = 40
     fields = {}
     for name in BY_MNEMONIC[mnemonic].uses:
         described = BY_MNEMONIC[mnemonic].format.slots[name].field
@@ -138,7 +149,9 @@ def random_fields(config: ChipConfig, mnemonic: str, dice: random.Random) -> dic
             fields[name] = dice.randrange(small[name])
         elif name == "acc" or (name == "a" and dice.random() < 0.3):
             fields[name] = dice.randrange(config.acc_rows)
-        elif "stride" in name or name in ("wpanel", "bytes"):
+        elif name == "bytes":
+            fields[name] = dice.choice([0, 1, 31, 32, 33, 64, dice.randrange(300)])
+        elif "stride" in name or name in ("wpanel", "splane"):
             fields[name] = dice.choice([0, 8, 16, 32, 32, 64, 96, 128, 256, 512, 1024])
         else:
             fields[name] = place(config.sram_bytes)
@@ -150,19 +163,20 @@ def test_rules_are_the_enumeration(config: ChipConfig):
     dice, legal = random.Random(7), {}
     mnemonics = [name for name, entry in BY_MNEMONIC.items() if entry.engine and entry.uses]
     for mnemonic in mnemonics:
-        for _ in range(1500 if mnemonic == "matmul" else 300):
+        for _ in range(1500 if mnemonic == "matmul" else 900):
             fields = random_fields(config, mnemonic, dice)
             if mnemonic == "matmul" and dice.random() < 0.7:  # formats that the array takes
                 taken = [name for name, e in FORMATS.items() if config.element in e.arrays]
                 fields |= {"af": dice.choice(ACTIVATIONS[config.element])}
                 fields |= {"wf": dice.choice(taken)}
             op = Op(mnemonic, fields)
-            values = tuple(op.get(name) for name in op.spec.format.slots)
+            slots = op.spec.format.slots
+            values = tuple(op.get(name) if name in op.spec.uses else 0 for name in slots)
             named = dict(zip(op.spec.format.slots, values, strict=True))
             if mnemonic == "matmul":
                 wanted = matmul(config, named)
             else:
-                check = dma if mnemonic in ("load", "store") else vector
+                check = dma if mnemonic in ("load", "gather", "store") else vector
                 wanted = check(config, mnemonic, named)
             found = fault_of(config, mnemonic, values, ATOMS)
             assert (found is None) == wanted, (mnemonic, fields, found)
@@ -198,6 +212,43 @@ def test_scalar_accesses():
     assert fault_of(TINY, "st", (8, 64), 9).fault == Fault(Cause.OUT_OF_RANGE, 2)
     assert fault_of(TINY, "ld", (0, 0xFFFFFFFC), 9).fault == Fault(Cause.OUT_OF_RANGE, 2)
     assert fault_of(TINY, "halt", (), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("mnemonic", "change", "fault"),
+    [
+        ("load", {}, None),
+        ("load", {"planes": 0, "splane": 8}, Fault(Cause.BAD_SIZE, 7)),
+        ("load", {"splane": 8}, Fault(Cause.MISALIGNED, 9)),
+        ("load", {"hplane": 8}, None),
+        ("load", {"bytes": 65}, Fault(Cause.OVERLAP, 3)),
+        ("load", {"splane": 64}, Fault(Cause.OVERLAP, 9)),
+        ("store", {"hstride": 0}, Fault(Cause.OVERLAP, 1)),
+        ("store", {"hplane": 1}, Fault(Cause.OVERLAP, 8)),
+        ("store", {"splane": 0, "sstride": 0}, None),
+        ("store", {"offset": 63, "hbm": 94}, None),
+        ("store", {"offset": 63, "hbm": 94, "bytes": 2}, Fault(Cause.OUT_OF_RANGE, 0)),
+        ("load", {"sram": 0x1F20}, None),
+        ("load", {"sram": 0x1F40}, Fault(Cause.OUT_OF_RANGE, 2)),
+        ("gather", {}, None),
+        ("gather", {"hplane": 0x110}, Fault(Cause.MISALIGNED, 8)),
+        ("gather", {"hplane": 0x1FE0, "rows": 9}, Fault(Cause.OUT_OF_RANGE, 8)),
+        ("gather", {"hplane": 0x40}, Fault(Cause.OVERLAP, 8)),
+        ("gather", {"hplane": 0x60}, None),
+        ("gather", {"sram": 32, "hplane": 0}, None),
+        ("gather", {"sram": 32, "hplane": 0, "rows": 9}, Fault(Cause.OVERLAP, 8)),
+        ("gather", {"hbm": 99, "offset": 63}, None),
+        ("gather", {"hbm": 100}, Fault(Cause.OUT_OF_RANGE, 0)),
+        ("gather", {"hstride": (1 << 24) - 1}, None),  # the memory finds that
+    ],
+)
+def test_dma_at_its_borders(mnemonic, change, fault):
+    fields = {"hstride": 1, "sstride": 64, "rows": 2, "bytes": 1}
+    fields |= {"hplane": 4, "splane": 128, "planes": 2} if mnemonic != "gather" else {"hplane": 96}
+    op = Op(mnemonic, fields | change)
+    values = tuple(op.get(name) if name in op.spec.uses else 0 for name in op.spec.format.slots)
+    found = fault_of(CHIPS[0], mnemonic, values, ATOMS)
+    assert (found and found.fault) == fault
 
 
 def test_the_first_cause_counts_and_says_why():

@@ -91,6 +91,15 @@ def test_dma():
         check(0xE00 + row, atom(9, 32))
     for row in range(3):
         check(0xF00 + 3 * row, atom(0x30 + 3 * row, 192))
+    block = np.zeros(9 * 64, np.uint8)  # what is not stored stays 0
+    for plane, row in np.ndindex(2, 3):
+        start = 64 * (4 * plane + row) + 59
+        block[start : start + 37] = source[64 * (0x40 + 9 * plane + 2 * row) + 21 :][:37]
+    check(0xB00, block)
+    rows = np.zeros((9, 64), np.uint8)
+    for row, number in enumerate((7, 0, 7, 3, 100, 41, 5, 2, 19)):
+        rows[row, :50] = source[64 * (1 + 3 * number) + 5 :][:50]
+    check(0xB40, rows.reshape(-1))
 
 
 def test_matmul():

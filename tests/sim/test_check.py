@@ -72,6 +72,35 @@ def test_refuses_an_unguarded_hazard_of_each_kind():
     assert "reads acc 0x0" in refused(mul, acc)
 
 
+def test_planes_are_followed_to_their_last_row():
+    planes = {"planes": 3, "hplane": 4, "splane": 4096, "rows": 2, "sstride": 64, "hstride": 1}
+    load = Op("load", {**LOAD, **planes, "bytes": 9})
+    last = 2 * 4096 + 64
+    places = ((last, True), (last + 8, True), (last + 16, False), (4096 - 8, False))
+    for place, refuses in places:  # a row is filled up to 16 bytes
+        move = Op("vmov", {**MOVE, "dst": 16384, "a": place, "rows": 1, "cols": 4, "at": "i8"})
+        if refuses:
+            assert f"reads sram 0x{place:x}" in refused(load, move)
+        else:
+            assert check_image(image(load, move)) == 3
+    store = Op("store", {**LOAD, **planes, "bytes": 9, "offset": 60})
+    ld = {"rd": Reg(1), "x": 64 + 8 + 1}
+    assert "reads hbm" in refused(store, Op("ld", {**ld, "y": 60}))
+    assert check_image(image(store, Op("ld", {**ld, "y": 56}))) == 3
+
+
+def test_gather_may_read_all_memory_from_its_first_row_on():
+    fields = {"hbm": 65, "hstride": 1, "rows": 9, "sstride": 64, "bytes": 64, "hplane": 8192}
+    gather = Op("gather", fields)
+    store = Op("store", {"hbm": 500, "sram": 12288, "rows": 1, "bytes": 1})
+    assert "reads hbm" in refused(store, gather)
+    early = Op("store", {"hbm": 64, "sram": 12288, "rows": 1, "bytes": 64})
+    assert check_image(image(early, gather)) == 3
+    numbers = Op("vmov", {"dst": 8224, "a": 12288, "rows": 1, "cols": 8})
+    assert "reads sram 0x2000" in refused(numbers, gather)
+    assert "hplane must keep rows apart" in refused(Op("gather", {**fields, "hplane": 512}))
+
+
 def test_refuses_scalar_loads_that_race_with_stores():
     ld = Op("ld", {"rd": Reg(1), "x": 64})
     assert "reads hbm 0x1000" in refused(Op("store", LOAD), ld)
@@ -167,8 +196,7 @@ def test_footprints_cover_what_execution_writes(compiled):
     for command in machine.run(compiled.memory() * 0 + memory):
         for access in footprint(compiled.config, command):
             if access.write and access.space == "sram":
-                for row in range(access.rows):
-                    start = access.base + row * access.stride
+                for start in access.starts():
                     allowed[start : start + access.length] = True
     assert not np.any((core.sram != before) & ~allowed)
 

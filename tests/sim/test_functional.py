@@ -6,6 +6,7 @@ import pytest
 from isa.counters import COUNTERS
 from isa.image import ImageError, ProgramImage
 from isa.program import Op
+from isa.traps import Cause, Fault
 from sim.errors import SimulationError, Trap
 from tests.sim.cores import TINY, WIDE, execute, make
 from tests.support import rng
@@ -28,6 +29,64 @@ def test_dma_copies_rows(mnemonic: str):
     assert np.array_equal(core.hbm, hbm)
     assert counters[f"{mnemonic}_lines"] == 21
     assert counters[f"{mnemonic}_instructions"] == 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 31, 33, 96])
+@pytest.mark.parametrize("mnemonic", ["load", "store"])
+def test_dma_copies_planes_of_rows_of_any_place_and_length(mnemonic: str, size: int):
+    core = make()
+    core.hbm[:] = rng(5).integers(0, 256, core.hbm.size)
+    sram, hbm = core.sram.copy(), core.hbm.copy()
+    fields = {"hbm": 5, "hstride": 3, "sram": 640, "sstride": 160, "rows": 3, "bytes": size}
+    fields |= {"offset": 37, "planes": 2, "hplane": 11, "splane": 1024}
+    counters = execute(core, Op(mnemonic, fields))
+    for plane, row in np.ndindex(2, 3):
+        outside = 64 * (5 + 11 * plane + 3 * row) + 37
+        inside = 640 + 1024 * plane + 160 * row
+        if mnemonic == "load":
+            filled = -(-size // TINY.lanes) * TINY.lanes
+            sram[inside : inside + filled] = 0
+            sram[inside : inside + size] = hbm[outside : outside + size]
+        else:
+            hbm[outside : outside + size] = sram[inside : inside + size]
+    assert np.array_equal(core.sram, sram)
+    assert np.array_equal(core.hbm, hbm)
+    assert counters[f"{mnemonic}_lines"] == 6 * -(-size // TINY.line_bytes)
+
+
+def test_gather_takes_rows_by_number():
+    core = make()
+    core.hbm[:] = rng(6).integers(0, 256, core.hbm.size)
+    numbers = np.array([5, 0, 5, 40, 3, 1, 7, 2, 9], np.uint32)
+    core.sram[256 : 256 + 36] = numbers.view(np.uint8)
+    expected = core.sram.copy()
+    fields = {"hbm": 7, "hstride": 2, "sram": 512, "sstride": 64, "rows": 9, "bytes": 45}
+    counters = execute(core, Op("gather", fields | {"offset": 9, "hplane": 256}))
+    for row, number in enumerate(numbers.tolist()):
+        start = 64 * (7 + 2 * number) + 9
+        expected[512 + 64 * row :][:48] = 0
+        expected[512 + 64 * row :][:45] = core.hbm[start : start + 45]
+    assert np.array_equal(core.sram, expected)
+    assert counters["load_lines"] == 18
+    assert counters["load_instructions"] == 1
+
+
+@pytest.mark.parametrize("number", [1023, 1 << 26, 0xFFFFFFFF])
+@pytest.mark.parametrize("stride", [1, (1 << 24) - 1])
+def test_gather_behind_the_memory_is_a_bus_error(number: int, stride: int):
+    """At each execution, whatever the list held before."""
+    core = make()
+    ops = Op("gather", {"hbm": 1, "hstride": stride, "sram": 64, "rows": 1, "bytes": 64})
+    core.sram[:4] = 0
+    execute(core, ops)
+    core.sram[:4] = np.array([number], np.uint32).view(np.uint8)
+    with pytest.raises(Trap, match=r"^instruction 0 \(gather\): the memory answered") as caught:
+        core.run()
+    assert caught.value.fault == Fault(Cause.BUS_ERROR)
+    core.sram[:4] = np.array([1022], np.uint32).view(np.uint8)
+    if stride == 1:
+        core.run()
+        assert np.array_equal(core.sram[64:128], core.hbm[-64:])
 
 
 def test_counters_and_semaphores():
@@ -92,7 +151,12 @@ GOOD_LOAD = {"hbm": 0, "hstride": 1, "sram": 0, "sstride": 32, "rows": 1, "bytes
     [
         (Op("load", GOOD_LOAD | {"rows": 0}), "load): rows must be a legal size, not 0"),
         (Op("load", GOOD_LOAD | {"sram": 16}), "load): sram must be aligned to 32, not 0x10"),
-        (Op("load", GOOD_LOAD | {"bytes": 48}), "load): bytes must be aligned to 32, not 0x30"),
+        (Op("load", GOOD_LOAD | {"planes": 0}), "load): planes must be a legal size, not 0"),
+        (Op("load", GOOD_LOAD | {"splane": 48}), "load): splane must be aligned to 32, not 0x30"),
+        (Op("store", GOOD_LOAD | {"planes": 2, "hplane": 0}),
+         "store): hplane must keep rows apart that are written, not 0"),
+        (Op("gather", {"rows": 1, "bytes": 1, "hplane": 0x7FFC0, "hbm": 1024}),
+         "gather): what begins at hbm must end inside its memory, not at 0x10001 of 0x10000"),
         (Op("load", GOOD_LOAD | {"rows": 2, "sstride": 0}),
          "load): sstride must keep rows apart that are written, not 0"),
         (Op("load", GOOD_LOAD | {"hbm": 1024}),

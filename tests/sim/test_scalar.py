@@ -99,6 +99,7 @@ def test_engine_commands_have_resolved_fields():
     load, matmul, vadd, halt = commands
     assert load.named() == {
         "hbm": 0xFF000123, "hstride": 0, "sram": 7, "sstride": 0, "rows": 0x123, "bytes": 64,
+        "offset": 0, "planes": 1, "hplane": 0, "splane": 0,
     }  # fmt: skip
     assert (load.pc, load.engine, load.waits, load.signals) == (2, Engine.LOAD, ((1, 1),), (2,))
     assert (matmul.named()["m"], matmul.named()["mode"]) == (0x123, "accumulate")
