@@ -56,7 +56,6 @@ def test_derived_sizes():
         ("burst_beats", 256, "burst_beats must be at most 4096 bytes of bursts, 128 beats, "
          "not 256"),
         ("load_bursts", 0, "load_bursts must be between 1 and 64, not 0"),
-        ("store_bursts", 65, "store_bursts must be between 1 and 64, not 65"),
         ("element", "fp16", "element must be one of bf16, fp8, int8, not 'fp16'"),
         ("watchdog_cycles", 64, "watchdog_cycles must be between 256 and 2^30, not 64"),
         ("store_bursts", 65, "store_bursts must be between 1 and 64, not 65"),
