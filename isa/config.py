@@ -49,8 +49,8 @@ class ChipConfig:
     element: str = "bf16"  # what the array multiplies: one of ELEMENTS
     queue_depth: int = 4  # commands waiting in front of each engine
     burst_beats: int = 16  # longest AXI burst the DMA engines issue
-    load_bursts: int = 4  # load bursts in flight (any positive number)
-    store_bursts: int = 8  # store bursts without a response
+    load_bursts: int = 8  # load bursts in flight (any positive number)
+    store_bursts: int = 16  # store bursts without a response
     watchdog_cycles: int = 1 << 17  # without any progress, until the core traps
     hbm: str = ""  # generation of the HBM behind the port, or its TOML file; "": simple memory
     hbm_channels: int = 0  # pseudo-channels; 0 = as many as the port takes bytes from

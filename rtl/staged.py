@@ -42,7 +42,7 @@ class Pipeline:
 
     def passed(self, value: Value, stage: int) -> "Number":
         """``value``, which belongs to ``stage``, behind the next register."""
-        held = Signal(len(value), name=f"stage_{stage + 1}_{self._numbers}")
+        held = Signal(len(value), name=f"stage_{stage + 1}_{self._numbers}", reset_less=True)
         with self._m.If(self._enables[stage]):
             self._m.d.sync += held.eq(value)
         return self.number(held, stage + 1)

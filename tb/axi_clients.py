@@ -34,6 +34,7 @@ class Reader:
     def __init__(self, dut, name: str, bursts: list, memory: bytes, beat: int, stall: float):
         self.source, self.beats = Source(dut, f"{name}_request", stall), Ports(dut, name)
         self.source.queue.extend(map(_payload, bursts))
+        self.addresses = [address for address, _ in bursts]
         self.source.on_take = self._expect
         self.memory, self.beat_bytes, self.stall = memory, beat, stall
         self.due: deque[tuple[int, int]] = deque()  # (data, last) of beats to come
@@ -73,6 +74,7 @@ class Writer:
     def __init__(self, dut, name: str, bursts: list, expected: bytearray, beat: int, stall: float):
         self.source, self.beats = Source(dut, f"{name}_request", stall), Ports(dut, name)
         self.bursts, self.expected, self.beat_bytes = deque(bursts), expected, beat
+        self.addresses = [address for address, _ in bursts]
         self.stall, self.sent, self.responses = stall, 0, 0
         self.left: deque[tuple[int, int, int]] = deque()  # (data, strobes, last)
         self.offered = False

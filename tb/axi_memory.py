@@ -19,6 +19,7 @@ class AxiMemory:
         self.dut, self.memory, self.beat_bytes = dut, memory, beat_bytes
         self.stall, self.latency, self.cycle = stall, latency, 0
         self.reads: list[list[int]] = []  # [id, address, beats left, cycle from which they come]
+        self.asked: dict[str, list[tuple[int, int]]] = {"ar": [], "aw": []}  # (id, address)
         self.limit = len(memory)
         self.writes: list[list[int]] = []  # [id, address, beats left, response]
         self.beats: list[tuple[int, int, int]] = []  # (data, strobes, last)
@@ -59,6 +60,9 @@ class AxiMemory:
             if burst[2] == 0:
                 self.reads.remove(burst)
             self.offered = None
+        for channel, asked in self.asked.items():
+            if self._get(f"{channel}valid") and self._get(f"{channel}ready"):
+                asked.append((self._get(f"{channel}id"), self._get(f"{channel}addr")))
         if self._get("arvalid") and self._get("arready"):
             burst = [self._get("arid"), self._get("araddr"), self._get("arlen") + 1]
             self.reads.append([*burst, self.cycle + self.latency])

@@ -1,10 +1,12 @@
 """Instructions for the legality check: anything, and what is just legal or just not."""
 
+import random
 from collections.abc import Iterator
 
 from isa.config import ChipConfig, load_config
 from isa.program import Op
-from isa.traps import Fault
+from isa.table import BY_MNEMONIC, Engine
+from isa.traps import Cause, Fault
 from rtl.decode import CHOICES, OPERANDS
 from tb.instructions import ENGINE_MNEMONICS, InstructionMaker, values_of
 
@@ -30,6 +32,26 @@ def issue_entry(op: Op, overflowing: str | None = None) -> dict:
         choices |= choice.values.index(values[choice.name]) << offset
         offset += choice.width
     return {"engine": engine, "opcode": op.spec.opcode, "choices": choices, "operands": operands}
+
+
+def scalar_cases(atoms: int, count: int, seed: int) -> Iterator[Case]:
+    """ld and st around the end of the memory, and anywhere, by the words of their definition."""
+    dice = random.Random(seed)
+    for index in range(count):
+        spec = BY_MNEMONIC["ld" if index % 2 else "st"]
+        x = dice.choice([0, atoms - 1, atoms, dice.randrange(atoms), dice.getrandbits(32)])
+        end = 64 * (atoms - x)  # of the memory, seen from x
+        near = end + dice.choice([-8, -5, -4, -3, -2, -1, 0, 4, 64])
+        y = dice.choice([near, near ^ 1 << dice.randrange(32), dice.getrandbits(32), 4, 0])
+        y &= (1 << 32) - 1
+        fault, names = None, list(spec.format.slots)
+        if y % 4:
+            fault = Fault(Cause.MISALIGNED, names.index("y"))
+        elif 64 * x + y + 4 > 64 * atoms:
+            fault = Fault(Cause.OUT_OF_RANGE, names.index("x"))
+        operands = [{"x": x, "y": y}[field.name] for field in OPERANDS[Engine.SEQUENCER]]
+        entry = {"engine": Engine.SEQUENCER, "opcode": spec.opcode, "choices": 0}
+        yield entry | {"operands": operands}, fault
 
 
 def random_cases(config: ChipConfig, atoms: int, count: int, seed: int) -> Iterator[Case]:

@@ -9,7 +9,7 @@ from isa.config import ChipConfig
 from rtl.decode import PORTS
 from rtl.legal import LegalityCheck
 from tb.instructions import ENGINE_MNEMONICS
-from tb.legal_stimulus import ATOMS, ODD, TINY, Case, moved_cases, random_cases
+from tb.legal_stimulus import ATOMS, ODD, TINY, Case, moved_cases, random_cases, scalar_cases
 
 
 def _write(path: Path, cases: list[Case]) -> str:
@@ -29,6 +29,7 @@ def test_instructions(
 ) -> None:
     many = simulator == "verilator"
     cases = list(random_cases(config, ATOMS, 6000 if many else 600, seed))
+    cases += scalar_cases(ATOMS, 3000 if many else 300, seed)
     if many:
         cases += moved_cases(config, ATOMS, tuple(ENGINE_MNEMONICS), 3, seed)
     file = _write(tmp_path / "cases.npz", cases)

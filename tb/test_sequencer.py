@@ -22,8 +22,8 @@ def _every_pattern() -> list[Op]:
     """Instructions of the sequencer with every number of waits and of signals."""
     ops: list[Op] = []
     for waits, signals in itertools.product(range(WAITS + 1), range(SIGNALS + 1)):
-        ops.append(Op("mnop", signals=(1, 2, 3)))
-        own = ((1, 1), (2, 1), (3, 1))[:waits]
+        ops += [Op("mnop", signals=(1, 2, 3)), Op("mnop", signals=(2, 3))]
+        own = ((1, 1), (2, 2), (3, 2))[:waits]
         fields = {"rd": Reg(1), "rs": Reg(1), "x": 1}
         ops.append(Op("add", fields, waits=own, signals=(4, 5, 4)[:signals]))
     return [*ops, Op("halt")]
