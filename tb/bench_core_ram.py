@@ -36,7 +36,7 @@ async def program_agrees(dut) -> None:
     memory.write(0, content.tobytes())
     pause_all(memory, sizes["stall"])
     for name in ("rid", "rdata", "rresp", "rlast", "bid", "bresp"):
-        # The package begins with X there, and looks at `rready`, which depends on `rid`.
+        # The package begins with X, and looks at `rready` all the same, which depends on `rid`.
         getattr(dut, f"axi_{name}").value = 0
     dut.start.value = 0
     dut.code_base.value = image.code_base

@@ -74,7 +74,7 @@ class Commands:
             self.mood = random.choice(_MOODS)
             self.eager = random.choice([0.03, 0.3, 1, 1])
             self.banks = random.sample(range(BANKS), random.choice([2, 4, BANKS, BANKS]))
-            self.until = self.now + random.choice([100, 300, 900])
+            self.until = self.now + random.choice([100, 200, 500])
         self.allowed = self._allowed()
         row, row_bank = self._choose(_ROWS)
         column, column_bank = self._choose(_COLUMNS)

@@ -41,7 +41,7 @@ class Surroundings:
         self.device = HbmDevice(generation, np.zeros(generation.bytes, np.uint8))
         self.now = self.made = self.quiet = self.until = 0
         self.working, self.idle_now = False, True
-        self.mood = "long"
+        self.mood, self.rest = "long", 0
 
     def idle(self) -> None:
         for name in ("idle", "open", "can_pre", "can_ref_bank", "can_pre_all", "can_ref_all"):
@@ -80,14 +80,15 @@ class Surroundings:
         dut.taken.value = int(self.taken)
 
     def _pace(self) -> None:
-        """Accesses for longer than refreshes may be postponed; then rest, so that what is due is
-        made, and accesses in turn."""
+        """Accesses for longer than refreshes may be postponed; then rest until all that is due is
+        made; then accesses and rest in turn."""
         if self.mood == "long":
             self.resting, length = random.choice([0, 0.5]), 9 * self.refi
         elif self.mood == "busy":
             self.resting, length = random.choice([0, 0.5, 0.9]), random.choice([20, 400, 1500])
         else:
-            self.resting, length = 1.0, random.choice([20, 200, 800])
+            self.resting, length = 1.0, self.rest
+        self.rest = 6 * self.refi if self.mood == "long" else random.choice([20, 200, 800])
         self.mood = "busy" if self.mood == "rest" else "rest"
         self.acting = random.choice([0.05, 0.6])
         self.until = self.now + length

@@ -17,15 +17,24 @@ class Accesses:
     """An agent. Makes ``count`` bursts below ``limit``, in bouts with pauses between them.
 
     A read and a write of one byte are never under way together. `memory` is what must be held when
-    all is written; `under_way` the bursts that are not answered, with their kind.
+    all is written; `under_way` the bursts that are not answered, with their kind. ``alone``: one
+    controller answers; several refuse only what each has of a burst across the end of memory.
     """
 
     def __init__(
-        self, dut, memory: bytearray, limit: int, count: int, stall: float | None, cover: Coverage
+        self,
+        dut,
+        memory: bytearray,
+        limit: int,
+        alone: bool,
+        count: int,
+        stall: float | None,
+        cover: Coverage,
     ) -> None:
         self.reads, self.writes = ReadMaster(dut, stall), WriteMaster(dut, stall)
         self.agents = [self, *self.reads.agents, *self.writes.agents]
-        self.memory, self.limit, self.left, self.cover = memory, limit, count, cover
+        self.memory, self.limit, self.alone = memory, limit, alone
+        self.left, self.cover = count, cover
         self.width, self.ids = len(dut.axi_wdata) // 8, 1 << len(dut.axi_awid)
         self.under_way: dict[Burst, str] = {}
         self.inside: Counter[str] = Counter()  # of which the address was taken
@@ -50,7 +59,7 @@ class Accesses:
         self.share = random.choice([0, 0.5, 0.5, 1])  # of reads
         self.most = random.choice([0, 1, 4, 16, 16])
         self.beats = random.choice([2, 4, 30])
-        self.until = self.now + random.choice([100, 300, 800])
+        self.until = self.now + random.choice([50, 150, 500])
 
     def idle(self) -> None:
         """All ports are driven by the masters."""
@@ -62,7 +71,8 @@ class Accesses:
         if self.wanted is None and self.left and len(self.under_way) < self.most:
             kind = KINDS[random.random() >= self.share]
             burst = self._burst()
-            if burst not in self.under_way:  # they are told apart by what they are
+            # They are told apart by what they are.
+            if burst not in self.under_way and self._refused(burst) is not None:
                 self.wanted = kind, burst
         if self.wanted and not self._meets(*self.wanted):
             self._begin(*self.wanted)
@@ -78,12 +88,24 @@ class Accesses:
     def _burst(self) -> Burst:
         width, shift = self.width, (self.width - 1).bit_length()
         beats = random.randint(1, self.beats)
-        place = random.randint(0, PAGE_BYTES // width - beats)
-        address = PAGE_BYTES * random.choice(self.pages) + width * place
-        if random.random() < 0.02:
+        most = PAGE_BYTES // width - beats
+        page, place = random.choice(self.pages), random.randint(0, most)
+        dice = random.random()
+        if dice < 0.1:  # ends where memory does, or so many beats before or behind that
+            beat = self.limit // width + random.choice([0, -1, 1]) * (1 << random.randrange(8))
+            page, place = divmod(beat - beats, PAGE_BYTES // width)
+            place = min(place, most)
+        address = PAGE_BYTES * page + width * place
+        if dice > 0.96:
             address += 1 << (self.limit - 1).bit_length()  # behind memory
         offset = random.choice([0, 0, random.randrange(width)])
         return Burst(random.randrange(self.ids), address + offset, beats, shift)
+
+    def _refused(self, burst: Burst) -> bool | None:
+        """Some of it lies behind the end of memory; None where the controllers would not agree."""
+        first, end = self._bytes(burst)
+        across = first < self.limit < end
+        return None if across and not self.alone else end > self.limit
 
     def _meets(self, kind: str, burst: Burst) -> bool:
         start, end = self._bytes(burst)
@@ -100,7 +122,7 @@ class Accesses:
     def _begin(self, kind: str, burst: Burst) -> None:
         self.under_way[burst] = kind
         first, end = self._bytes(burst)
-        refused, width = first >= self.limit, self.width
+        refused, width = self._refused(burst), self.width
         resp = _SLVERR if refused else _OKAY
         halves = (_ENDS[at // width % 2] for at in (first, end - 1))
         self.cover.hit("burst", kind, *halves)

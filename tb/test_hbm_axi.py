@@ -24,7 +24,7 @@ def test_controller(bench, stall: float, per_bank: bool) -> None:
     generation = small_generation()
     unit = HbmController(generation, HbmMap(DEFAULT_MAP, generation, 1), 8, per_bank=per_bank)
     parameters = _parameters(HbmMap(DEFAULT_MAP, generation, 1), ["device"])
-    parameters |= {"accesses": 150, "most": 8, "stall": stall}
+    parameters |= {"accesses": 100, "most": 8, "stall": stall}
     assert bench(unit, "hbm_controller", "tb.bench_hbm_axi", parameters) == 1
 
 
@@ -34,7 +34,7 @@ def test_controller(bench, stall: float, per_bank: bool) -> None:
 def test_two_channels(bench, tmp_path: Path, axi_bytes: int, mapping: str, stall: float) -> None:
     config = hbm_config(tmp_path, axi_bytes=axi_bytes, hbm_channels=2, hbm_map=mapping)
     parameters = _parameters(config.hbm_mapping, channel_names(config))
-    parameters |= {"accesses": 150, "most": 8, "stall": stall}
+    parameters |= {"accesses": 100, "most": 8, "stall": stall}
     assert bench(HbmMemory(config), "hbm_memory", "tb.bench_hbm_axi", parameters) == 1
 
 

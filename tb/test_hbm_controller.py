@@ -19,7 +19,7 @@ def test_controller(bench, simulator: str, per_bank: bool, stall: float | None) 
     generation = small_generation(**OFTEN)
     mapping = HbmMap(DEFAULT_MAP, generation, 1)
     parameters = _parameters(mapping, ["device"], "hbm_controller", UNUSED[per_bank])
-    parameters |= {"bursts": 700 if simulator == "verilator" else 200, "stall": stall}
+    parameters |= {"bursts": 600 if simulator == "verilator" else 150, "stall": stall}
     parameters["unit"] += "_per_bank" if per_bank else ""
     unit = HbmController(generation, mapping, 8, patience=200, per_bank=per_bank)
     assert bench(unit, "hbm_controller", "tb.bench_hbm_controller", parameters) == 1
@@ -29,7 +29,7 @@ def test_two_channels(bench, simulator: str, tmp_path: Path) -> None:
     mapping = "row bank^row column:4 channel^row+1 column:1 group"
     config = hbm_config(tmp_path, hbm_channels=2, hbm_map=mapping, refi=OFTEN["refi"])
     parameters = _parameters(config.hbm_mapping, channel_names(config), "hbm_memory", UNUSED[False])
-    parameters |= {"bursts": 300 if simulator == "verilator" else 150, "stall": None}
+    parameters |= {"bursts": 300 if simulator == "verilator" else 200, "stall": None}
     assert bench(HbmMemory(config), "hbm_memory", "tb.bench_hbm_controller", parameters) == 1
 
 

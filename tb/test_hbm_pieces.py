@@ -10,16 +10,15 @@ from rtl.hbm_pieces import Pieces
 from tb.hbm_chips import hbm_config
 
 CASES = {
-    "one channel": (16, 1, DEFAULT_MAP),
-    "two channels": (32, 2, DEFAULT_MAP),
-    "mixed with rows": (64, 4, "row bank^row column:4 channel^row+1 column:1 group"),
-    "by beats": (32, 2, "row bank column group channel"),
+    "one channel": (16, 1, DEFAULT_MAP, 0.4),
+    "mixed with rows": (64, 4, "row bank^row column:4 channel^row+1 column:1 group", 0.4),
+    "by beats": (32, 2, "row bank column group channel", 0.0),
 }
 
 
-@pytest.mark.parametrize(("case", "stall"), [*((case, 0.4) for case in CASES), ("by beats", 0.0)])
-def test_random_bursts(bench, simulator: str, tmp_path: Path, case: str, stall: float) -> None:
-    axi_bytes, channels, mapping = CASES[case]
+@pytest.mark.parametrize("case", CASES)
+def test_random_bursts(bench, simulator: str, tmp_path: Path, case: str) -> None:
+    axi_bytes, channels, mapping, stall = CASES[case]
     config = hbm_config(tmp_path, axi_bytes=axi_bytes, hbm_channels=channels, hbm_map=mapping)
     bursts = 200 if simulator == "verilator" else 60
     parameters = {"config": config.to_dict(), "bursts": bursts, "stall": stall}

@@ -12,25 +12,25 @@ from tb.hbm_chips import hbm_config
 SIDES = {"read": SplitReads, "write": SplitWrites}
 CASES = {
     "one": (16, 1, DEFAULT_MAP),
-    "two": (32, 2, DEFAULT_MAP),
     "four": (64, 4, "row bank^row column:4 channel^row+1 column:1 group"),
 }
+STREAMED = (32, 2, DEFAULT_MAP)
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", CASES)
 def test_random_bursts(bench, simulator: str, tmp_path: Path, side: str, case: str) -> None:
     bursts = 150 if simulator == "verilator" else 50
-    assert _run(bench, tmp_path, side, case, f"{side}s", bursts) == 1
+    assert _run(bench, tmp_path, side, CASES[case], f"{side}s", bursts) == 1
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_stream(bench, tmp_path: Path, side: str) -> None:
-    assert _run(bench, tmp_path, side, "two", f"{side}_stream", 0) == 1
+    assert _run(bench, tmp_path, side, STREAMED, f"{side}_stream", 0) == 1
 
 
-def _run(bench, folder: Path, side: str, case: str, testcase: str, bursts: int) -> int:
-    axi_bytes, channels, mapping = CASES[case]
+def _run(bench, folder: Path, side: str, chip: tuple, testcase: str, bursts: int) -> int:
+    axi_bytes, channels, mapping = chip
     config = hbm_config(folder, axi_bytes=axi_bytes, hbm_channels=channels, hbm_map=mapping)
     parameters = {"config": config.to_dict(), "bursts": bursts}
     unit, top = SIDES[side](config), f"hbm_split_{side}s"
