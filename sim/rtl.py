@@ -96,7 +96,7 @@ class RtlCore:
         `halt`, and when an HBM controller violates the timing of its device. Memory keeps what was
         done until then.
         """
-        _check_memory(hbm)
+        _check_memory(hbm, max(HBM_ATOM_BYTES, self.config.axi_bytes))
         result = _Result()
         program = _Program(
             code_base_atoms,
@@ -160,12 +160,14 @@ def _matching(name: str, content: NDArray, dtype: np.dtype, shape: tuple[int, ..
     return np.ascontiguousarray(content)
 
 
-def _check_memory(hbm: NDArray[np.uint8]) -> None:
+def _check_memory(hbm: NDArray[np.uint8], unit: int) -> None:
     if hbm.dtype != np.uint8 or hbm.ndim != 1 or not hbm.flags.c_contiguous:
         given = f"{hbm.dtype} {hbm.shape}"
         raise ValueError(f"hbm must be a contiguous vector of uint8, not {given}")
     if not hbm.flags.writeable:
         raise ValueError("hbm must be writeable")
+    if hbm.size % unit:
+        raise ValueError(f"hbm must be a multiple of {unit} bytes, not {hbm.size}")
 
 
 def _classes(result: _Result) -> dict[str, dict[str, int]]:
