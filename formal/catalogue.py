@@ -3,6 +3,7 @@
 from formal import (
     axi_lite,
     dma,
+    dma_gather,
     dma_walks,
     fetch,
     fifo,
@@ -29,6 +30,7 @@ _MODULES = (
     semaphores,
     dma_walks,
     dma,
+    dma_gather,
     vector_walk,
     matrix,
     hbm_pieces,

@@ -1,6 +1,6 @@
 """LoadDma and StoreDma behind their multiplexers: what the memory and the SRAM see of them."""
 
-from amaranth.hdl import Cat, Signal
+from amaranth.hdl import Cat, Mux, Signal
 from amaranth.lib import wiring
 
 from formal.bench import Bench, implies
@@ -12,47 +12,94 @@ from rtl.axi_mux import ReadMux, WriteMux
 from rtl.dma_load import LoadDma
 from rtl.dma_store import StoreDma
 
-_BITS = 5  # of counts of beats, lines and bursts
+_BITS = 7  # of counts of beats, lines and bursts
 _ROW_BITS = 2
+_CHIP = NARROW.replace(lanes=2, line_bytes=4, sram_bytes=32, axi_bytes=2)
+_LINE, _BEAT, _GRANULE = _CHIP.line_bytes, _CHIP.axi_bytes, _CHIP.byte_vector_bytes
 
 
 class _Command:
-    """One command, offered from the first cycle on; ``lines``: how many it moves."""
+    """One command, offered from the first cycle on, no gather, and one byte of it, which stands for
+    all: byte `at` of row `row`.
+
+    ``lines``, ``beats``: how many it moves. ``line``, ``line_byte``; ``beat``, ``beat_byte``:
+    where the byte goes through the SRAM's and the memory's port.
+    """
 
     def __init__(self, bench: Bench, engine: wiring.Component) -> None:
         payload, m = engine.command.payload, bench.m
-        free_rows(bench, NARROW, payload, _ROW_BITS)
+        free_rows(bench, _CHIP, payload, _ROW_BITS)
         started = engine.command.valid & engine.command.ready
-        self.busy, self.lines = Signal(), Signal(_BITS)
+        self.busy, self.lead, self.size = Signal(), Signal(1), Signal(_BITS)
+        self.lines, self.row_lines = Signal(_BITS), Signal(_BITS)
+        self.beats, self.row_beats = Signal(_BITS), Signal(_BITS)
         m.d.sync += self.busy.eq((self.busy | started) & ~engine.done)
+        count, lead = Signal(_BITS), Signal(1)
+        row_lines, row_beats = Signal(_BITS), Signal(_BITS)
+        m.d.comb += [
+            count.eq(payload.rows[:2] * payload.planes[:2]),
+            lead.eq(payload.offset % _BEAT),
+            row_lines.eq((payload.bytes + _LINE - 1) // _LINE),
+            row_beats.eq((lead + payload.bytes + _BEAT - 1) // _BEAT),
+        ]
         with m.If(started):
-            row_lines = payload.bytes >> (NARROW.line_bytes - 1).bit_length()
-            m.d.sync += self.lines.eq(row_lines[:_ROW_BITS] * payload.rows[:2])
+            m.d.sync += [
+                self.lines.eq(count * row_lines),
+                self.beats.eq(count * row_beats),
+                self.row_lines.eq(row_lines),
+                self.row_beats.eq(row_beats),
+                self.lead.eq(lead),
+                self.size.eq(payload.bytes),
+            ]
+        row, at = bench.symbol("row", 3), bench.symbol("at", _ROW_BITS + 2)
+        self.content, place = bench.symbol("content", 8), Signal(_BITS)
+        self.line, self.beat = Signal(_BITS), Signal(_BITS)
+        bench.assume(implies(self.busy, at < self.size))
+        m.d.comb += [
+            place.eq(self.lead + at),
+            self.line.eq(row * self.row_lines + at // _LINE),
+            self.beat.eq(row * self.row_beats + place // _BEAT),
+        ]
+        self.line_byte, self.beat_byte = at % _LINE, place % _BEAT
         bench.assume(implies(bench.sticky(started), ~engine.command.valid))
         bench.prove(engine.command.ready == ~self.busy)
         bench.prove(implies(engine.done, self.busy))
 
+    def inside(self, bench: Bench, taken, of_row, unit: int, first) -> tuple[Signal, ...]:
+        """For each byte of the next line or beat (of ``unit`` bytes, ``of_row`` a row, of which
+        ``first`` bytes are in front of the row), whether it belongs to the row."""
+        number = Signal(_BITS)  # in the row
+        with bench.m.If(taken):
+            bench.m.d.sync += number.eq((number + 1) & (number + 1 != of_row).replicate(_BITS))
+        found = tuple(Signal(name=f"inside_{index}") for index in range(unit))
+        for index, signal in enumerate(found):
+            place = number * unit + index
+            bench.m.d.comb += signal.eq((place >= first) & (place < first + self.size))
+        return found
+
 
 def _claim_burst(bench: Bench, valid, address, length) -> None:
     """No burst is longer than the longest or leaves its page."""
-    last = address[:12] + (length + 1) * NARROW.axi_bytes - 1
-    bench.prove(implies(valid, (length < NARROW.burst_beats) & (last < 4096)))
+    last = address[:12] + (length + 1) * _BEAT - 1
+    bench.prove(implies(valid, (length < _CHIP.burst_beats) & (last < 4096)))
 
 
 @proof(
     StoreDma,
     Mutant("memory.last.eq(count == bursts.o.payload.len)", "memory.last.eq(count == 3)"),
     Mutant("(waiting == 0)", "1"),
-    Mutant("request.valid.eq(bursts.o.valid & ~sent)", "request.valid.eq(bursts.o.valid)"),
-    Mutant("line[index * bits", "line[0 * index * bits"),
+    Mutant("request.valid.eq(room & ~sent)", "request.valid.eq(room)"),
+    Mutant("cutter.first.eq(burst.first & (count == 0))", "cutter.first.eq(count == 0)"),
+    Mutant("(waiting != most)", "1"),
     depth=14,
     unbounded=False,
     quick=False,
 )
 def store(bench: Bench, unit: type) -> None:
     """Every burst has its beats, `wlast` on the last one; offers are steady; the beats are the
-    lines, in the order of their reads; `done` comes when the memory has all and has said so."""
-    engine, mux = bench.add("store", unit(NARROW)), bench.add("mux", WriteMux(NARROW))
+    lines' bytes, in the order of their reads, from any byte on, with the strobes of the rows; at
+    most `store_bursts` are unanswered; `done` comes when the memory has all and has said so."""
+    engine, mux = bench.add("store", unit(_CHIP)), bench.add("mux", WriteMux(_CHIP))
     m, axi, port = bench.m, mux.axi, engine.port
     wiring.connect(m, engine.memory, mux.store)
     command = _Command(bench, engine)
@@ -79,31 +126,35 @@ def store(bench: Bench, unit: type) -> None:
     bench.assume(implies(axi.bvalid, (axi.bid == 1) & (acknowledged != sent)))
     bench.assume(implies(axi.bvalid, acknowledged != over))
     read, beats = bench.count(_BITS, port.valid & port.ready), bench.count(_BITS, beat)
-    chosen, content = bench.symbol("line_number", _BITS - 1), bench.symbol("content", 16)
-    arriving = bench.past(port.valid & port.ready & (read == chosen))
-    bench.assume(implies(arriving, port.data == content))
-    for part in range(2):
-        mine = axi.wvalid & (beats == Cat(part, chosen))
-        bench.prove(implies(mine, axi.wdata == content.word_select(part, 8)))
-    all_over = (read == command.lines) & (beats == command.lines << 1) & (acknowledged == over)
+    begun = Signal(_BITS)
+    m.d.comb += begun.eq(Mux(sent > over, sent, over))
+    bench.prove(begun - acknowledged <= _CHIP.store_bursts)
+    arriving = bench.past(port.valid & port.ready & (read == command.line))
+    bench.assume(implies(arriving, port.data.word_select(command.line_byte, 8) == command.content))
+    strobes = command.inside(bench, beat, command.row_beats, _BEAT, command.lead)
+    bench.prove(implies(axi.wvalid, axi.wstrb == Cat(strobes)))
+    mine = axi.wvalid & (beats == command.beat)
+    bench.prove(implies(mine, axi.wdata.word_select(command.beat_byte, 8) == command.content))
+    all_over = (read == command.lines) & (beats == command.beats) & (acknowledged == over)
     bench.prove(implies(engine.done, all_over & (sent == over)))
-    bench.reach(engine.done & (command.lines == 4))
+    bench.reach(engine.done & (command.beats == 6) & (command.lead == 1))
 
 
 @proof(
     LoadDma,
     Mutant("room.eq(flying != self._config.load_bursts)", "room.eq(1)"),
-    Mutant("self.memory.ready.eq(~full | self.port.ready)", "self.memory.ready.eq(1)"),
-    Mutant("Cat(line, self.memory.data)[beat_bits:]", "Cat(self.memory.data, line)"),
+    Mutant("self.memory.ready.eq(filler.i.ready)", "self.memory.ready.eq(1)"),
+    Mutant("held.eq(lead)", "held.eq(0)"),
     Mutant("self.done.eq(busy & ~addresses.active)", "self.done.eq(busy & ~bursts.active)"),
     depth=14,
     unbounded=False,
     quick=False,
 )
 def load(bench: Bench, unit: type) -> None:
-    """At most `load_bursts` bursts are unanswered; the lines written are the beats, in their
-    order; writes are steady until accepted; `done` comes when every line is written."""
-    engine, mux = bench.add("load", unit(NARROW)), bench.add("mux", ReadMux(NARROW))
+    """At most `load_bursts` bursts are unanswered; the lines written are the beats' bytes, in
+    their order, from any byte on, with zeros behind a row and nothing behind its last granule;
+    writes are steady until accepted; `done` comes when every line is written."""
+    engine, mux = bench.add("load", unit(_CHIP)), bench.add("mux", ReadMux(_CHIP))
     axi, port = mux.axi, engine.port
     wiring.connect(bench.m, engine.memory, mux.load)
     command = _Command(bench, engine)
@@ -119,25 +170,30 @@ def load(bench: Bench, unit: type) -> None:
     bench.assume(bench.steady(axi.rvalid, axi.rready, Cat(axi.rdata, axi.rlast)))
     lengths = _Lengths(bench, asked, axi.arlen, beat)
     bench.assume(implies(axi.rvalid, axi.rlast == lengths.last))
-    bench.prove(lengths.bursts <= NARROW.load_bursts)
+    bench.prove(lengths.bursts <= _CHIP.load_bursts)
     beats, lines = bench.count(_BITS, beat), bench.count(_BITS, port.valid & port.ready)
-    chosen, content = bench.symbol("line_number", _BITS - 1), bench.symbol("content", 16)
-    for part in range(2):
-        mine = axi.rvalid & (beats == Cat(part, chosen))
-        bench.assume(implies(mine, axi.rdata == content.word_select(part, 8)))
-    bench.prove(implies(port.valid & (lines == chosen), port.data == content))
-    bench.prove(implies(port.valid, port.mask.all()))
-    bench.prove(bench.steady(port.valid, port.ready, Cat(port.addr, port.data)))
+    mine = axi.rvalid & (beats == command.beat)
+    bench.assume(implies(mine, axi.rdata.word_select(command.beat_byte, 8) == command.content))
+    data, mask = port.data, port.mask
+    written = data.word_select(command.line_byte, 8) == command.content
+    bench.prove(implies(port.valid & (lines == command.line), written))
+    inside = command.inside(bench, port.valid & port.ready, command.row_lines, _LINE, 0)
+    for index, belongs in enumerate(inside):
+        granule = index // _GRANULE
+        bench.prove(implies(port.valid, mask[granule] == inside[granule * _GRANULE]))
+        rest = port.valid & mask[granule] & ~belongs
+        bench.prove(implies(rest, data.word_select(index, 8) == 0))
+    bench.prove(bench.steady(port.valid, port.ready, Cat(port.addr, data, mask)))
     all_over = (lines == command.lines) & (promised == 0) & ~axi.arvalid
     bench.prove(implies(engine.done, all_over))
-    bench.reach(engine.done & (command.lines == 4))
+    bench.reach(engine.done & (command.beats == 6) & (command.lead == 1))
 
 
 class _Lengths:
     """The bursts that the memory owes: how many, and whether the next beat is the last of one."""
 
     def __init__(self, bench: Bench, asked, length, beat) -> None:
-        m, depth = bench.m, NARROW.load_bursts + 1
+        m, depth = bench.m, _CHIP.load_bursts + 1
         left = [Signal(3, name=f"owed_{index}") for index in range(depth)]  # beats, 0: no burst
         self.last, self.bursts = left[0] == 1, bench.count(3, asked, beat & (left[0] == 1))
         after = [Signal(3, name=f"owed_after_{index}") for index in range(depth)]

@@ -27,6 +27,7 @@ SMALL = ChipConfig(
     queue_depth=2,
     burst_beats=4,
     load_bursts=2,
+    store_bursts=2,
 )
 NARROW = NarrowConfig(
     name="narrow",
@@ -41,4 +42,5 @@ NARROW = NarrowConfig(
     queue_depth=2,
     burst_beats=4,
     load_bursts=2,
+    store_bursts=2,
 )

@@ -36,7 +36,11 @@ _CONTROL = (
     ("trap_where", "ro", "position of the field in its format, or number of the semaphore"),
     ("code_base", "rw", "place of instruction 0 in memory, in atoms of 64 bytes"),
     ("code_count", "rw", "number of instructions"),
-    ("memory_atoms", "rw", "memory that the program may touch, in atoms from address 0 on"),
+    (
+        "memory_atoms",
+        "rw",
+        "memory that the program may touch, in atoms from address 0 on: whole beats of the memory port",
+    ),
     ("cycles_low", "ro", "cycles that the program ran; reading it holds the upper half"),
     ("cycles_high", "ro", "upper half, from the time at which the lower half was read"),
     ("conflicts", "ro", "cycles in which the SRAM refused an access"),

@@ -35,6 +35,11 @@ def _row_bits(config: ChipConfig, shift: int) -> int:
     return min(COMMAND["bytes"].width, config.sram_bytes.bit_length()) - shift + 1
 
 
+def last_byte(command):
+    """Of a row, counted from its first one."""
+    return (command.bytes - 1)[: len(command.bytes)]
+
+
 class _Rows:
     """Registers that say where a walk's next row begins, plane by plane; `last`: there is none."""
 
@@ -105,21 +110,23 @@ class BurstWalk(wiring.Component):
         page_beats = PAGE_BYTES >> shift
         rows, command, burst = _Rows(m, ATOM_BITS), self.command, self.o.payload
         address, rest = Signal(ADDRESS_BITS - shift), Signal(_row_bits(self._config, shift))
-        offset, size = Signal(len(command.offset)), Signal(len(command.bytes))
+        offset, reach = Signal(len(command.offset)), Signal(len(command.bytes))
         to_page, limit = Signal(range(page_beats + 1)), Signal(range(page_beats + 1))
-        longest, over, taken = self._config.burst_beats, Signal(), Signal()
+        longest, beats = self._config.burst_beats, Signal(range(page_beats + 1))
+        over, taken = Signal(), Signal()
         lead, first = Signal(shift), Signal()
         missing, following = Signal(), rows.next  # the place of the row at hand; the next row
         if self._gathers:
             missing, following = self._gathered(m, rows, over)
 
-        def enter(row, offset, size) -> None:
-            """``rest``: beats of the row behind the one at ``address``."""
+        def enter(row, offset, reach) -> None:
+            """``reach``: of a row's last byte behind its first one; ``rest``: beats of the row
+            behind the one at ``address``."""
             place = Cat(offset, row)
             m.d.sync += [
                 address.eq(place[shift:]),
                 lead.eq(place[:shift]),
-                rest.eq((place[:shift] + size - 1) >> shift),
+                rest.eq((place[:shift] + reach) >> shift),
                 first.eq(1),
             ]
 
@@ -133,23 +140,24 @@ class BurstWalk(wiring.Component):
             burst.lead.eq(lead),
             burst.first.eq(first),
             burst.last.eq(rest < limit),
-            burst.len.eq(Mux(burst.last, rest, limit - 1)),
+            beats.eq(Mux(burst.last, rest + 1, limit)),
+            burst.len.eq(beats - 1),
         ]
         with m.If(self.start):
             rows.begin(m, command, command.hbm, command.hstride, command.hplane)
-            enter(command.hbm, command.offset, command.bytes)
+            enter(command.hbm, command.offset, last_byte(command))
             m.d.sync += [
                 offset.eq(command.offset),
-                size.eq(command.bytes),
+                reach.eq(last_byte(command)),
                 self.active.eq(1),
             ]
         with m.Elif(over | missing):
-            enter(following, offset, size)
+            enter(following, offset, reach)
             with m.If(over):
                 rows.advance(m)
                 m.d.sync += self.active.eq(~rows.last)
         with m.Elif(taken):
-            m.d.sync += [address.eq(address + limit), rest.eq(rest - limit), first.eq(0)]
+            m.d.sync += [address.eq(address + beats), rest.eq(rest - beats), first.eq(0)]
         return m
 
     def _gathered(self, m, rows, over):
@@ -204,8 +212,8 @@ class LineWalk(wiring.Component):
             rows.begin(m, command, *(place >> shift for place in places))
             m.d.sync += [
                 line.eq(command.sram >> shift),
-                behind.eq((command.bytes - 1)[: len(command.bytes)] >> shift),
-                rest.eq((command.bytes - 1)[: len(command.bytes)] >> shift),
+                behind.eq(last_byte(command) >> shift),
+                rest.eq(last_byte(command) >> shift),
                 self.active.eq(1),
             ]
         with m.Elif(self.o.valid & self.o.ready):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
 from rtl.axi import beat_shift
-from rtl.dma import COMMAND
+from rtl.dma import COMMAND, last_byte
 
 _BYTE_SHIFT = 3
 
@@ -100,7 +100,7 @@ class LineFiller(wiring.Component):
         with m.If(self.row_over):
             m.d.sync += [part.eq(0), rest.eq(row), primed.eq(0)]
         with m.If(self.start):
-            behind = (self.command.bytes - 1)[shift : len(self.command.bytes)]
+            behind = last_byte(self.command)[shift:]
             m.d.sync += [row.eq(behind), rest.eq(behind), tail.eq(_tail(self.command, shift))]
         return m
 

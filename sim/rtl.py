@@ -124,7 +124,7 @@ class RtlCore:
         `halt`, and when an HBM controller violates the timing of its device. Memory keeps what was
         done until then.
         """
-        _check_memory(hbm)
+        _check_memory(hbm, max(HBM_ATOM_BYTES, self.config.axi_bytes))
         result, places = _Result(), _places(self.config, faults)
         program = _Program(
             code_base_atoms,
@@ -213,12 +213,14 @@ def _places(config: ChipConfig, faults: Sequence[HbmFault]) -> NDArray[np.uint32
     return np.array(rows, np.uint32).reshape(-1, 6)
 
 
-def _check_memory(hbm: NDArray[np.uint8]) -> None:
+def _check_memory(hbm: NDArray[np.uint8], unit: int) -> None:
     if hbm.dtype != np.uint8 or hbm.ndim != 1 or not hbm.flags.c_contiguous:
         given = f"{hbm.dtype} {hbm.shape}"
         raise ValueError(f"hbm must be a contiguous vector of uint8, not {given}")
     if not hbm.flags.writeable:
         raise ValueError("hbm must be writeable")
+    if hbm.size % unit:
+        raise ValueError(f"hbm must be a multiple of {unit} bytes, not {hbm.size}")
 
 
 def _classes(result: _Result) -> dict[str, dict[str, int]]:

@@ -71,7 +71,7 @@ def test_random_instructions(config, stall):
 
 @pytest.mark.parametrize("config", [TINY, ODD, TALL], ids=lambda config: config.name)
 def test_just_legal_and_just_not(config):
-    mnemonics = ("load", "store", "matmul", "vadd", "vmov", "vrot", "vmaskl", "vargmax")
+    mnemonics = ("load", "gather", "store", "matmul", "vadd", "vmov", "vrot", "vmaskl", "vargmax")
     cases = list(moved_cases(config, ATOMS, mnemonics, 2, seed=9))
     seen = Counter(fault for _, fault in cases)
     assert len(seen) > 12
@@ -81,7 +81,7 @@ def test_just_legal_and_just_not(config):
 def test_register_overflow_comes_first():
     """Before what `isa.legal` finds; the first of several fields; whatever the register's bit."""
     maker, cases = InstructionMaker(TINY, ATOMS, seed=2), []
-    for mnemonic in ("load", "store", "matmul", "vmask", "vadd"):
+    for mnemonic in ("load", "gather", "store", "matmul", "vmask", "vadd"):
         slots = list(BY_MNEMONIC[mnemonic].format.slots)
         for field in OPERANDS[BY_MNEMONIC[mnemonic].engine]:
             if field.name in BY_MNEMONIC[mnemonic].uses and field.bits < 32:

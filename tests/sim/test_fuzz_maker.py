@@ -44,6 +44,14 @@ def test_together_they_use_everything(name):
         assert isinstance(described, Choice)
         assert {op.get(field) for op in ops if field in op.fields} == set(described.values)
     assert {op.mnemonic for op in ops} >= set(VECTOR_MNEMONICS)
+    copies = [op for op in ops if op.mnemonic in ("load", "store")]
+    values = {name: [op.get(name) for op in copies] for name in ("planes", "offset", "bytes")}
+    assert {1, 2, 3} <= set(values["planes"])
+    assert any(isinstance(value, int) and value % 64 for value in values["offset"])
+    assert any(isinstance(value, int) and value % CHIPS[name].lanes for value in values["bytes"])
+    lists = {op.get("rows") for op in ops if op.mnemonic == "gather"}
+    words = CHIPS[name].line_bytes // 4
+    assert any(isinstance(rows, int) and rows > words for rows in lists)
     assert {len(op.waits) for op in ops} == {len(op.signals) for op in ops} == {0, 1, 2, 3}
     assert {count for op in ops for _, count in op.waits} >= {1, 2}
     assert sum(isinstance(value, Reg) for op in ops for value in op.fields.values()) > len(ops)

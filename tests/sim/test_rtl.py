@@ -140,6 +140,8 @@ _FAULTY = {
     "line": Op("store", {"sram": 1, "rows": 1, "bytes": _LINE}),
     "hbm": Op("load", {"hbm": 1023, "rows": 1, "bytes": 128}),
     "register": Op("load", {"sram": Reg(9), "rows": 1, "bytes": _LINE}),
+    "planes": Op("load", {"rows": 1, "bytes": _LINE, "planes": 2, "splane": 0}),
+    "list": Op("gather", {"rows": 9, "bytes": 1, "sstride": _LINE, "hplane": _LINE}),
     "overlap": Op("vmov", {"rows": 2, "cols": 8}),
     "format": Op("matmul", {"m": 1, "k": 1, "n": 1, "af": "i8"}),
     "ld": Op("ld", {"rd": Reg(1), "x": 1024}),
@@ -241,6 +243,22 @@ def test_code_outside_the_memory_is_a_bus_error(tiny):
         tiny.run(np.zeros(1 << 12, np.uint8), 64, 1)
 
 
+@pytest.mark.parametrize("number", [1 << 10, 0xFFFFFFFF])
+@pytest.mark.parametrize("stride", [1, (1 << 24) - 1])
+def test_gathered_rows_outside_the_memory_are_a_bus_error(tiny, number, stride):
+    """Also where the address would be inside again if it wrapped."""
+    fields = {"hbm": 1, "hstride": stride, "rows": 1, "bytes": 64, "sram": 64}
+    ops = [Op("gather", fields), Op("sync"), Op("halt")]
+    tiny.sram = np.zeros(TINY.sram_bytes, np.uint8)
+    _run(tiny, *ops)  # row 0 is there
+    sram = tiny.sram
+    sram[:4] = np.array([number], np.uint32).view(np.uint8)
+    tiny.sram = sram
+    with pytest.raises(Trap, match="the memory answered with an error") as caught:
+        _run(tiny, *ops)
+    assert caught.value.fault == Fault(Cause.BUS_ERROR)
+
+
 def test_timeout(tiny):
     loop = Op("beq", {"rs": Reg(0), "x": 0, "y": 0})
     with pytest.raises(SimulationError, match="has not halted after 500 cycles"):
@@ -306,5 +324,7 @@ def test_reject_memories(tiny):
         tiny.run(np.zeros(64, np.float32), 0, 1)
     with pytest.raises(ValueError, match="hbm must be a contiguous vector of uint8"):
         tiny.run(np.zeros(128, np.uint8)[::2], 0, 1)
+    with pytest.raises(ValueError, match=r"hbm must be a multiple of 64 bytes, not 96"):
+        tiny.run(np.zeros(96, np.uint8), 0, 1)
     with pytest.raises(ValueError, match=r"sram must be uint8 \(524288,\), not uint8 \(3,\)"):
         tiny.sram = np.zeros(3, np.uint8)
