@@ -80,7 +80,9 @@ def test_gather_behind_the_memory_is_a_bus_error(number: int, stride: int):
     core.sram[:4] = 0
     execute(core, ops)
     core.sram[:4] = np.array([number], np.uint32).view(np.uint8)
-    with pytest.raises(Trap, match=r"^instruction 0 \(gather\): the memory answered") as caught:
+    with pytest.raises(
+        Trap, match=r"^instruction 0 \(gather\): the memory refused an access"
+    ) as caught:
         core.run()
     assert caught.value.fault == Fault(Cause.BUS_ERROR)
     core.sram[:4] = np.array([1022], np.uint32).view(np.uint8)

@@ -254,7 +254,7 @@ def test_gathered_rows_outside_the_memory_are_a_bus_error(tiny, number, stride):
     sram = tiny.sram
     sram[:4] = np.array([number], np.uint32).view(np.uint8)
     tiny.sram = sram
-    with pytest.raises(Trap, match="the memory answered with an error") as caught:
+    with pytest.raises(Trap, match="the memory refused an access") as caught:
         _run(tiny, *ops)
     assert caught.value.fault == Fault(Cause.BUS_ERROR)
 
