@@ -16,9 +16,10 @@ BF16_BYTES = 2
 F32_BYTES = 4
 ELEMENTS = ("bf16", "fp8", "int8")
 REFRESHES = ("all", "bank")
+SRAM_CODES = ("none", "parity")
 HBM_CODES = ("none", "secded")
 MEMORY_FIELDS = (
-    *("hbm", "hbm_channels", "hbm_map", "hbm_depth", "hbm_refresh", "hbm_ecc"),
+    *("sram_ecc", "hbm", "hbm_channels", "hbm_map", "hbm_depth", "hbm_refresh", "hbm_ecc"),
     *("memory_bytes", "memory_latency_cycles", "memory_bytes_per_cycle"),
 )
 HBM_ATOM_BYTES = 64  # unit of HBM addresses in instructions
@@ -57,6 +58,7 @@ class ChipConfig:
     hbm_map: str = DEFAULT_MAP  # where addresses lie, see isa.hbm_map
     hbm_depth: int = 64  # accesses of each direction from which a controller chooses
     hbm_refresh: str = "all"  # banks at a time: one of REFRESHES
+    sram_ecc: str = "none"  # what protects the SRAM: one of SRAM_CODES
     hbm_ecc: str = "secded"  # what protects it: one of HBM_CODES
     memory_bytes: int = 1 << 32  # capacity of the simple memory
     memory_latency_cycles: int = 40  # of the simple memory (any number >= 1)
@@ -125,6 +127,7 @@ class ChipConfig:
     def _check_types(self) -> None:
         free = {"load_bursts", "store_bursts", "memory_latency_cycles", "memory_bytes_per_cycle"}
         choices = {"element": ELEMENTS, "hbm_refresh": REFRESHES, "hbm_ecc": HBM_CODES}
+        choices["sram_ecc"] = SRAM_CODES
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in choices:

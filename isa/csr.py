@@ -44,7 +44,11 @@ _CONTROL = (
     ("cycles_low", "ro", "cycles that the program ran; reading it holds the upper half"),
     ("cycles_high", "ro", "upper half, from the time at which the lower half was read"),
     ("conflicts", "ro", "cycles in which the SRAM refused an access"),
-    ("trap_atom", "ro", "atom of 64 bytes that the memory refused, where that was the cause"),
+    (
+        "trap_atom",
+        "ro",
+        "atom of 64 bytes of memory that was refused, or of a wrong line of SRAM",
+    ),
     ("bus_errors", "ro", "beats and responses of the memory that were errors"),
 )
 

@@ -24,8 +24,10 @@ class Cause(IntEnum):
     SEMAPHORE_OVERFLOW = 11
     WATCHDOG = 12  # nothing has moved for the configuration's watchdog_cycles
     BUS_ERROR = 13  # the memory answered an access with an error
+    SRAM_ERROR = 14  # a line of the SRAM came with a wrong parity
 
 
+IMPRECISE = (Cause.WATCHDOG, Cause.BUS_ERROR, Cause.SRAM_ERROR)  # found while time passes
 CAUSE_BITS = 4
 WHERE_BITS = 5
 
@@ -52,6 +54,7 @@ TEXT = {
     Cause.SEMAPHORE_OVERFLOW: "semaphore s{where} must stay below 65536",
     Cause.WATCHDOG: "nothing has moved for the watchdog's time: a deadlock",
     Cause.BUS_ERROR: "the memory refused an access",
+    Cause.SRAM_ERROR: "a line of the SRAM has a wrong parity",
 }
 
 

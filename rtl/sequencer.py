@@ -44,10 +44,10 @@ class Sequencer(wiring.Component):
     running, halted, trapped : only a reset revives a sequencer that trapped
     trap_cause, trap_pc, trap_where : valid with `trapped`; of the watchdog and of bus errors the
         first instruction that the sequencer still holds
-    trap_atom : the atom of memory that a bus error concerns
+    trap_atom : the atom of memory or SRAM that an error of theirs concerns
     stop : no engine may start anything more
-    watchdog, bus_error : pulses
-    bus_atom : with `bus_error`, where the access was
+    watchdog, bus_error, sram_error : pulses
+    error_atom : with `bus_error` or `sram_error`, where it was
     fetch, read, write : the memory's clients
     load, store, matrix, vector : streams of queue items
     semaphores : the semaphore file
@@ -77,7 +77,8 @@ class Sequencer(wiring.Component):
                 "trap_atom": Out(32),
                 "watchdog": In(1),
                 "bus_error": In(1),
-                "bus_atom": In(32),
+                "sram_error": In(1),
+                "error_atom": In(32),
                 "fetch": Out(ReadClient(config)),
                 "read": Out(ReadClient(config)),
                 "write": Out(WriteClient(config)),
@@ -230,9 +231,10 @@ class Sequencer(wiring.Component):
         with m.If(self.running & self.watchdog):
             m.d.sync += [trapping.eq(1), self.running.eq(0), self.trapped.eq(1)]
             m.d.sync += self._trap(Cause.WATCHDOG, oldest, 0)
-        with m.Elif(self.running & self.bus_error & ~failed):
+        with m.Elif(self.running & (self.bus_error | self.sram_error) & ~failed):
             m.d.sync += [trapping.eq(1), failed.eq(1)]
-            m.d.sync += [*self._trap(Cause.BUS_ERROR, oldest, 0), self.trap_atom.eq(self.bus_atom)]
+            cause = Mux(self.sram_error, Cause.SRAM_ERROR, Cause.BUS_ERROR)
+            m.d.sync += [*self._trap(cause, oldest, 0), self.trap_atom.eq(self.error_atom)]
         with m.Elif(fault & ~trapping):
             starved = Mux(order.starved, Cause.NOT_SIGNALLED, Cause.SEMAPHORE_OVERFLOW)
             wrong = entry.cause != Cause.NONE

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
 from rtl.memory import Sram1RW
-from rtl.ports import ReadPort, WritePort
+from rtl.ports import ReadPort, WritePort, line_address_bits
+from rtl.sram_parity import ParityBank
 
 # In order of priority. The array's timing depends on its weights: their port is never refused.
 CLIENTS = (
@@ -31,20 +32,23 @@ class BankedSram(wiring.Component):
     accepted after a write returns what was written.
 
     Members: a `ReadPort` or `WritePort` for each name in `CLIENTS` (flipped); `refused` is 1 in a
-    cycle in which any client was refused. `banks` are the macros.
+    cycle in which any client was refused. With ``sram_ecc = "parity"``, `failed` and `failed_line`:
+    a line that was read has a wrong parity. `banks` are the macros.
     """
 
     def __init__(self, config: ChipConfig):
         granule = 8 * config.byte_vector_bytes
         self._bank_bits = (config.sram_banks - 1).bit_length()
-        self.banks = [
-            Sram1RW(8 * config.line_bytes, config.bank_lines, granule)
-            for _ in range(config.sram_banks)
-        ]
+        self._checked = config.sram_ecc == "parity"
+        make = ParityBank if self._checked else Sram1RW
+        sizes = 8 * config.line_bytes, config.bank_lines, granule
+        self.banks = [make(*sizes) for _ in range(config.sram_banks)]
         read = {name: In(ReadPort(config)) for name in READERS}
         write = {name: In(WritePort(config)) for name in WRITERS}
         ports = read | write
-        super().__init__({name: ports[name] for name in CLIENTS} | {"refused": Out(1)})
+        line_bits = line_address_bits(config)
+        errors = {"refused": Out(1), "failed": Out(1), "failed_line": Out(line_bits)}
+        super().__init__({name: ports[name] for name in CLIENTS} | errors)
 
     def elaborate(self, platform):
         m = Module()
@@ -53,7 +57,18 @@ class BankedSram(wiring.Component):
             m.submodules[f"bank_{index}"] = bank
             self._connect(m, bank, index, banks)
         self._return_data(m, banks)
+        if self._checked:
+            self._report(m)
         return m
+
+    def _report(self, m):
+        """The line of the first bank that found an error."""
+        for index, bank in reversed(list(enumerate(self.banks))):
+            with m.If(bank.failed):
+                m.d.comb += [
+                    self.failed.eq(1),
+                    self.failed_line.eq(bank.failed_addr << self._bank_bits | index),
+                ]
 
     def _arbitrate(self, m):
         """Drive every `ready`; returns the bank that each client addresses."""

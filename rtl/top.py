@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from isa.config import ChipConfig
+from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.counters import COUNTER_BITS, COUNTERS
 from isa.table import Engine
 from isa.traps import CAUSE_BITS, WHERE_BITS
@@ -25,6 +25,7 @@ from rtl.watchdog import Watchdog
 
 COUNTERS_LAYOUT = data.StructLayout({name: unsigned(COUNTER_BITS) for name in COUNTERS})
 CYCLES_BITS = 64
+_ATOM_SHIFT = (HBM_ATOM_BYTES - 1).bit_length()
 # Members of the core, and of what controls it, other than the memory.
 CONTROL = {
     "start": In(1),
@@ -63,7 +64,7 @@ class Core(wiring.Component):
     memory_atoms : what the program may touch, from atom 0 on; stable while it runs
     running, halted, trapped : a program runs; it ended; it was stopped
     trap_cause, trap_pc, trap_where : see `isa.traps`; valid with `trapped`
-    trap_atom : atom of memory that was refused, of a bus error
+    trap_atom : atom of memory that was refused, or of the SRAM, of which a line was wrong
     counters : `isa.counters.COUNTERS`
     classes : `isa.counters.CYCLE_CLASSES` of each engine; those of an engine add up to `cycles`
     cycles, conflicts : cycles that the program ran; those in which the SRAM refused a client
@@ -94,7 +95,7 @@ class Core(wiring.Component):
         self._connect_memory(m, sequencer, engines)
         self._connect_sram(m, sram, engines)
         events = self._events(sequencer, engines)
-        self._guard(m, sequencer, events)
+        self._guard(m, sequencer, sram, events)
         self._count(m, begin, sequencer, sram, engines, events)
         return m
 
@@ -155,7 +156,7 @@ class Core(wiring.Component):
             "vector_vectors": units["vector"].vectors,
         }
 
-    def _guard(self, m, sequencer, events):
+    def _guard(self, m, sequencer, sram, events):
         """The watchdog, and the memory's errors."""
         axi, moved = self.axi, Signal()
         m.submodules.watchdog = watchdog = Watchdog(self._config.watchdog_cycles)
@@ -169,10 +170,10 @@ class Core(wiring.Component):
             watchdog.running.eq(sequencer.running),
             sequencer.watchdog.eq(watchdog.expired),
         ]
-        self._refused(m, sequencer)
+        self._refused(m, sequencer, sram)
 
-    def _refused(self, m, sequencer):
-        """Errors of the memory, and where they were."""
+    def _refused(self, m, sequencer, sram):
+        """Errors of the memory and of the SRAM, and where they were."""
         axi = self.axi
         m.submodules.read_answers = reads = Answers(self._config, read_depths(self._config))
         m.submodules.write_answers = writes = Answers(self._config, write_depths(self._config))
@@ -193,7 +194,14 @@ class Core(wiring.Component):
             wrong_read.eq(reads.beat & axi.rresp.any()),
             wrong_write.eq(writes.beat & axi.bresp.any()),
             sequencer.bus_error.eq(wrong_read | wrong_write),
-            sequencer.bus_atom.eq(Mux(wrong_read, reads.atom, writes.atom)),
+            sequencer.sram_error.eq(sram.failed),
+            sequencer.error_atom.eq(
+                Mux(
+                    sram.failed,
+                    sram.failed_line * self._config.line_bytes >> _ATOM_SHIFT,
+                    Mux(wrong_read, reads.atom, writes.atom),
+                )
+            ),
         ]
 
     def _count(self, m, begin, sequencer, sram, engines, events):

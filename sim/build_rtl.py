@@ -21,7 +21,7 @@ HEADERS = (
     *(Path(__file__).with_name(name) for name in ("simple_memory.h", "hbm_memory.h")),
 )
 TOP = "Top"
-_BESIDE_DIGEST = ("watchdog_cycles", *(n for n in MEMORY_FIELDS if n.startswith("hbm")))
+_BESIDE_DIGEST = ("watchdog_cycles", *(n for n in MEMORY_FIELDS if not n.startswith("memory")))
 
 
 def build_model(config: ChipConfig, trace: bool = False) -> Path:
@@ -96,6 +96,8 @@ def _layout_sizes(config: ChipConfig) -> str:
         "SRAM_BANKS": config.sram_banks,
         "ACC_ROWS": config.acc_rows,
         "COLS": config.cols,
+        "SRAM_PARITY": int(config.sram_ecc == "parity"),
+        "GRANULE_BYTES": config.byte_vector_bytes,
         "ATOM_BYTES": HBM_ATOM_BYTES,
         "COUNTER_WORDS": len(COUNTERS),
         "CLASS_WORDS": len(Engine) * len(CYCLE_CLASSES),
@@ -111,9 +113,12 @@ def _layout(config: ChipConfig, objects: Path) -> str:
     """C++ of the sizes, and of functions that find a macro's row in Verilator's class."""
     text = (objects / f"V{TOP}___024root.h").read_text()
     members = re.findall(r"VlUnpacked<.*>\s+(\w+__DOT__mem);", text)
-    banks = _members(members, r"sram__DOT__bank_(\d+)__DOT__", config.sram_banks)
+    bank = r"sram__DOT__bank_(\d+)__DOT__"
+    banks = _members(members, rf"{bank}(?!parity)", config.sram_banks)
     columns = _members(members, r"accumulators__DOT__column(\d+)__DOT__", config.cols)
     finders = _finder("sram_row", banks) + _finder("acc_word", columns)
+    if config.sram_ecc == "parity":
+        finders += _finder("parity_row", _members(members, f"{bank}parity", config.sram_banks))
     return f"#pragma once\n{_layout_sizes(config)}{finders}"
 
 

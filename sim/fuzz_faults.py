@@ -22,13 +22,11 @@ from isa.table import (
     Engine,
     Operand,
 )
-from isa.traps import Cause
+from isa.traps import IMPRECISE, Cause
 from sim.fuzz_items import cause_of
 from sim.fuzz_program import Item, Phase, Program, guards
 
-CAUSES = tuple(
-    cause for cause in Cause if cause not in (Cause.NONE, Cause.WATCHDOG, Cause.BUS_ERROR)
-)
+CAUSES = tuple(cause for cause in Cause if cause not in (Cause.NONE, *IMPRECISE))
 _TRIES = 300
 _WORD_BITS = 256
 

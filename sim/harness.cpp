@@ -54,6 +54,18 @@ void reset(Model& model) {
   top.rst = 0;
 }
 
+#if SRAM_PARITY
+// The parity bits of a line: one for each granule.
+void set_parity(Model& model, int line, const uint8_t* bytes) {
+  uint8_t packed[(LINE_BYTES / GRANULE_BYTES + 7) / 8] = {};
+  for (int byte = 0; byte < LINE_BYTES; ++byte)
+    packed[byte / GRANULE_BYTES / 8] ^= __builtin_parity(bytes[byte])
+                                        << byte / GRANULE_BYTES % 8;
+  void* row = parity_row(model.top.rootp, line % SRAM_BANKS, line / SRAM_BANKS);
+  std::memcpy(row, packed, sizeof packed);
+}
+#endif
+
 }  // namespace
 
 #define JX_API __attribute__((visibility("default")))
@@ -164,7 +176,18 @@ JX_API void jx_copy_sram(void* handle, uint8_t* bytes, int to_model) {
   for (int line = 0; line < SRAM_LINES; ++line, bytes += LINE_BYTES) {
     void* row = sram_row(model.top.rootp, line % SRAM_BANKS, line / SRAM_BANKS);
     std::memcpy(to_model ? row : bytes, to_model ? bytes : row, LINE_BYTES);
+#if SRAM_PARITY
+    if (to_model) set_parity(model, line, bytes);
+#endif
   }
+}
+
+// Turn a bit of the SRAM over, behind the back of what protects it.
+JX_API void jx_flip_sram(void* handle, uint32_t byte, uint32_t bit) {
+  Model& model = *static_cast<Model*>(handle);
+  const int line = byte / LINE_BYTES;
+  void* row = sram_row(model.top.rootp, line % SRAM_BANKS, line / SRAM_BANKS);
+  static_cast<uint8_t*>(row)[byte % LINE_BYTES] ^= 1 << bit;
 }
 
 // Accumulators, row by row, C words of 32 bits each.

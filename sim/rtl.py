@@ -172,6 +172,12 @@ class RtlCore:
         data = _matching("sram", content, np.dtype(np.uint8), (self.config.sram_bytes,))
         self._library.jx_copy_sram(self._model, ctypes.c_void_p(data.ctypes.data), 1)
 
+    def flip_sram(self, address: int, bit: int) -> None:
+        """Turn bit ``bit`` of the byte at ``address`` over, and nothing that protects it."""
+        if not (0 <= address < self.config.sram_bytes and 0 <= bit < 8):
+            raise ValueError(f"address and bit must lie in the SRAM, not {address:#x}, {bit}")
+        self._library.jx_flip_sram(self._model, address, bit)
+
     @property
     def acc(self) -> NDArray:
         """A copy of the accumulators (acc_rows, C), float32, of int8 arrays int32; assigning to the
@@ -242,5 +248,6 @@ def _trap(result: _Result, hbm: NDArray[np.uint8], program: _Program) -> Trap:
         start = program.code_base * HBM_ATOM_BYTES + result.trap_pc * INSTRUCTION_BYTES
         word = hbm[start : start + INSTRUCTION_BYTES].tobytes() or None
     fault = Fault(Cause(result.trap_cause), result.trap_where)
-    at = f" at 0x{result.trap_atom * HBM_ATOM_BYTES:x}" if fault.cause == Cause.BUS_ERROR else ""
+    located = fault.cause in (Cause.BUS_ERROR, Cause.SRAM_ERROR)
+    at = f" at 0x{result.trap_atom * HBM_ATOM_BYTES:x}" if located else ""
     return Trap(fault, result.trap_pc, word, at)

@@ -11,7 +11,7 @@ import numpy as np
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.table import INSTRUCTION_BYTES, INSTRUCTIONS, SIGNALS, WAITS
-from isa.traps import Cause, Fault
+from isa.traps import IMPRECISE, Cause, Fault
 from rtl.sequencer import ENGINES
 from tb.agents import STATES, Ports, Pulse, Sink, cycle, reset
 from tb.coverage import Coverage
@@ -20,8 +20,16 @@ from tb.runner import bench_parameters
 from tb.sequencer_reference import Expected, expect
 
 _LIMIT = 60_000  # cycles of a program
-_INPUTS = ("start", "code_base", "code_count", "memory_atoms", "watchdog", "bus_error")
-_IMPRECISE = ("WATCHDOG", "BUS_ERROR")
+_INPUTS = (
+    "start",
+    "code_base",
+    "code_count",
+    "memory_atoms",
+    "watchdog",
+    "bus_error",
+    "sram_error",
+)
+_IMPRECISE = tuple(cause.name for cause in IMPRECISE)
 
 
 class Control:
