@@ -116,8 +116,8 @@ An instruction is checked when the sequencer hands it over, in program order. At
 completes everything before that instruction and starts nothing of it or behind it; then it stops,
 with the cause, the instruction's index and the place (the field's position in its format, or the
 semaphore) in its control registers. Of several faults the first in this table counts, then the
-first field. `WATCHDOG`, `BUS_ERROR` and `SRAM_ERROR` are found while time passes: they stop the chip at once,
-with the index of the instruction that the sequencer has arrived at.
+first field. `WATCHDOG`, `BUS_ERROR` and `SRAM_ERROR` are found while time passes: they stop the
+chip at once, with the index of the instruction that the sequencer has arrived at.
 
 | code | cause | meaning |
 |---|---|---|
