@@ -12,7 +12,7 @@ from rtl.fetch import BURST, DEPTH, Fetch
 
 @proof(
     Fetch,
-    Mutant("room.eq(bursts != DEPTH // BURST)", "room.eq(1)"),
+    Mutant("room.eq(bursts != BURSTS)", "room.eq(1)"),
     Mutant("count.eq(Mux(left < BURST, left, BURST))", "count.eq(BURST)"),
     Mutant("Cat(Const(0, _log2(BURST)), place[_log2(BURST) :])", "place"),
     depth=20,
