@@ -86,7 +86,7 @@ def _claim_burst(bench: Bench, valid, address, length) -> None:
 
 @proof(
     StoreDma,
-    Mutant("memory.last.eq(count == bursts.o.payload.len)", "memory.last.eq(count == 3)"),
+    Mutant("memory.last.eq(count == burst.len)", "memory.last.eq(count == 3)"),
     Mutant("(waiting == 0)", "1"),
     Mutant("request.valid.eq(room & ~sent)", "request.valid.eq(room)"),
     Mutant("cutter.first.eq(burst.first & (count == 0))", "cutter.first.eq(count == 0)"),
@@ -142,7 +142,7 @@ def store(bench: Bench, unit: type) -> None:
 
 @proof(
     LoadDma,
-    Mutant("room.eq(flying != self._config.load_bursts)", "room.eq(1)"),
+    Mutant("room.eq((flying != self._config.load_bursts) & ready)", "room.eq(ready)"),
     Mutant("self.memory.ready.eq(filler.i.ready)", "self.memory.ready.eq(1)"),
     Mutant("held.eq(lead)", "held.eq(0)"),
     Mutant("self.done.eq(busy & ~addresses.active)", "self.done.eq(busy & ~bursts.active)"),
