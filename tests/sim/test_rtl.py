@@ -274,7 +274,8 @@ def test_memory_speed_counts():
         config = TINY.replace(memory_latency_cycles=latency, memory_bytes_per_cycle=rate)
         results[latency, rate], _ = _run(RtlCore(config), load, Op("halt"))
     assert results[10, 32].cycles < 1024 + 100
-    assert results[200, 32].cycles > 1024 * 200 / (4 * 16)  # 4 bursts cover 64 of 200 cycles
+    covered = TINY.load_bursts * TINY.burst_beats  # of 200 cycles
+    assert results[200, 32].cycles > 1024 * 200 / covered
     assert 4 * 1024 < results[10, 8].cycles < 4 * 1024 + 300
     for (latency, rate), result in results.items():
         classes = result.classes["load"]
