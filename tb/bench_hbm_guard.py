@@ -44,7 +44,7 @@ class Commands:
         memory = np.zeros(generation.bytes, np.uint8)
         self.device = HbmDevice(generation, memory)
         self.before = dict.fromkeys(_OF_BANKS, 0)
-        self.until = 0
+        self.until, self.eager = 0, 0.0
 
     def idle(self) -> None:
         for name in (*_ROWS, *_COLUMNS, "bank", "row", "column_bank"):
@@ -71,10 +71,7 @@ class Commands:
 
     def drive(self) -> None:
         if self.now >= self.until:
-            self.mood = random.choice(_MOODS)
-            self.eager = random.choice([0.03, 0.3, 1, 1])
-            self.banks = random.sample(range(BANKS), random.choice([2, 4, BANKS, BANKS]))
-            self.until = self.now + random.choice([100, 200, 500])
+            self._pace()
         self.allowed = self._allowed()
         row, row_bank = self._choose(_ROWS)
         column, column_bank = self._choose(_COLUMNS)
@@ -86,6 +83,14 @@ class Commands:
         self.places = row_bank, random.randrange(self.rows), column_bank
         dut.bank.value, dut.row.value, dut.column_bank.value = self.places
         self._look_up()
+
+    def _pace(self) -> None:
+        """For a while: what, where, how much; every other time nothing, until all waits are over
+        but those of the longest refreshes."""
+        self.eager = 0 if self.eager and random.random() < 0.5 else random.choice([0.03, 0.3, 1, 1])
+        self.mood = random.choice(_MOODS)
+        self.banks = random.sample(range(BANKS), random.choice([1, 2, 4, BANKS, BANKS]))
+        self.until = self.now + (random.choice([20, 100, 300]) if self.eager else 100)
 
     def _choose(self, names: dict[str, str]) -> tuple[str | None, int]:
         """A command that is allowed, or None; and a bank."""

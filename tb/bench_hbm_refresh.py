@@ -119,6 +119,8 @@ class Surroundings:
             self.cover.hit("accesses wait", self.name, "no" if self.idle_now else "yes")
         if wants:
             self.cover.hit("wanted", self.name, *wants, "yes" if self.taken else "no")
+        if "pre" in wants:
+            self.cover.hit("closed for its refresh", self.bank)
         self.working = not ended and (self.working or wanted)
         self.made += ended
         self.quiet = self.quiet + 1 if self.idle_now else 0
@@ -169,6 +171,7 @@ async def refreshes_are_in_time(dut) -> None:
     cover.point("begins", {"mode": modes, "why": whys})
     cover.point("made", {"mode": modes, "due": _DUE})
     cover.point("accesses wait", {"mode": modes, "when it is made": ("yes", "no")})
+    cover.point("closed for its refresh", {"bank": range(BANKS)})
     other = "the other mode's"
     waived = {("all", n, "*"): other for n in ("pre", "ref_bank")}
     waived |= {("bank", n, "*"): other for n in ("pre_all", "ref_all")}

@@ -9,7 +9,7 @@ SHORT = {"rcd_rd": 8, "rcd_wr": 8, "rp": 8, "ras": 20, "rc": 30, "wr": 8}
 SHORT |= {"rfc_ab": 60, "rfc_pb": 30, "refi": 470}
 
 
-@pytest.mark.parametrize(("per_bank", "postpone"), [(False, 7), (True, 7), (False, 0)])
+@pytest.mark.parametrize(("per_bank", "postpone"), [(False, 7), (True, 7), (True, 1)])
 def test_refresh(bench, simulator: str, per_bank: bool, postpone: int) -> None:
     generation = small_generation(**SHORT)
     cycles = {"verilator": 11_000, "icarus": 9000}[simulator]
