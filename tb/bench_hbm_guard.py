@@ -22,11 +22,12 @@ _OF_BANKS = ("act", "pre", "read", "write", "ref_bank")
 # Weights of the row commands, and of reads and writes, in the moods of the stimulus.
 _MOODS = (
     {"act": 8, "pre": 1, "read": 4, "write": 4},
-    {"act": 8, "pre": 8, "read": 1, "write": 1},
-    {"act": 8, "pre": 8, "read": 8},
-    {"act": 8, "pre": 8, "write": 8},
+    {"act": 8, "pre": 8, "ref_bank": 1, "read": 1, "write": 1},
+    {"act": 8, "pre": 8, "ref_bank": 1, "read": 8},
+    {"act": 8, "pre": 8, "ref_bank": 1, "write": 8},
     {"act": 2, "pre": 8, "pre_all": 1, "ref_bank": 8},
     {"act": 4, "ref_bank": 1, "read": 8, "write": 1},
+    {"act": 16, "pre": 16, "ref_bank": 2},
     {"act": 8, "pre_all": 2, "ref_all": 1, "read": 1, "write": 1},
     {"pre_all": 1, "ref_all": 8, "act": 1},
 )
