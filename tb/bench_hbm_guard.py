@@ -45,7 +45,8 @@ class Commands:
         memory = np.zeros(generation.bytes, np.uint8)
         self.device = HbmDevice(generation, memory)
         self.before = dict.fromkeys(_OF_BANKS, 0)
-        self.until, self.eager = 0, 0.0
+        self.until = self.turn = 0
+        self.eager, self.refreshing = 0.0, False
 
     def idle(self) -> None:
         for name in (*_ROWS, *_COLUMNS, "bank", "row", "column_bank"):
@@ -90,12 +91,22 @@ class Commands:
         but those of the longest refreshes."""
         self.eager = 0 if self.eager and random.random() < 0.5 else random.choice([0.03, 0.3, 1, 1])
         self.mood = random.choice(_MOODS)
-        self.banks = random.sample(range(BANKS), random.choice([1, 2, 4, BANKS, BANKS]))
-        self.until = self.now + (random.choice([20, 100, 300]) if self.eager else 100)
+        self.banks = random.sample(range(BANKS), random.choice([2, 4, BANKS, BANKS]))
+        if self.eager and random.random() < 0.4:  # one bank alone, each in turn
+            self.mood, self.banks = random.choice(_MOODS[:4]), [self.turn]
+            self.turn = (self.turn + 1) % BANKS
+        self.until = self.now + (random.choice([60, 100, 300]) if self.eager else 100)
+        if "ref_all" in self.mood:
+            self.until += 600  # the longest refresh of a bank may have to end before
+        elif self.eager and random.random() < 0.4:
+            self.refreshing = True  # any bank, beside all else
 
     def _choose(self, names: dict[str, str]) -> tuple[str | None, int]:
         """A command that is allowed, or None; and a bank."""
         bank = random.randrange(BANKS)
+        if self.refreshing and names is _ROWS and self.allowed["ref_bank"] >> bank & 1:
+            self.refreshing = False
+            return "ref_bank", bank
         if random.random() >= self.eager:
             return None, bank
         wanted = [name for name in names if name in self.mood and self.allowed[name]]

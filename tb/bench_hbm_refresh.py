@@ -83,7 +83,7 @@ class Surroundings:
         """Accesses for longer than refreshes may be postponed; then rest until all that is due is
         made; then accesses and rest in turn."""
         if self.mood == "long":
-            self.resting, length = random.choice([0, 0.5]), 13 * self.refi
+            self.resting, length = random.choice([0, 0.2]), 13 * self.refi
         elif self.mood == "busy":
             self.resting, length = random.choice([0, 0.5, 0.9]), random.choice([20, 400, 1500])
         else:
