@@ -87,18 +87,20 @@ class Commands:
         self._look_up()
 
     def _pace(self) -> None:
-        """For a while: what, where, how much; every other time nothing, until all waits are over
-        but those of the longest refreshes."""
-        self.eager = 0 if self.eager and random.random() < 0.5 else random.choice([0.03, 0.3, 1, 1])
-        self.mood = random.choice(_MOODS)
+        """A scene, of a few commands or of many, in some banks; then mostly nothing until all but
+        the longest waits are over: what is waited for shows in the last commands."""
+        if self.eager and random.random() < 0.7:
+            self.eager, self.until = 0.0, self.now + 60
+            return
+        self.eager, self.mood = random.choice([0.1, 0.4, 1, 1]), random.choice(_MOODS)
         self.banks = random.sample(range(BANKS), random.choice([2, 4, BANKS, BANKS]))
-        if self.eager and random.random() < 0.4:  # one bank alone, each in turn
+        if random.random() < 0.3:  # one bank alone, each in turn
             self.mood, self.banks = random.choice(_MOODS[:4]), [self.turn]
             self.turn = (self.turn + 1) % BANKS
-        self.until = self.now + (random.choice([60, 100, 300]) if self.eager else 100)
+        self.until = self.now + random.choice([6, 12, 25, 50, 50, 250])
         if "ref_all" in self.mood:
             self.until += 600  # the longest refresh of a bank may have to end before
-        elif self.eager and random.random() < 0.4:
+        elif random.random() < 0.3:
             self.refreshing = True  # any bank, beside all else
 
     def _choose(self, names: dict[str, str]) -> tuple[str | None, int]:
