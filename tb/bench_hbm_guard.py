@@ -22,11 +22,12 @@ _OF_BANKS = ("act", "pre", "read", "write", "ref_bank")
 # Weights of the row commands, and of reads and writes, in the moods of the stimulus.
 _MOODS = (
     {"act": 8, "pre": 1, "read": 4, "write": 4},
-    {"act": 8, "pre": 8, "read": 1, "write": 1},
-    {"act": 8, "pre": 8, "read": 8},
-    {"act": 8, "pre": 8, "write": 8},
+    {"act": 8, "pre": 8, "ref_bank": 1, "read": 1, "write": 1},
+    {"act": 8, "pre": 8, "ref_bank": 1, "read": 8},
+    {"act": 8, "pre": 8, "ref_bank": 1, "write": 8},
     {"act": 2, "pre": 8, "pre_all": 1, "ref_bank": 8},
     {"act": 4, "ref_bank": 1, "read": 8, "write": 1},
+    {"act": 16, "pre": 16, "ref_bank": 2},
     {"act": 8, "pre_all": 2, "ref_all": 1, "read": 1, "write": 1},
     {"pre_all": 1, "ref_all": 8, "act": 1},
 )
@@ -44,7 +45,8 @@ class Commands:
         memory = np.zeros(generation.bytes, np.uint8)
         self.device = HbmDevice(generation, memory)
         self.before = dict.fromkeys(_OF_BANKS, 0)
-        self.until = 0
+        self.until = self.turn = 0
+        self.eager, self.refreshing = 0.0, False
 
     def idle(self) -> None:
         for name in (*_ROWS, *_COLUMNS, "bank", "row", "column_bank"):
@@ -71,10 +73,7 @@ class Commands:
 
     def drive(self) -> None:
         if self.now >= self.until:
-            self.mood = random.choice(_MOODS)
-            self.eager = random.choice([0.03, 0.3, 1, 1])
-            self.banks = random.sample(range(BANKS), random.choice([2, 4, BANKS, BANKS]))
-            self.until = self.now + random.choice([100, 200, 500])
+            self._pace()
         self.allowed = self._allowed()
         row, row_bank = self._choose(_ROWS)
         column, column_bank = self._choose(_COLUMNS)
@@ -87,9 +86,29 @@ class Commands:
         dut.bank.value, dut.row.value, dut.column_bank.value = self.places
         self._look_up()
 
+    def _pace(self) -> None:
+        """A scene, of a few commands or of many, in some banks; then mostly nothing until all but
+        the longest waits are over: what is waited for shows in the last commands."""
+        if self.eager and random.random() < 0.7:
+            self.eager, self.until = 0.0, self.now + 60
+            return
+        self.eager, self.mood = random.choice([0.1, 0.4, 1, 1]), random.choice(_MOODS)
+        self.banks = random.sample(range(BANKS), random.choice([2, 4, BANKS, BANKS]))
+        if random.random() < 0.3:  # one bank alone, each in turn
+            self.mood, self.banks = random.choice(_MOODS[:4]), [self.turn]
+            self.turn = (self.turn + 1) % BANKS
+        self.until = self.now + random.choice([6, 12, 25, 50, 50, 250])
+        if "ref_all" in self.mood:
+            self.until += 600  # the longest refresh of a bank may have to end before
+        elif random.random() < 0.3:
+            self.refreshing = True  # any bank, beside all else
+
     def _choose(self, names: dict[str, str]) -> tuple[str | None, int]:
         """A command that is allowed, or None; and a bank."""
         bank = random.randrange(BANKS)
+        if self.refreshing and names is _ROWS and self.allowed["ref_bank"] >> bank & 1:
+            self.refreshing = False
+            return "ref_bank", bank
         if random.random() >= self.eager:
             return None, bank
         wanted = [name for name in names if name in self.mood and self.allowed[name]]

@@ -76,21 +76,21 @@ class Surroundings:
         dut.idle.value, dut.open.value = int(self.idle_now), self.open
         for name, value in self.can.items():
             getattr(dut, f"can_{name}").value = value
-        self.taken = random.random() < 0.8
+        self.taken = random.random() < 0.6
         dut.taken.value = int(self.taken)
 
     def _pace(self) -> None:
         """Accesses for longer than refreshes may be postponed; then rest until all that is due is
         made; then accesses and rest in turn."""
         if self.mood == "long":
-            self.resting, length = random.choice([0, 0.5]), 9 * self.refi
+            self.resting, length = random.choice([0, 0.2]), 13 * self.refi
         elif self.mood == "busy":
             self.resting, length = random.choice([0, 0.5, 0.9]), random.choice([20, 400, 1500])
         else:
             self.resting, length = 1.0, self.rest
         self.rest = 6 * self.refi if self.mood == "long" else random.choice([20, 200, 800])
         self.mood = "busy" if self.mood == "rest" else "rest"
-        self.acting = random.choice([0.05, 0.6])
+        self.acting = random.choice([0.2, 1])
         self.until = self.now + length
 
     def sample(self) -> None:
@@ -119,6 +119,8 @@ class Surroundings:
             self.cover.hit("accesses wait", self.name, "no" if self.idle_now else "yes")
         if wants:
             self.cover.hit("wanted", self.name, *wants, "yes" if self.taken else "no")
+        if "pre" in wants:
+            self.cover.hit("closed for its refresh", self.bank)
         self.working = not ended and (self.working or wanted)
         self.made += ended
         self.quiet = self.quiet + 1 if self.idle_now else 0
@@ -142,7 +144,8 @@ class Surroundings:
             bus |= {"row_cmd": ROW_COMMANDS[_WANTS[name]], "row_bank": self.bank}
             kind = "pre" if name.startswith("pre") else name
             self.times.give(kind, None if everywhere else self.bank, self.now)
-        bank = random.randrange(BANKS)
+        shut = [b for b in range(BANKS) if self.times.open[b] is None]
+        bank = random.choice(shut if shut and random.random() < 0.5 else range(BANKS))
         if self.idle_now or held >> bank & 1 or random.random() >= self.acting:
             return bus
         if self.times.open[bank] is not None:
@@ -151,7 +154,7 @@ class Surroundings:
                 code = COLUMN_COMMANDS["RD" if kind == "read" else "WR"]
                 bus |= {"col_cmd": code, "col_bank": bank}
                 self.times.give(kind, bank, self.now)
-            elif not bus and self.times.in_time("pre", bank, self.now):
+            elif not bus and random.random() < 0.1 and self.times.in_time("pre", bank, self.now):
                 bus |= {"row_cmd": ROW_COMMANDS["PRE"], "row_bank": bank}
                 self.times.give("pre", bank, self.now)
         elif not bus and self.times.in_time("act", bank, self.now) and self.times.four(self.now):
@@ -169,6 +172,7 @@ async def refreshes_are_in_time(dut) -> None:
     cover.point("begins", {"mode": modes, "why": whys})
     cover.point("made", {"mode": modes, "due": _DUE})
     cover.point("accesses wait", {"mode": modes, "when it is made": ("yes", "no")})
+    cover.point("closed for its refresh", {"bank": range(BANKS)})
     other = "the other mode's"
     waived = {("all", n, "*"): other for n in ("pre", "ref_bank")}
     waived |= {("bank", n, "*"): other for n in ("pre_all", "ref_all")}

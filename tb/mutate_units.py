@@ -39,7 +39,7 @@ UNITS = (
     Unit("HBM port", ("tb/test_hbm_split.py",), 40),
     Unit("HBM window", ("tb/test_hbm_window.py",), 30),
     Unit("HBM guard", ("tb/test_hbm_guard.py",), 30),
-    Unit("HBM refresh", ("tb/test_hbm_refresh.py",), 30, "False-7 or True-7"),
+    Unit("HBM refresh", ("tb/test_hbm_refresh.py",), 30),
     Unit("HBM controller", ("tb/test_hbm_controller.py",), 60, modules=" ".join(_CONTROLLER)),
     # What belongs to no unit: the others have benches of their own.
     Unit("core", ("tb/test_core.py",), 40, modules="Core Core.watchdog*"),

@@ -12,6 +12,6 @@ TIMES = {"hbm3": {"rfc_ab": 600, "rfc_pb": 540}, "hbm4": {}}
 @pytest.mark.parametrize("name", TIMES)
 def test_guard(bench, simulator: str, name: str) -> None:
     generation = small_generation(name, **TIMES[name])
-    cycles = {"verilator": 16_000, "icarus": 9000}[simulator]
+    cycles = {"verilator": 50_000, "icarus": 9000}[simulator]
     parameters = {"generation": to_parameters(generation), "cycles": cycles}
     assert bench(Guard(generation), "hbm_guard", "tb.bench_hbm_guard", parameters) == 1
