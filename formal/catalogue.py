@@ -3,6 +3,7 @@
 from formal import (
     axi_lite,
     dma,
+    dma_align,
     dma_gather,
     dma_walks,
     fetch,
@@ -28,6 +29,7 @@ _MODULES = (
     semaphores,
     dma_walks,
     dma,
+    dma_align,
     dma_gather,
     vector_walk,
     matrix,
