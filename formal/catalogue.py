@@ -3,6 +3,7 @@
 from formal import (
     axi_lite,
     dma,
+    dma_align,
     dma_gather,
     dma_walks,
     fetch,
@@ -30,6 +31,7 @@ _MODULES = (
     semaphores,
     dma_walks,
     dma,
+    dma_align,
     dma_gather,
     vector_walk,
     matrix,

@@ -5,93 +5,59 @@ from amaranth.lib import wiring
 
 from formal.bench import Bench, implies
 from formal.clients import WriteBursts
+from formal.dma_align import Place
 from formal.dma_walks import free_rows
 from formal.proof import Mutant, proof
-from formal.sizes import NARROW
+from formal.sizes import ALIGNING
 from rtl.axi_mux import ReadMux, WriteMux
 from rtl.dma_load import LoadDma
 from rtl.dma_store import StoreDma
 
-_BITS = 7  # of counts of beats, lines and bursts
-_ROW_BITS = 2
-_CHIP = NARROW.replace(lanes=2, line_bytes=4, sram_bytes=32, axi_bytes=2)
-_LINE, _BEAT, _GRANULE = _CHIP.line_bytes, _CHIP.axi_bytes, _CHIP.byte_vector_bytes
+_BITS = 5  # of counts of beats, lines and bursts
+_ROW_BITS = 1
+_BEAT = ALIGNING.axi_bytes
 
 
 class _Command:
-    """One command, offered from the first cycle on, no gather, and one byte of it, which stands for
-    all: byte `at` of row `row`.
-
-    ``lines``, ``beats``: how many it moves. ``line``, ``line_byte``; ``beat``, ``beat_byte``:
-    where the byte goes through the SRAM's and the memory's port.
-    """
+    """One command, offered from the first cycle on, no gather. ``rows``; ``lines``, ``beats``,
+    ``size``: of a row; ``lead``: bytes in front of a row in its first beat."""
 
     def __init__(self, bench: Bench, engine: wiring.Component) -> None:
         payload, m = engine.command.payload, bench.m
-        free_rows(bench, _CHIP, payload, _ROW_BITS)
+        free_rows(bench, ALIGNING, payload, _ROW_BITS)
+        bench.assume(payload.planes == 1)  # others are the walks' business
         started = engine.command.valid & engine.command.ready
         self.busy, self.lead, self.size = Signal(), Signal(1), Signal(_BITS)
-        self.lines, self.row_lines = Signal(_BITS), Signal(_BITS)
-        self.beats, self.row_beats = Signal(_BITS), Signal(_BITS)
+        self.rows, self.lines, self.beats = (Signal(_BITS) for _ in range(3))
         m.d.sync += self.busy.eq((self.busy | started) & ~engine.done)
-        count, lead = Signal(_BITS), Signal(1)
-        row_lines, row_beats = Signal(_BITS), Signal(_BITS)
-        m.d.comb += [
-            count.eq(payload.rows[:2] * payload.planes[:2]),
-            lead.eq(payload.offset % _BEAT),
-            row_lines.eq((payload.bytes + _LINE - 1) // _LINE),
-            row_beats.eq((lead + payload.bytes + _BEAT - 1) // _BEAT),
-        ]
+        lead = payload.offset % _BEAT
         with m.If(started):
             m.d.sync += [
-                self.lines.eq(count * row_lines),
-                self.beats.eq(count * row_beats),
-                self.row_lines.eq(row_lines),
-                self.row_beats.eq(row_beats),
+                self.rows.eq(payload.rows),
+                self.lines.eq((payload.bytes + ALIGNING.line_bytes - 1) // ALIGNING.line_bytes),
+                self.beats.eq((lead + payload.bytes + _BEAT - 1) // _BEAT),
                 self.lead.eq(lead),
                 self.size.eq(payload.bytes),
             ]
-        row, at = bench.symbol("row", 3), bench.symbol("at", _ROW_BITS + 2)
-        self.content, place = bench.symbol("content", 8), Signal(_BITS)
-        self.line, self.beat = Signal(_BITS), Signal(_BITS)
-        bench.assume(implies(self.busy, at < self.size))
-        m.d.comb += [
-            place.eq(self.lead + at),
-            self.line.eq(row * self.row_lines + at // _LINE),
-            self.beat.eq(row * self.row_beats + place // _BEAT),
-        ]
-        self.line_byte, self.beat_byte = at % _LINE, place % _BEAT
         bench.assume(implies(bench.sticky(started), ~engine.command.valid))
         bench.prove(engine.command.ready == ~self.busy)
         bench.prove(implies(engine.done, self.busy))
-
-    def inside(self, bench: Bench, taken, of_row, unit: int, first) -> tuple[Signal, ...]:
-        """For each byte of the next line or beat (of ``unit`` bytes, ``of_row`` a row, of which
-        ``first`` bytes are in front of the row), whether it belongs to the row."""
-        number = Signal(_BITS)  # in the row
-        with bench.m.If(taken):
-            bench.m.d.sync += number.eq((number + 1) & (number + 1 != of_row).replicate(_BITS))
-        found = tuple(Signal(name=f"inside_{index}") for index in range(unit))
-        for index, signal in enumerate(found):
-            place = number * unit + index
-            bench.m.d.comb += signal.eq((place >= first) & (place < first + self.size))
-        return found
 
 
 def _claim_burst(bench: Bench, valid, address, length) -> None:
     """No burst is longer than the longest or leaves its page."""
     last = address[:12] + (length + 1) * _BEAT - 1
-    bench.prove(implies(valid, (length < _CHIP.burst_beats) & (last < 4096)))
+    bench.prove(implies(valid, (length < ALIGNING.burst_beats) & (last < 4096)))
 
 
 @proof(
     StoreDma,
-    Mutant("memory.last.eq(count == burst.len)", "memory.last.eq(count == 3)"),
+    Mutant("memory.last.eq(count == burst.len)", "memory.last.eq(count == 1)"),
     Mutant("(waiting == 0)", "1"),
     Mutant("request.valid.eq(room & ~sent)", "request.valid.eq(room)"),
     Mutant("cutter.first.eq(burst.first & (count == 0))", "cutter.first.eq(count == 0)"),
     Mutant("(waiting != most)", "1"),
-    depth=14,
+    depth=12,
     unbounded=False,
     quick=False,
 )
@@ -99,7 +65,7 @@ def store(bench: Bench, unit: type) -> None:
     """Every burst has its beats, `wlast` on the last one; offers are steady; the beats are the
     lines' bytes, in the order of their reads, from any byte on, with the strobes of the rows; at
     most `store_bursts` are unanswered; `done` comes when the memory has all and has said so."""
-    engine, mux = bench.add("store", unit(_CHIP)), bench.add("mux", WriteMux(_CHIP))
+    engine, mux = bench.add("store", unit(ALIGNING)), bench.add("mux", WriteMux(ALIGNING))
     m, axi, port = bench.m, mux.axi, engine.port
     wiring.connect(m, engine.memory, mux.store)
     command = _Command(bench, engine)
@@ -125,28 +91,25 @@ def store(bench: Bench, unit: type) -> None:
     acknowledged = bench.count(_BITS, axi.bvalid)
     bench.assume(implies(axi.bvalid, (axi.bid == 1) & (acknowledged != sent)))
     bench.assume(implies(axi.bvalid, acknowledged != over))
-    read, beats = bench.count(_BITS, port.valid & port.ready), bench.count(_BITS, beat)
     begun = Signal(_BITS)
     m.d.comb += begun.eq(Mux(sent > over, sent, over))
-    bench.prove(begun - acknowledged <= _CHIP.store_bursts)
-    arriving = bench.past(port.valid & port.ready & (read == command.line))
-    bench.assume(implies(arriving, port.data.word_select(command.line_byte, 8) == command.content))
-    strobes = command.inside(bench, beat, command.row_beats, _BEAT, command.lead)
-    bench.prove(implies(axi.wvalid, axi.wstrb == Cat(strobes)))
-    mine = axi.wvalid & (beats == command.beat)
-    bench.prove(implies(mine, axi.wdata.word_select(command.beat_byte, 8) == command.content))
-    all_over = (read == command.lines) & (beats == command.beats) & (acknowledged == over)
+    bench.prove(begun - acknowledged <= ALIGNING.store_bursts)
+    lines = Place(bench, port.valid & port.ready, command.lines, ALIGNING.line_bytes, 0)
+    beats = Place(bench, beat, command.beats, _BEAT, command.lead)
+    bench.prove(implies(axi.wvalid, axi.wstrb == Cat(beats.inside(command.size))))
+    moved = (lines.row == command.rows) & (beats.row == command.rows)
+    all_over = moved & (lines.number == 0) & (beats.number == 0) & (acknowledged == over)
     bench.prove(implies(engine.done, all_over & (sent == over)))
-    bench.reach(engine.done & (command.beats == 6) & (command.lead == 1))
+    bench.reach(engine.done & (command.rows == 2) & (command.beats == 3) & (command.lead == 1))
 
 
 @proof(
     LoadDma,
-    Mutant("room.eq((flying != self._config.load_bursts) & ready)", "room.eq(ready)"),
+    Mutant("(flying != self._config.load_bursts) & ready", "ready"),
     Mutant("self.memory.ready.eq(filler.i.ready)", "self.memory.ready.eq(1)"),
     Mutant("held.eq(lead)", "held.eq(0)"),
     Mutant("self.done.eq(busy & ~addresses.active)", "self.done.eq(busy & ~bursts.active)"),
-    depth=14,
+    depth=12,
     unbounded=False,
     quick=False,
 )
@@ -154,7 +117,7 @@ def load(bench: Bench, unit: type) -> None:
     """At most `load_bursts` bursts are unanswered; the lines written are the beats' bytes, in
     their order, from any byte on, with zeros behind a row and nothing behind its last granule;
     writes are steady until accepted; `done` comes when every line is written."""
-    engine, mux = bench.add("load", unit(_CHIP)), bench.add("mux", ReadMux(_CHIP))
+    engine, mux = bench.add("load", unit(ALIGNING)), bench.add("mux", ReadMux(ALIGNING))
     axi, port = mux.axi, engine.port
     wiring.connect(bench.m, engine.memory, mux.load)
     command = _Command(bench, engine)
@@ -170,30 +133,26 @@ def load(bench: Bench, unit: type) -> None:
     bench.assume(bench.steady(axi.rvalid, axi.rready, Cat(axi.rdata, axi.rlast)))
     lengths = _Lengths(bench, asked, axi.arlen, beat)
     bench.assume(implies(axi.rvalid, axi.rlast == lengths.last))
-    bench.prove(lengths.bursts <= _CHIP.load_bursts)
-    beats, lines = bench.count(_BITS, beat), bench.count(_BITS, port.valid & port.ready)
-    mine = axi.rvalid & (beats == command.beat)
-    bench.assume(implies(mine, axi.rdata.word_select(command.beat_byte, 8) == command.content))
-    data, mask = port.data, port.mask
-    written = data.word_select(command.line_byte, 8) == command.content
-    bench.prove(implies(port.valid & (lines == command.line), written))
-    inside = command.inside(bench, port.valid & port.ready, command.row_lines, _LINE, 0)
-    for index, belongs in enumerate(inside):
-        granule = index // _GRANULE
-        bench.prove(implies(port.valid, mask[granule] == inside[granule * _GRANULE]))
-        rest = port.valid & mask[granule] & ~belongs
-        bench.prove(implies(rest, data.word_select(index, 8) == 0))
-    bench.prove(bench.steady(port.valid, port.ready, Cat(port.addr, data, mask)))
-    all_over = (lines == command.lines) & (promised == 0) & ~axi.arvalid
+    bench.prove(lengths.bursts <= ALIGNING.load_bursts)
+    beats = Place(bench, beat, command.beats, _BEAT, command.lead)
+    lines = Place(bench, port.valid & port.ready, command.lines, ALIGNING.line_bytes, 0)
+    inside = lines.inside(command.size)
+    for granule, bit in enumerate(port.mask):
+        first = inside[granule * ALIGNING.byte_vector_bytes]
+        bench.prove(implies(port.valid, bit == first))
+    bench.prove(bench.steady(port.valid, port.ready, Cat(port.addr, port.data, port.mask)))
+    bench.prove(beats.row <= lines.row + 1 + port.valid)  # no beat is lost
+    moved = (lines.row == command.rows) & (beats.row == command.rows)
+    all_over = moved & (lines.number == 0) & (beats.number == 0) & (promised == 0) & ~axi.arvalid
     bench.prove(implies(engine.done, all_over))
-    bench.reach(engine.done & (command.beats == 6) & (command.lead == 1))
+    bench.reach(engine.done & (command.rows == 2) & (command.beats == 3) & (command.lead == 1))
 
 
 class _Lengths:
     """The bursts that the memory owes: how many, and whether the next beat is the last of one."""
 
     def __init__(self, bench: Bench, asked, length, beat) -> None:
-        m, depth = bench.m, _CHIP.load_bursts + 1
+        m, depth = bench.m, ALIGNING.load_bursts + 1
         left = [Signal(3, name=f"owed_{index}") for index in range(depth)]  # beats, 0: no burst
         self.last, self.bursts = left[0] == 1, bench.count(3, asked, beat & (left[0] == 1))
         after = [Signal(3, name=f"owed_after_{index}") for index in range(depth)]

@@ -44,3 +44,5 @@ NARROW = NarrowConfig(
     load_bursts=2,
     store_bursts=2,
 )
+# Of lines of two beats, beats of two bytes, numbers of 32 bits.
+ALIGNING = NARROW.replace(lanes=2, line_bytes=4, sram_bytes=32, axi_bytes=2, burst_beats=2)

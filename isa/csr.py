@@ -39,7 +39,7 @@ _CONTROL = (
     (
         "memory_atoms",
         "rw",
-        "memory that the program may touch, in atoms from address 0 on: whole beats of the port",
+        "memory that the program may touch, in atoms from 0 on: whole beats of the port",
     ),
     ("cycles_low", "ro", "cycles that the program ran; reading it holds the upper half"),
     ("cycles_high", "ro", "upper half, from the time at which the lower half was read"),

@@ -187,7 +187,8 @@ class OperandMaker:
         places = {"dst": self._rows(parts[0], dt, rows, width, fields, "dstride")}
         if at == "acc":
             panels = _ceil(cols, self.config.cols)
-            fields["astride"] = dice.randint(0, 9)
+            most = (len(acc) - rows) // max(1, panels - 1)
+            fields["astride"] = dice.randint(0, min(9, most))
             span = rows + (panels - 1) * fields["astride"]
             places["a"] = self._place(acc, span, 1)
         else:

@@ -20,7 +20,7 @@ from tb.agents import shake
 from tb.axi_memory import AxiMemory
 from tb.runner import bench_parameters
 
-_LIMIT = 40_000  # cycles
+_LIMIT = 100_000  # cycles
 SOURCE_ATOM = 2048  # of data, behind every program
 
 

@@ -77,6 +77,12 @@ def test_impossible_images_are_refused():
         Tensor("x", "kv", 0, 4, 1, "int8", 1, "int64")
 
 
+def test_memory_is_whole_beats():
+    for axi_bytes, size in ((32, 64 * 3), (128, 128 * 2)):
+        config = TINY.replace(line_bytes=128, axi_bytes=axi_bytes)
+        assert ProgramImage(config, b"", hbm_bytes=129).memory().size == size
+
+
 def test_missing_and_foreign_files(tmp_path: Path):
     with pytest.raises(ImageError, match=r"none\.jx: no such file$"):
         load_image(tmp_path / "none.jx")

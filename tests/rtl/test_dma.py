@@ -143,7 +143,7 @@ def test_load_copies_rows(config, stall):
     expected = bytearray(load.sram)
 
     async def bench(ctx):
-        for command in _commands(config, seed=3, count=25):
+        for command in _commands(config, seed=3, count=18):
             await _issue(ctx, load.dut, command, load.cycle)
             _expect_load(config, expected, load.hbm, command, _rows(command))
             assert load.sram == expected, command
@@ -160,7 +160,7 @@ def test_gather_copies_rows_by_number(config, stall):
     expected = bytearray(load.sram)
 
     async def bench(ctx):
-        for command in _commands(config, seed=6, count=12, gather=True):
+        for command in _commands(config, seed=6, count=10, gather=True):
             most = (MEMORY_BYTES // HBM_ATOM_BYTES - 320) // command["hstride"]
             numbers = [dice.randrange(most) for _ in range(command["rows"])]
             place = command["hplane"]
@@ -208,6 +208,32 @@ def test_gathered_addresses_do_not_wrap(hbm, hstride, number, atom):
     simulate(load.dut, bench)
 
 
+def test_what_is_waited_for():
+    """The bank, while a write or the list is refused; the memory until its beats come."""
+    load, counts = _Load(CHIPS[1], latency=30), {"bank": 0, "memory": 0, "neither": 0}
+    load.sram[512:516] = bytes(4)
+    refused = True
+
+    async def cycle(ctx):
+        nonlocal refused
+        load.stall = 1.0 if refused else 0.0
+        bank, memory = ctx.get(load.dut.waiting_bank), ctx.get(load.dut.waiting_memory)
+        outcome = await load.cycle(ctx)
+        counts["bank" if bank else "memory" if memory else "neither"] += 1
+        if sum(counts.values()) == 40:
+            refused = False
+        return outcome
+
+    async def bench(ctx):
+        command = {"opcode": BY_MNEMONIC["gather"].opcode, "rows": 1, "bytes": 64, "hplane": 512}
+        await _issue(ctx, load.dut, command, cycle)
+        assert 36 <= counts["bank"] <= 40
+        assert 30 <= counts["memory"] <= 40
+        assert counts["neither"] <= 8
+
+    simulate(load.dut, bench)
+
+
 @STALLS
 @EVERY
 def test_store_copies_rows(config, stall):
@@ -235,7 +261,7 @@ def test_store_copies_rows(config, stall):
         return outcome
 
     async def bench(ctx):
-        for command in _commands(config, seed=4, count=25):
+        for command in _commands(config, seed=4, count=18):
             await _issue(ctx, dut, command, cycle)
             for target, source in _rows(command):
                 expected[target : target + command["bytes"]] = sram[source:][: command["bytes"]]

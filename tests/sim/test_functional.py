@@ -91,6 +91,16 @@ def test_gather_behind_the_memory_is_a_bus_error(number: int, stride: int):
         assert np.array_equal(core.sram[64:128], core.hbm[-64:])
 
 
+def test_gather_ends_inside_the_memory_with_every_row():
+    core = make()
+    core.sram[:8] = np.array([3, 1022], np.uint32).view(np.uint8)
+    fields = {"hbm": 1, "hstride": 1, "sram": 64, "sstride": 96, "rows": 2, "bytes": 64}
+    execute(core, Op("gather", fields))
+    for change in ({"bytes": 65}, {"offset": 1}):
+        with pytest.raises(Trap, match="the memory answered with an error"):
+            execute(core, Op("gather", fields | change))
+
+
 def test_counters_and_semaphores():
     core = make()
     counters = execute(
