@@ -97,7 +97,7 @@ def test_gather_ends_inside_the_memory_with_every_row():
     fields = {"hbm": 1, "hstride": 1, "sram": 64, "sstride": 96, "rows": 2, "bytes": 64}
     execute(core, Op("gather", fields))
     for change in ({"bytes": 65}, {"offset": 1}):
-        with pytest.raises(Trap, match="the memory answered with an error"):
+        with pytest.raises(Trap, match="the memory refused an access"):
             execute(core, Op("gather", fields | change))
 
 
