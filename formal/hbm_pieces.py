@@ -5,7 +5,7 @@ from amaranth.hdl import Signal
 from formal.bench import Bench, implies
 from formal.proof import Mutant, proof
 from formal.sizes import SMALL
-from isa.hbm import BEAT_BYTES
+from isa.hbm import BEAT_BYTES, COLUMN_BYTES
 from rtl.axi import BURST_INCR
 from rtl.dma import PAGE_BYTES
 from rtl.hbm_pieces import Pieces
@@ -29,7 +29,7 @@ _ID_BITS = 2
     Pieces,
     Mutant("room.eq(most - beat[: exact_log2(most)])", "room.eq(most)"),
     Mutant("piece.last.eq(left <= room)", "piece.last.eq(left < room)"),
-    Mutant("+ self.len >= page", "+ self.len > page"),
+    Mutant("refused(self, self._config.axi_bytes)", "refused(self, BEAT_BYTES)"),
     Mutant("left.eq(left - piece.beats)", "left.eq(left - 1)"),
     Mutant("piece.len.eq(piece.beats * narrow - 1)", "piece.len.eq(piece.beats - 1)"),
     depth=8,
@@ -39,7 +39,11 @@ def cut(bench: Bench, unit: type) -> None:
     a page, and none is shorter than it could be; all of a burst that must be refused are."""
     pieces = bench.add("pieces", unit(_TWO, _ID_BITS))
     m, piece, width = bench.m, pieces.piece, _TWO.axi_bytes
-    m.d.comb += pieces.addr.eq(bench.free("address", _ADDRESS_BITS))
+    memory = bench.free("memory", _ADDRESS_BITS)  # columns
+    m.d.comb += [
+        pieces.addr.eq(bench.free("address", _ADDRESS_BITS)),
+        pieces.memory_columns.eq(memory),
+    ]
     bench.assume(implies(pieces.next, pieces.active))
     taken, ended = pieces.valid & pieces.ready, pieces.next & piece.last
     busy, refused, identity = Signal(), Signal(), Signal(_ID_BITS)
@@ -51,13 +55,15 @@ def cut(bench: Bench, unit: type) -> None:
         size.eq(piece.beats * width),
     ]
     odd = (pieces.burst != BURST_INCR) | (1 << pieces.size != width)
+    crosses = first % PAGE_BYTES + burst_bytes > PAGE_BYTES
+    outside = first + burst_bytes > COLUMN_BYTES * memory
     with m.If(taken):
         m.d.sync += [
             busy.eq(1),
             address.eq(first),
             left.eq(burst_bytes),
             identity.eq(pieces.id),
-            refused.eq(odd | (first % PAGE_BYTES + burst_bytes > PAGE_BYTES)),
+            refused.eq(odd | crosses | outside),
         ]
     with m.Elif(pieces.next):
         m.d.sync += [busy.eq(~ended), address.eq(address + size), left.eq(left - size)]

@@ -54,7 +54,7 @@ def _claim_asks(bench: Bench, port: wiring.PureInterface, channel: str) -> Value
 
 @proof(
     SplitReads,
-    Mutant("pieces.active & order.w_rdy & (piece.channel == index)", "pieces.active & order.w_rdy"),
+    Mutant("order.w_en.eq(pieces.next)", "order.w_en.eq(pieces.active)"),
     Mutant("ends.eq(count == piece.beats - 1)", "ends.eq(1)"),
     Mutant("self.axi.rlast.eq(piece.last & ends)", "self.axi.rlast.eq(piece.last)"),
     Mutant("queue.w_en.eq(taken & ends)", "queue.w_en.eq(taken)"),
@@ -103,7 +103,7 @@ def _claim_burst(bench, one, beats, asked_id, valid, beat, last, identity) -> No
 
 @proof(
     SplitWrites,
-    Mutant("channel.awvalid.eq(offered & (piece.channel == index))", "channel.awvalid.eq(offered)"),
+    Mutant('"aw", route.w_rdy & ends.w_rdy', '"aw", ~ends.r_rdy | ends.r_en'),
     Mutant("last.eq(count == piece.beats - 1)", "last.eq(count == piece.beats)"),
     Mutant("here & (~piece.last | self.axi.bready)", "here"),
     Mutant("self.last.eq(word.last & ends)", "self.last.eq(word.last)"),

@@ -10,7 +10,7 @@ from rtl.axi import AxiPort
 from rtl.axi_lite import AxiLitePort
 from rtl.csr import ControlRegisters
 from rtl.hbm_port import DevicePort
-from rtl.hbm_split_reads import channel_names
+from rtl.hbm_split import channel_names
 from rtl.system import System
 from rtl.top import CONTROL, Core
 

@@ -1,5 +1,7 @@
 """Burst: an AXI4 burst at an HBM controller, column by column."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -28,12 +30,27 @@ def step_layout(id_bits: int) -> data.StructLayout:
     return data.StructLayout(bits)
 
 
+def refused(request: Any, width: int) -> Value:
+    """Whether a burst of beats of ``width`` bytes does not lie in memory, crosses 4 KiB, is not
+    INCR, or has beats of another width. Of ``request`` are used addr, len, size, burst (AXI's) and
+    memory_columns, the size of the memory."""
+    shift, page_beats = exact_log2(width), PAGE_BYTES // width
+    first = request.addr >> shift
+    end = (first + request.len + 1) << shift
+    return Cat(
+        first[: exact_log2(page_beats)] + request.len >= page_beats,
+        end > request.memory_columns << exact_log2(COLUMN_BYTES),
+        request.burst != BURST_INCR,
+        request.size != shift,
+    ).any()
+
+
 class Burst(wiring.Component):
     """Takes the address of a burst, and gives the columns that it touches, one in each cycle with
     `next`. A new burst is taken when the last column of the one before goes.
 
-    Refused with SLVERR are bursts that do not lie in memory, cross 4 KiB, are not INCR, or have
-    beats narrower than the port. An address inside a beat is taken as the beat's.
+    Bursts that are `refused` are to be answered with SLVERR. An address inside a beat is taken as
+    the beat's.
 
     Members
     -------
@@ -82,7 +99,7 @@ class Burst(wiring.Component):
                 beat.eq(self.addr >> _BEAT_SHIFT),
                 self.left.eq(self.len + 1),
                 identity.eq(self.id),
-                error.eq(self._refused(m)),
+                error.eq(refused(self, BEAT_BYTES)),
             ]
         with m.Elif(self.next):
             m.d.sync += [
@@ -91,13 +108,3 @@ class Burst(wiring.Component):
                 self.left.eq(self.left - count),
             ]
         return m
-
-    def _refused(self, m: Module) -> Value:
-        page_beats = PAGE_BYTES // BEAT_BYTES
-        first = self.addr >> _BEAT_SHIFT
-        last = Signal(ADDRESS_BITS - _BEAT_SHIFT + 1)
-        m.d.comb += last.eq(first + self.len)
-        crosses = first[: exact_log2(page_beats)] + self.len >= page_beats
-        outside = (last >> 1) >= self.memory_columns
-        odd = (self.burst != BURST_INCR) | (self.size != _BEAT_SHIFT)
-        return Cat(crosses, outside, odd).any()

@@ -33,7 +33,7 @@ class HbmController(wiring.Component):
     axi : beats of 16 bytes
     memory_columns : size of the memory in columns of 32 bytes
     device : the pseudo-channel's buses
-    idle : every burst is answered, and no access waits
+    idle : no burst is under way, but its last answer may be on offer; no access waits
     events : for each of `isa.counters.HBM_COUNTERS`, by how much it rises in this cycle
     answered, latency : a read burst's last beat is taken, cycles after its address
     """

@@ -10,7 +10,8 @@ from rtl.axi import AxiPort
 from rtl.hbm_burst import SIZE_BITS
 from rtl.hbm_controller import EVENTS, HbmController
 from rtl.hbm_port import DevicePort
-from rtl.hbm_split_reads import SplitReads, channel_names, channel_port
+from rtl.hbm_split import channel_names, channel_port
+from rtl.hbm_split_reads import SplitReads
 from rtl.hbm_split_writes import SplitWrites
 from rtl.platform import place
 
@@ -30,7 +31,7 @@ class HbmMemory(wiring.Component):
     -------
     axi : memory as the core sees it (master's point of view)
     memory_columns : size of the memory in columns of 32 bytes
-    idle : nothing is to be done but refreshes
+    idle : every burst is answered, no access waits; memory may still have to be refreshed
     clear : counters begin at 0
     counters : `isa.counters.HBM_COUNTERS` and `HBM_LATENCIES`, of all channels together
     pc0, pc1, … : buses of the devices
@@ -63,7 +64,12 @@ class HbmMemory(wiring.Component):
         for name in channel_names(config):
             asks = getattr(reads, name), getattr(writes, name)
             controllers.append(self._controller(m, platform, name, *asks))
-        m.d.comb += self.idle.eq(Cat(outputs["idle"] for outputs in controllers).all())
+        at_rest = [reads.idle, writes.idle, *(outputs["idle"] for outputs in controllers)]
+        m.d.comb += [
+            reads.memory_columns.eq(self.memory_columns),
+            writes.memory_columns.eq(self.memory_columns),
+            self.idle.eq(Cat(at_rest).all()),
+        ]
         self._count(m, controllers)
         return m
 

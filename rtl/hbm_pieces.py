@@ -9,6 +9,7 @@ from isa.config import ChipConfig
 from isa.hbm import BEAT_BYTES
 from rtl.axi import ADDRESS_BITS, BURST_INCR, LENGTH_BITS, beat_shift
 from rtl.dma import PAGE_BYTES
+from rtl.hbm_burst import SIZE_BITS, refused
 from rtl.hbm_map import field
 
 ADDRESS_CHANNEL = {"addr": ADDRESS_BITS, "len": LENGTH_BITS, "size": 3, "burst": 2}
@@ -50,11 +51,12 @@ class Pieces(wiring.Component):
     """Takes the address of a burst, and gives its pieces, one in each cycle with `next`. A new
     burst is taken when the last piece of the one before goes.
 
-    Bursts that cross 4 KiB, are not INCR or have narrow beats are to be refused.
+    Of a burst that is to be `refused` all pieces are: those inside of memory change nothing either.
 
     Members
     -------
     id, addr, len, size, burst, valid, ready : an address channel of AXI4
+    memory_columns : size of the memory
     active, piece : there is a piece; it
     next : go on; only while active
     """
@@ -67,6 +69,7 @@ class Pieces(wiring.Component):
                 "id": In(id_bits),
                 **members,
                 "valid": In(1),
+                "memory_columns": In(SIZE_BITS),
                 "ready": Out(1),
                 "active": Out(1),
                 "piece": Out(piece_layout(config, id_bits)),
@@ -79,9 +82,8 @@ class Pieces(wiring.Component):
         shift = beat_shift(self._config)
         most = piece_bytes(self._config) >> shift
         narrow = self._config.axi_bytes // BEAT_BYTES  # beats of a channel in one of the port
-        page = PAGE_BYTES >> shift
         beat, left = Signal(ADDRESS_BITS - shift), Signal(range((1 << LENGTH_BITS) + 1))
-        room, refused, crosses = Signal(range(most + 1)), Signal(), Signal()
+        room, wrong = Signal(range(most + 1)), Signal()
         piece, identity = self.piece, Signal.like(self.id)
         address = Signal(ADDRESS_BITS)
         m.d.comb += [
@@ -91,10 +93,9 @@ class Pieces(wiring.Component):
             piece.last.eq(left <= room),
             piece.beats.eq(Mux(piece.last, left, room)),
             piece.len.eq(piece.beats * narrow - 1),
-            piece.burst.eq(Mux(refused, 0, BURST_INCR)),
+            piece.burst.eq(Mux(wrong, 0, BURST_INCR)),
             piece.id.eq(identity),
             self.ready.eq(~self.active | (self.next & piece.last)),
-            crosses.eq((self.addr >> shift)[: exact_log2(page)] + self.len >= page),
         ]
         if len(piece.channel):
             m.d.comb += piece.channel.eq(field(self._config.hbm_mapping, "channel", address))
@@ -104,7 +105,7 @@ class Pieces(wiring.Component):
                 beat.eq(self.addr >> shift),
                 left.eq(self.len + 1),
                 identity.eq(self.id),
-                refused.eq(crosses | (self.size != shift) | (self.burst != BURST_INCR)),
+                wrong.eq(refused(self, self._config.axi_bytes)),
             ]
         with m.Elif(self.next):
             m.d.sync += [

@@ -4,73 +4,32 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from isa.config import ChipConfig
 from isa.hbm import BEAT_BYTES
-from rtl.axi import ID_BITS, Axi4, AxiPort
 from rtl.hbm_burst import OKAY, SLVERR
-from rtl.hbm_pieces import Pieces, piece_bytes, piece_layout
-
-ORDER_DEPTH = 32  # pieces under way
-
-
-def channel_names(config: ChipConfig) -> list[str]:
-    """Members that stand for the pseudo-channels, in the order of their numbers."""
-    return [f"pc{index}" for index in range(config.pseudo_channels)]
+from rtl.hbm_pieces import piece_bytes
+from rtl.hbm_split import Split
 
 
-def channel_port() -> Axi4:
-    """What a controller of one pseudo-channel is asked; all with id 0."""
-    return Axi4(BEAT_BYTES, 1)
-
-
-class SplitReads(wiring.Component):
-    """Each burst is cut into pieces (`Pieces`), which go to the controllers one a cycle. Beats come
-    back in the order of the requests, also between ids; a piece of every channel can wait complete.
+class SplitReads(Split):
+    """Pieces of the bursts go to the controllers one a cycle. Beats come back in the order of the
+    requests, also between ids; a piece of every channel can wait complete.
 
     Latency: 1 cycle to the controller; back, a beat of the port is there 1 cycle after the last of
     the controller's beats that make it. Throughput: one beat of the port a cycle, if the channels
     give as much.
-
-    Members
-    -------
-    axi : the read channels of the chip's port (master's point of view); the others idle
-    pc0, pc1, … : the read channels of the controllers' ports
     """
-
-    def __init__(self, config: ChipConfig):
-        self._config = config
-        channels = {name: Out(channel_port()) for name in channel_names(config)}
-        super().__init__({"axi": In(AxiPort(config)), **channels})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.pieces = pieces = Pieces(self._config, ID_BITS)
-        for name in ("id", "addr", "len", "size", "burst", "valid"):
-            m.d.comb += getattr(pieces, name).eq(getattr(self.axi, f"ar{name}"))
-        m.d.comb += self.axi.arready.eq(pieces.ready)
-        kept = data.StructLayout(
-            {
-                name: piece_layout(self._config, ID_BITS)[name].shape
-                for name in ("channel", "beats", "last", "id")
-            }
-        )
-        m.submodules.order = order = fifo.SyncFIFO(width=kept.size, depth=ORDER_DEPTH)
-        piece, channels = pieces.piece, [getattr(self, n) for n in channel_names(self._config)]
-        for index, channel in enumerate(channels):
-            m.d.comb += [
-                channel.araddr.eq(piece.addr),
-                channel.arlen.eq(piece.len),
-                channel.arsize.eq((BEAT_BYTES - 1).bit_length()),
-                channel.arburst.eq(piece.burst),
-                channel.arvalid.eq(pieces.active & order.w_rdy & (piece.channel == index)),
-            ]
-        ready = Array(channel.arready for channel in channels)[piece.channel]
+        order, kept = self._queue("channel", "beats", "last", "id")
+        m.submodules.order = order
+        pieces = self._cut(m, "ar", order.w_rdy)
         m.d.comb += [
-            pieces.next.eq(pieces.active & order.w_rdy & ready),
             order.w_en.eq(pieces.next),
-            order.w_data.eq(Cat(piece[name] for name, _ in kept)),
+            order.w_data.eq(Cat(pieces.piece[name] for name, _ in kept)),
+            self.idle.eq(~pieces.active & ~order.r_rdy),
         ]
-        self._return(m, order, kept(order.r_data), channels)
+        self._return(m, order, kept(order.r_data), self._channels)
         return m
 
     def _return(self, m: Module, order: fifo.SyncFIFO, piece: data.View, channels: list) -> None:

@@ -4,71 +4,36 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from isa.config import ChipConfig
 from isa.hbm import BEAT_BYTES
-from rtl.axi import ID_BITS, AxiPort
 from rtl.hbm_burst import OKAY, SLVERR
-from rtl.hbm_pieces import Pieces, piece_bytes, piece_layout
-from rtl.hbm_split_reads import ORDER_DEPTH, channel_names, channel_port
+from rtl.hbm_pieces import piece_bytes
+from rtl.hbm_split import Split
 
 
-class SplitWrites(wiring.Component):
-    """Each burst is cut into pieces (`Pieces`), which go to the controllers one a cycle; its beats
-    follow them. A burst is answered when all of its pieces are, bursts in the order of their
-    addresses; with an error if any piece has one.
+class SplitWrites(Split):
+    """Pieces of the bursts go to the controllers one a cycle; the beats follow them. A burst is
+    answered when all of its pieces are, bursts in the order of their addresses; with an error if
+    any piece has one.
 
     Beats are taken from 2 cycles after their address on. Throughput: one beat of the port a cycle,
     if the channels take as much; two pieces of every channel can wait for it.
-
-    Members
-    -------
-    axi : the write channels of the chip's port (master's point of view); the others idle
-    pc0, pc1, … : the write channels of the controllers' ports
     """
-
-    def __init__(self, config: ChipConfig):
-        self._config = config
-        channels = {name: Out(channel_port()) for name in channel_names(config)}
-        super().__init__({"axi": In(AxiPort(config)), **channels})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.pieces = pieces = Pieces(self._config, ID_BITS)
-        for name in ("id", "addr", "len", "size", "burst", "valid"):
-            m.d.comb += getattr(pieces, name).eq(getattr(self.axi, f"aw{name}"))
-        route, ends = self._queue("channel", "beats"), self._queue("channel", "last", "id")
-        m.submodules.route, route_layout = route
-        m.submodules.ends, ends_layout = ends
-        queues = (route, ends)
-        piece, channels = pieces.piece, [getattr(self, n) for n in channel_names(self._config)]
-        offered = Signal()
-        m.d.comb += [
-            self.axi.awready.eq(pieces.ready),
-            offered.eq(pieces.active & route[0].w_rdy & ends[0].w_rdy),
-            pieces.next.eq(offered & Array(c.awready for c in channels)[piece.channel]),
-        ]
-        for index, channel in enumerate(channels):
-            m.d.comb += [
-                channel.awaddr.eq(piece.addr),
-                channel.awlen.eq(piece.len),
-                channel.awsize.eq((BEAT_BYTES - 1).bit_length()),
-                channel.awburst.eq(piece.burst),
-                channel.awvalid.eq(offered & (piece.channel == index)),
-            ]
-        for queue, layout in queues:
+        route, routed = self._queue("channel", "beats")
+        ends, ended = self._queue("channel", "last", "id")
+        m.submodules.route, m.submodules.ends = route, ends
+        pieces = self._cut(m, "aw", route.w_rdy & ends.w_rdy)
+        for queue, layout in ((route, routed), (ends, ended)):
             m.d.comb += [
                 queue.w_en.eq(pieces.next),
-                queue.w_data.eq(Cat(piece[name] for name, _ in layout)),
+                queue.w_data.eq(Cat(pieces.piece[name] for name, _ in layout)),
             ]
-        self._pass_beats(m, route[0], route_layout(route[0].r_data), channels)
-        self._answer(m, ends[0], ends_layout(ends[0].r_data), channels)
+        m.d.comb += self.idle.eq(~pieces.active & ~ends.r_rdy)
+        self._pass_beats(m, route, routed(route.r_data), self._channels)
+        self._answer(m, ends, ended(ends.r_data), self._channels)
         return m
-
-    def _queue(self, *names: str) -> tuple[fifo.SyncFIFO, data.StructLayout]:
-        """For these fields of the pieces under way."""
-        whole = piece_layout(self._config, ID_BITS)
-        layout = data.StructLayout({name: whole[name].shape for name in names})
-        return fifo.SyncFIFO(width=layout.size, depth=ORDER_DEPTH), layout
 
     def _pass_beats(self, m: Module, route: fifo.SyncFIFO, piece: data.View, channels: list):
         """Beats to the channel of their piece."""

@@ -8,7 +8,7 @@ from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.hbm import COLUMN_BYTES
 from rtl.hbm_memory import HBM_COUNTERS_LAYOUT, HbmMemory
 from rtl.hbm_port import DevicePort
-from rtl.hbm_split_reads import channel_names
+from rtl.hbm_split import channel_names
 from rtl.top import CONTROL, Core
 
 

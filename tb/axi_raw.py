@@ -29,15 +29,14 @@ INCR = 1
 
 @dataclass(frozen=True)
 class Burst:
-    """``size`` and ``kind`` are AxSIZE and AxBURST; ``wrong``: for each beat, whether it must be
-    answered with an error; a write is answered with one if any of its beats is."""
+    """``size`` and ``kind`` are AxSIZE and AxBURST; ``wrong``: it must be refused."""
 
     identity: int
     address: int
     beats: int
     size: int
     kind: int
-    wrong: tuple[bool, ...]
+    wrong: bool
 
 
 class RawReads:
@@ -63,14 +62,14 @@ class RawReads:
         """Compare all beats."""
         while self._due:
             burst = self._due.popleft()
-            for index, wrong in enumerate(burst.wrong):
+            answer = SLVERR if burst.wrong else OKAY
+            for index in range(burst.beats):
                 beat = await self._beats.recv()
                 got = int(beat.rid), int(beat.rresp), int(beat.rlast)
-                answer = SLVERR if wrong else OKAY
                 assert got == (burst.identity, answer, index == burst.beats - 1), (burst, got)
                 at = burst.address // self._width * self._width + index * self._width
                 held = int.from_bytes(self._memory[at : at + self._width], "little")
-                assert wrong or int(beat.rdata) == held, f"{burst}: beat {index}"
+                assert burst.wrong or int(beat.rdata) == held, f"{burst}: beat {index}"
 
 
 class RawWrites:
@@ -92,13 +91,13 @@ class RawWrites:
         self._asks.send_nowait(AxiAWTransaction(**_request(names, burst)))
         self._due.append(burst)
         first = burst.address // self._width * self._width
-        for index, wrong in enumerate(burst.wrong):
+        for index in range(burst.beats):
             data, strobes = random.randbytes(self._width), random.getrandbits(self._width)
             beat = {"wdata": int.from_bytes(data, "little"), "wstrb": strobes}
             last = int(index == burst.beats - 1)
             self._beats.send_nowait(AxiWTransaction(**beat, wlast=last))
             for place, byte in enumerate(data):
-                if strobes >> place & 1 and not wrong:
+                if strobes >> place & 1 and not burst.wrong:
                     self._memory[first + index * self._width + place] = byte
 
     async def finish(self) -> None:
@@ -107,7 +106,7 @@ class RawWrites:
             burst = self._due.popleft()
             answer = await self._answers.recv()
             got = int(answer.bid), int(answer.bresp)
-            assert got == (burst.identity, SLVERR if any(burst.wrong) else OKAY), (burst, got)
+            assert got == (burst.identity, SLVERR if burst.wrong else OKAY), (burst, got)
         for _ in range(3):  # nothing else may come
             await RisingEdge(self._clock)
         assert self._answers.empty()

@@ -8,12 +8,13 @@ import random
 import cocotb
 
 from isa.config import ChipConfig
+from isa.hbm import COLUMN_BYTES
 from rtl.axi import ADDRESS_BITS, ID_BITS
 from rtl.hbm_pieces import piece_layout
 from tb.agents import cycle, reset
 from tb.axi_ends import Burst
 from tb.coverage import Coverage
-from tb.hbm_pieces_reference import REFUSALS, Piece, cut, random_burst, refusal
+from tb.hbm_pieces_reference import MEMORY_BYTES, REFUSALS, Piece, cut, random_burst, refusal
 from tb.runner import bench_parameters
 
 _CHANNEL = ("id", "addr", "len", "size", "burst")
@@ -91,6 +92,7 @@ async def bursts_are_cut(dut) -> None:
     bursts = [random_burst(config, ids, ADDRESS_BITS, 0.1) for _ in range(sizes["bursts"])]
     cutter = Cutter(dut, config, cover, bursts, sizes["stall"])
     await reset(dut, [cutter])
+    dut.memory_columns.value = MEMORY_BYTES // COLUMN_BYTES
     while cutter.waiting or cutter.left:
         await cycle(dut, [cutter])
     await cycle(dut, [cutter])

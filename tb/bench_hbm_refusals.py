@@ -1,7 +1,6 @@
 """Bench of what an HBM controller, or all of a chip's, refuse, on cocotbext-axi's channels.
 
-Parameters: those of `bench_hbm_axi`; `together`: bytes, aligned, that are refused together where
-memory ends among them.
+Parameters: those of `bench_hbm_axi`.
 """
 
 import random
@@ -30,8 +29,8 @@ class Bursts:
     """Random bursts for a memory of ``limit`` bytes. All that touch memory without a fault lie in
     pages of one parity: reads never meet writes."""
 
-    def __init__(self, width: int, limit: int, ids: int, address_bits: int, together: int) -> None:
-        self.width, self.limit, self.ids, self.together = width, limit, ids, together
+    def __init__(self, width: int, limit: int, ids: int, address_bits: int) -> None:
+        self.width, self.limit, self.ids = width, limit, ids
         self.top, self.shift = 1 << address_bits, (width - 1).bit_length()
 
     def make(self, fault: str, single: bool, parity: int) -> Burst:
@@ -46,9 +45,8 @@ class Bursts:
             beats = max(2, beats)
         address = self._page(fault, parity) + width * self._place(fault, beats)
         address += random.choice([0, random.randrange(width)])
-        ends = [address // width * width + width * (index + 1) for index in range(beats)]
-        whole = fault in FAULTS[3:]
-        wrong = tuple(whole or self._is_outside(end, ends[-1]) for end in ends)
+        outside = address // width * width + width * beats > self.limit
+        wrong = fault in FAULTS[3:] or outside
         return Burst(random.randrange(self.ids), address, beats, size, kind, wrong)
 
     def _beats(self) -> int:
@@ -76,10 +74,6 @@ class Bursts:
             return random.randint(max(0, last - beats + 1), min(last + 2, most - beats))
         return random.randint(0, most - beats)
 
-    def _is_outside(self, end: int, burst_end: int) -> bool:
-        """Memory ends inside of what is refused together with this beat."""
-        return min(burst_end, -(-end // self.together) * self.together) > self.limit
-
 
 @cocotb.test()
 async def refused_bursts_change_nothing(dut) -> None:
@@ -102,7 +96,7 @@ async def refused_bursts_change_nothing(dut) -> None:
     dut.rst.value = 0
     devices.start()
     width, ids = len(dut.axi_wdata) // 8, 1 << len(dut.axi_awid)
-    bursts = Bursts(width, limit, ids, len(dut.axi_araddr), sizes["together"])
+    bursts = Bursts(width, limit, ids, len(dut.axi_araddr))
     for phase in range(_PHASES):
         for parity, (kind, half) in enumerate(halves.items()):
             _send(cover, kind, half, bursts, parity ^ (phase & 1))
@@ -128,7 +122,7 @@ def _send(cover: Coverage, kind: str, half, bursts: Bursts, parity: int) -> None
             continue
         burst = bursts.make(fault, single, parity)
         half.send(burst)
-        refused = int(any(burst.wrong))
+        refused = int(burst.wrong)
         if refused and fault:
             cover.hit("refused", kind, fault, "1" if burst.beats == 1 else "more")
         if before is not None:

@@ -17,8 +17,7 @@ class Accesses:
     """An agent. Makes ``count`` bursts below ``limit``, in bouts with pauses between them.
 
     A read and a write of one byte are never under way together. `memory` is what must be held when
-    all is written; `under_way` the bursts that are not answered, with their kind. ``alone``: one
-    controller answers; several refuse only what each has of a burst across the end of memory.
+    all is written; `under_way` the bursts that are not answered, with their kind.
     """
 
     def __init__(
@@ -26,14 +25,13 @@ class Accesses:
         dut,
         memory: bytearray,
         limit: int,
-        alone: bool,
         count: int,
         stall: float | None,
         cover: Coverage,
     ) -> None:
         self.reads, self.writes = ReadMaster(dut, stall), WriteMaster(dut, stall)
         self.agents = [self, *self.reads.agents, *self.writes.agents]
-        self.memory, self.limit, self.alone = memory, limit, alone
+        self.memory, self.limit = memory, limit
         self.left, self.cover = count, cover
         self.width, self.ids = len(dut.axi_wdata) // 8, 1 << len(dut.axi_awid)
         self.under_way: dict[Burst, str] = {}
@@ -72,7 +70,7 @@ class Accesses:
             kind = KINDS[random.random() >= self.share]
             burst = self._burst()
             # They are told apart by what they are.
-            if burst not in self.under_way and self._refused(burst) is not None:
+            if burst not in self.under_way:
                 self.wanted = kind, burst
         if self.wanted and not self._meets(*self.wanted):
             self._begin(*self.wanted)
@@ -101,12 +99,6 @@ class Accesses:
         offset = random.choice([0, 0, random.randrange(width)])
         return Burst(random.randrange(self.ids), address + offset, beats, shift)
 
-    def _refused(self, burst: Burst) -> bool | None:
-        """Some of it lies behind the end of memory; None where the controllers would not agree."""
-        first, end = self._bytes(burst)
-        across = first < self.limit < end
-        return None if across and not self.alone else end > self.limit
-
     def _meets(self, kind: str, burst: Burst) -> bool:
         start, end = self._bytes(burst)
         for other, its in self.under_way.items():
@@ -122,7 +114,7 @@ class Accesses:
     def _begin(self, kind: str, burst: Burst) -> None:
         self.under_way[burst] = kind
         first, end = self._bytes(burst)
-        refused, width = self._refused(burst), self.width
+        refused, width = end > self.limit, self.width
         resp = _SLVERR if refused else _OKAY
         halves = (_ENDS[at // width % 2] for at in (first, end - 1))
         self.cover.hit("burst", kind, *halves)

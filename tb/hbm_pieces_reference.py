@@ -10,7 +10,8 @@ from tb.axi_ends import Burst
 from tb.memory_agents import PAGE_BYTES
 
 INCR = 1
-REFUSALS = ("none", "crosses 4 KiB", "kind", "size")
+REFUSALS = ("none", "crosses 4 KiB", "outside", "kind", "size")
+MEMORY_BYTES = 0x25_4321_0940  # of the chips here; neither whole pages nor a power of two
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,15 @@ def refusal(config: ChipConfig, burst: Burst) -> str:
         return "size"
     first = burst.address // config.axi_bytes
     pages = {(first + n) * config.axi_bytes // PAGE_BYTES for n in range(burst.beats)}
-    return "none" if len(pages) == 1 else "crosses 4 KiB"
+    if len(pages) > 1:
+        return "crosses 4 KiB"
+    return "outside" if (first + burst.beats) * config.axi_bytes > MEMORY_BYTES else "none"
 
 
 def random_burst(config: ChipConfig, ids: int, address_bits: int, wrong: float) -> Burst:
     """Anywhere, mostly inside a page; of all lengths; ``wrong``: share of those to be refused for
-    their kind, of those for their size, and of those that may leave their page."""
+    their kind, of those for their size, of those that may leave their page, and of those at the
+    end of memory or behind it."""
     width = config.axi_bytes
     most = PAGE_BYTES // width
     beats = random.choice([1, 2, random.randint(1, 20), random.randint(1, min(most, 256)), most])
@@ -66,7 +70,10 @@ def random_burst(config: ChipConfig, ids: int, address_bits: int, wrong: float) 
         place = most - beats if random.random() < 0.5 else 0
     if random.random() < wrong:
         place = random.randrange(most)
-    page = random.getrandbits(address_bits) // PAGE_BYTES * PAGE_BYTES
+    page = random.randrange(MEMORY_BYTES) // PAGE_BYTES * PAGE_BYTES
+    if random.random() < wrong:
+        anywhere = random.randrange(MEMORY_BYTES, 1 << address_bits)
+        page = random.choice([MEMORY_BYTES, anywhere]) // PAGE_BYTES * PAGE_BYTES
     offset = random.choice([0, random.randrange(width)])
     shift = (width - 1).bit_length()
     size = random.randrange(8) if random.random() < wrong else shift

@@ -4,12 +4,12 @@ import random
 from collections import Counter, deque
 
 from isa.config import ChipConfig
-from isa.hbm import BEAT_BYTES
+from isa.hbm import BEAT_BYTES, COLUMN_BYTES
 from rtl.axi import ADDRESS_BITS, ID_BITS
 from tb.agents import STATES, cycle, reset
 from tb.axi_ends import Burst, ReadMaster, Sends, Takes, WriteMaster
 from tb.coverage import Coverage
-from tb.hbm_pieces_reference import INCR, REFUSALS, Piece, cut, random_burst, refusal
+from tb.hbm_pieces_reference import INCR, MEMORY_BYTES, REFUSALS, Piece, cut, random_burst, refusal
 from tb.memory_agents import PAGE_BYTES
 from tb.noise import Noise
 
@@ -63,12 +63,16 @@ class Half:
         """Until all is answered; returns the cycles."""
         agents = [*master.agents, *agents]
         await reset(self.dut, agents)
+        self.dut.memory_columns.value = MEMORY_BYTES // COLUMN_BYTES
         for now in range(_LIMIT):
             await cycle(self.dut, agents)
+            if self.pieces.total():
+                assert not self.dut.idle.value
             self.cover.hit("cycle", master.asks.state, master.state)
             self.cover.hit("channels under way", sum(map(bool, self.pieces.values())))
             if not master.due:
                 assert not self.due
+                assert self.dut.idle.value
                 return now
         raise AssertionError(f"{len(master.due)} answers are missing")
 

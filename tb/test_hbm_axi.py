@@ -11,9 +11,8 @@ import pytest
 from isa.hbm_map import DEFAULT_MAP, HbmMap
 from rtl.hbm_controller import HbmController
 from rtl.hbm_memory import HbmMemory
-from rtl.hbm_split_reads import channel_names
+from rtl.hbm_split import channel_names
 from tb.hbm_chips import hbm_config, small_generation, to_parameters
-from tb.memory_agents import PAGE_BYTES
 
 pytestmark = pytest.mark.only("icarus")
 MIXED_MAP = "row bank^row column:4 channel^row+1 column:1 group"
@@ -48,15 +47,14 @@ def _parameters(mapping: HbmMap, names: list[str]) -> dict:
 def test_controller_refuses(bench) -> None:
     generation = small_generation()
     mapping = HbmMap(DEFAULT_MAP, generation, 1)
-    parameters = _parameters(mapping, ["device"]) | {"stall": 0.2, "together": PAGE_BYTES}
+    parameters = _parameters(mapping, ["device"]) | {"stall": 0.2}
     unit = HbmController(generation, mapping, 8)
     assert bench(unit, "hbm_controller", "tb.bench_hbm_refusals", parameters) == 1
 
 
 def test_two_channels_refuse(bench, tmp_path: Path) -> None:
-    """Each refuses its own pieces of what lies across the end of memory."""
+    """Pieces that would lie in memory are refused with those of the same burst that do not."""
     config = hbm_config(tmp_path, axi_bytes=32, hbm_channels=2)
     parameters = _parameters(config.hbm_mapping, channel_names(config))
-    piece = 1 << min(config.hbm_mapping.bits("channel"))
-    parameters |= {"stall": 0.2, "together": piece}
+    parameters |= {"stall": 0.2}
     assert bench(HbmMemory(config), "hbm_memory", "tb.bench_hbm_refusals", parameters) == 1

@@ -7,7 +7,7 @@ import pytest
 from isa.hbm_map import DEFAULT_MAP, HbmMap
 from rtl.hbm_controller import HbmController
 from rtl.hbm_memory import HbmMemory
-from rtl.hbm_split_reads import channel_names
+from rtl.hbm_split import channel_names
 from tb.hbm_chips import hbm_config, small_generation, to_parameters
 
 UNUSED = {False: ["PRE", "REFPB"], True: ["PREA", "REFAB"]}  # for refreshes; per bank or not
