@@ -103,7 +103,7 @@ def _claim_burst(bench, one, beats, asked_id, valid, beat, last, identity) -> No
 
 @proof(
     SplitWrites,
-    Mutant('"aw", route.w_rdy & ends.w_rdy', '"aw", ~ends.r_rdy | ends.r_en'),
+    Mutant("queue.w_en.eq(pieces.next)", "queue.w_en.eq(pieces.active)"),
     Mutant("last.eq(count == piece.beats - 1)", "last.eq(count == piece.beats)"),
     Mutant("here & (~piece.last | self.axi.bready)", "here"),
     Mutant("self.last.eq(word.last & ends)", "self.last.eq(word.last)"),

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
-from isa.legal import INDEX_BYTES
+from isa.rules import INDEX_BYTES
 from rtl.dma import ATOM_BITS, COMMAND
 from rtl.ports import ReadPort, line_address_bits
 from rtl.reader import LineReader

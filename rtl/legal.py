@@ -7,7 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
-from isa.legal import BINARY, Rule, rules
+from isa.legal import rules
+from isa.rules import BINARY, Rule
 from isa.table import INSTRUCTIONS, OPCODE_BITS, Engine
 from isa.traps import CAUSE_BITS, WHERE_BITS, Cause
 from rtl.decode import (

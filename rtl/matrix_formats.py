@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data
 
-from isa import legal
+from isa import rules_matrix
 from isa.config import ChipConfig
 from isa.formats import FORMATS, StorageFormat
 from isa.table import MATRIX, Choice
@@ -15,7 +15,7 @@ _VALUES = {field.name: field.values for field in MATRIX.fields if isinstance(fie
 
 
 class Operands:
-    """A command's fields, for the rules of `isa.legal` that say how weights lie in memory."""
+    """A command's fields, for what `isa.rules_matrix` says of how weights lie in memory."""
 
     def __init__(self, command: data.View) -> None:
         self._command = command
@@ -71,12 +71,12 @@ def is_scaled(config: ChipConfig, command: data.View) -> Value:
 
 def scale_header(config: ChipConfig, command: data.View) -> Value:
     """Bytes of scales in front of a panel's weights, whole lines."""
-    return legal.scale_bytes(config, Operands(command))
+    return rules_matrix.scale_bytes(config, Operands(command))
 
 
 def stored_bytes(config: ChipConfig, command: data.View) -> Value:
     """Bytes of C weights behind each other, or if transposed R."""
-    return legal.weight_unit(config, Operands(command))
+    return rules_matrix.weight_unit(config, Operands(command))
 
 
 def weight_kind(m: Module, config: ChipConfig, command: data.View, scales: Value) -> Signal:

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from isa.config import F32_BYTES, ChipConfig
-from isa.legal import BINARY, REDUCTIONS
+from isa.rules import BINARY, REDUCTIONS
 from isa.table import BY_MNEMONIC, VECTOR, Choice
 from rtl.float import wire
 from rtl.special import Function

@@ -12,8 +12,9 @@ from pathlib import Path
 from isa.config import HBM_ATOM_BYTES, MEMORY_FIELDS, ChipConfig
 from isa.counters import COUNTERS, CYCLE_CLASSES, HBM_COUNTERS, HBM_LATENCIES
 from isa.table import Engine
+from sim.builds import ROOT, build_root, digest, locked
 from sim.hbm_layout import HEADERS as HBM_HEADERS, device_layout
-from sim.native import ROOT, NativeModel, build_library, build_root, digest, locked
+from sim.native import NativeModel, build_library
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 HEADERS = (
@@ -30,7 +31,6 @@ def build_model(config: ChipConfig, trace: bool = False) -> Path:
     Raises ValueError with the end of the tool's output when a step fails.
     """
     folder = build_root() / "rtl"
-    folder.mkdir(parents=True, exist_ok=True)
     remembered = folder / f"sources-{_sources_key(config)}"
     if remembered.exists():
         library = folder / _name(config, remembered.read_text(), trace) / "core.so"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.config import HBM_ATOM_BYTES
-from isa.legal import INDEX_BYTES
+from isa.rules import INDEX_BYTES
 from sim.scalar import Command
 from sim.state import State
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.formats import FORMATS
 from isa.image import ProgramImage
-from isa.legal import INDEX_BYTES, REDUCTIONS
+from isa.rules import INDEX_BYTES, REDUCTIONS
 from isa.table import Engine
 from sim.scalar import Command, ScalarMachine
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.formats import ACTIVATIONS, FORMATS
-from isa.legal import BINARY, INDEX_BYTES, REDUCTIONS
 from isa.program import Op, Value
+from isa.rules import BINARY, INDEX_BYTES, REDUCTIONS
 from isa.table import INSTRUCTIONS, VECTOR, Choice, Engine
 
 SOURCE_ATOM, TARGET_ATOM, SCRATCH_ATOM = 2048, 6144, 10240

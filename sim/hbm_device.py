@@ -6,8 +6,6 @@ finished build of the same sources exists; that takes seconds.
 
 import ctypes
 import dataclasses
-import fcntl
-import hashlib
 import os
 import subprocess
 from functools import cache
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from isa import hbm
 from isa.hbm import BANKS, BEAT_BYTES, COLUMN_BYTES, COLUMNS, HbmGeneration, HbmTiming
-from sim.build_rtl import build_root
+from sim.builds import build_root, digest, locked
 
 SOURCES = tuple(
     Path(__file__).with_name(name) for name in ("hbm_device.cpp", "hbm_device.h", "hbm_checker.h")
@@ -38,12 +36,8 @@ _FLAGS = (
 def build_device() -> Path:
     """The library, built unless it exists. Raises ValueError with the compiler's output."""
     parts = [" ".join(_FLAGS), *(path.read_text() for path in SOURCES)]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    folder = build_root() / "hbm"
-    folder.mkdir(parents=True, exist_ok=True)
-    library = folder / f"device-{key}.so"
-    with (folder / f"device-{key}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # who wants the same waits, and finds it
+    library = build_root() / "hbm" / f"device-{digest(parts)}.so"
+    with locked(library.with_suffix(".lock")):
         if not library.exists():
             _compile(library)
     return library

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from isa.counters import HBM_COUNTERS
 from isa.hbm import HbmTiming
 from isa.hbm_map import HbmMap
+from sim.builds import build_root, digest, locked
 from sim.errors import SimulationError
 from sim.hbm_layout import HEADERS, address_layout
-from sim.native import NativeModel, build_library, build_root, digest, locked
+from sim.native import NativeModel, build_library
 
 HARNESS = Path(__file__).with_name("hbm_traffic.cpp")
 TOP = "HbmController"
@@ -137,9 +138,7 @@ def _load(mapping: HbmMap, options: tuple[tuple[str, Any], ...]) -> ctypes.CDLL:
     )
     layout = f"#pragma once\n#define EVENTS {len(EVENTS)}\n{address_layout(mapping)}"
     model = NativeModel(TOP, design, HARNESS, lambda _: layout, HEADERS)
-    folder = build_root() / "rtl"
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"hbm-{digest([design, layout, model.key()])}"
+    target = build_root() / "rtl" / f"hbm-{digest([design, layout, model.key()])}"
     with locked(target.with_suffix(".lock")):
         if not (target / "hbm.so").exists():
             build_library(model, target, "hbm.so")

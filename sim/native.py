@@ -1,16 +1,14 @@
 """Builds a verilated design and a C++ harness into a native library: Verilator → C++ → .so."""
 
-import fcntl
-import hashlib
 import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sim.builds import build_root, digest
 from sim.verilator import (
     control_file,
     restore_runtime,
@@ -22,7 +20,6 @@ from sim.verilator import (
     verilator_version,
 )
 
-ROOT = Path(__file__).parents[1]
 OPTIMISE = "-O2"
 # Flattened, so that every SRAM macro's content is a member of one class, whatever its depth.
 _FLAGS = (
@@ -57,25 +54,6 @@ class NativeModel:
         tools = f"{verilator_version()} {OPTIMISE} {_FLAGS} {self.trace}"
         sources = (self.harness, *self.headers, Path(__file__))
         return digest([tools, *(path.read_text() for path in sources)])
-
-
-def build_root() -> Path:
-    """Folder of all builds: `$JALAPENO_BUILD`, or `build/` in the checkout."""
-    chosen = os.environ.get("JALAPENO_BUILD")
-    return Path(chosen).resolve() if chosen else ROOT / "build"
-
-
-def digest(parts: Sequence[str]) -> str:
-    """Short hash of texts."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file; another process that wants the same model waits and then finds it."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def build_library(model: NativeModel, target: Path, library: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import cocotb
 
 from isa.config import ChipConfig
-from isa.legal import INDEX_BYTES
+from isa.rules import INDEX_BYTES
 from tb.agents import STATES, Pulse, Source, SramReads, SramWrites, cycle, reset
 from tb.coverage import Coverage
 from tb.dma_stimulus import MEMORY_BYTES, Copies

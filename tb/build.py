@@ -6,12 +6,9 @@ processes at once. Folders are below `$JALAPENO_BUILD`, or `build/` in the check
 `$JALAPENO_LINES` set, models of Verilator count how often each line is executed.
 """
 
-import fcntl
-import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +18,7 @@ from cocotb_tools.runner import Icarus, Runner, Verilator
 from find_libpython import find_libpython
 
 from rtl.emit import SRAM_MODEL, emit, port_names
+from sim.builds import build_root, digest, locked
 from sim.verilator import (
     control_file,
     restore_runtime,
@@ -92,12 +90,6 @@ class Build:
     lines: bool = False
 
 
-def build_root() -> Path:
-    """Folder of all builds: `$JALAPENO_BUILD`, or `build/` in the checkout."""
-    chosen = os.environ.get("JALAPENO_BUILD")
-    return Path(chosen).resolve() if chosen else Path(__file__).parents[1] / "build"
-
-
 def why_unavailable(simulator: str) -> str | None:
     """Reason for which benches cannot run on `simulator` here, None when they can."""
     if simulator not in SIMULATORS:
@@ -140,7 +132,7 @@ def build(
     key = _key(simulator, waves, lines, sources)
     folder = build_root() / "tb" / f"{top_name}-{simulator}-{key}"
     result = Build(simulator, top_name, folder, waves, lines)
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if not (folder / "built").exists():
             shutil.rmtree(folder, ignore_errors=True)
             _build(result, sources)
@@ -154,16 +146,7 @@ def _key(simulator: str, waves: bool, lines: bool, sources: Mapping[str, str]) -
     tools = f"cocotb {version('cocotb')} verilator {verilator_version()} {_VERILATOR_ARGS}"
     kind = [simulator, f"waves {waves}, lines {lines}, {ATTRIBUTED}", tools]
     parts = [*kind, *(f"{k}\0{v}" for k, v in sources.items())]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; a process that builds the same design waits for the first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return digest(parts)
 
 
 def _build(target: Build, sources: Mapping[str, str]) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tb.build import LINES, SIMULATORS, build_root, why_unavailable
+from sim.builds import build_root
+from tb.build import LINES, SIMULATORS, why_unavailable
 from tb.coverage import FOLDER, read_folder, report, to_json
 from tb.runner import run_bench
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
-from isa.legal import INDEX_BYTES
+from isa.rules import INDEX_BYTES
 from isa.table import BY_MNEMONIC
 from rtl.dma import COMMAND, GATHER
 from tb.coverage import Coverage

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from tb.build import build_root
+from sim.builds import build_root
 from tb.mutate_design import Mutant, equivalent, list_mutants, plant
 from tb.mutate_report import print_summary, split_document, update_document, write_report
 from tb.mutate_run import (
