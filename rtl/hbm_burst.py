@@ -11,6 +11,7 @@ from isa.hbm import BEAT_BYTES, COLUMN_BYTES
 from rtl.axi import ADDRESS_BITS, BURST_INCR, LENGTH_BITS
 from rtl.dma import PAGE_BYTES
 
+ADDRESS_CHANNEL = {"addr": ADDRESS_BITS, "len": LENGTH_BITS, "size": 3, "burst": 2}
 OKAY, SLVERR = 0, 2  # AXI's answers
 SIZE_BITS = ADDRESS_BITS - exact_log2(COLUMN_BYTES) + 1  # of a memory, in columns
 _BEAT_SHIFT = exact_log2(BEAT_BYTES)
@@ -45,6 +46,13 @@ def refused(request: Any, width: int) -> Value:
     ).any()
 
 
+def ask(m: Module, axi: Any, prefix: str, taker: Any) -> None:
+    """Connect an address channel (ar, aw) of a port to who takes its bursts: `Burst`, `Pieces`."""
+    for name in ("id", *ADDRESS_CHANNEL, "valid"):
+        m.d.comb += getattr(taker, name).eq(getattr(axi, f"{prefix}{name}"))
+    m.d.comb += getattr(axi, f"{prefix}ready").eq(taker.ready)
+
+
 class Burst(wiring.Component):
     """Takes the address of a burst, and gives the columns that it touches, one in each cycle with
     `next`. A new burst is taken when the last column of the one before goes.
@@ -64,10 +72,10 @@ class Burst(wiring.Component):
 
     def __init__(self, id_bits: int):
         self._id_bits = id_bits
-        channel = {"id": id_bits, "addr": ADDRESS_BITS, "len": LENGTH_BITS, "size": 3, "burst": 2}
         super().__init__(
             {
-                **{name: In(width) for name, width in channel.items()},
+                "id": In(id_bits),
+                **{name: In(width) for name, width in ADDRESS_CHANNEL.items()},
                 "valid": In(1),
                 "ready": Out(1),
                 "memory_columns": In(SIZE_BITS),

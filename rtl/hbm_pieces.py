@@ -9,10 +9,8 @@ from isa.config import ChipConfig
 from isa.hbm import BEAT_BYTES
 from rtl.axi import ADDRESS_BITS, BURST_INCR, LENGTH_BITS, beat_shift
 from rtl.dma import PAGE_BYTES
-from rtl.hbm_burst import SIZE_BITS, refused
+from rtl.hbm_burst import ADDRESS_CHANNEL, SIZE_BITS, refused
 from rtl.hbm_map import field
-
-ADDRESS_CHANNEL = {"addr": ADDRESS_BITS, "len": LENGTH_BITS, "size": 3, "burst": 2}
 
 
 def piece_bytes(config: ChipConfig) -> int:
@@ -63,11 +61,10 @@ class Pieces(wiring.Component):
 
     def __init__(self, config: ChipConfig, id_bits: int):
         self._config = config
-        members = {name: In(width) for name, width in ADDRESS_CHANNEL.items()}
         super().__init__(
             {
                 "id": In(id_bits),
-                **members,
+                **{name: In(width) for name, width in ADDRESS_CHANNEL.items()},
                 "valid": In(1),
                 "memory_columns": In(SIZE_BITS),
                 "ready": Out(1),

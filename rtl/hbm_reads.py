@@ -9,7 +9,7 @@ from isa.hbm import BEAT_BYTES, HbmGeneration
 from isa.hbm_map import HbmMap
 from isa.secded import CHECK_BITS, WORD_BITS, WORD_BYTES
 from rtl.axi import Axi4
-from rtl.hbm_burst import OKAY, SIZE_BITS, SLVERR, Burst
+from rtl.hbm_burst import OKAY, SIZE_BITS, SLVERR, Burst, ask
 from rtl.hbm_map import locate
 from rtl.hbm_port import ECC_BITS, place_layout
 from rtl.hbm_window import access_layout
@@ -78,8 +78,7 @@ class HbmReads(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.burst = burst = Burst(self._id_bits)
-        for name in ("id", "addr", "len", "size", "burst", "valid"):
-            m.d.comb += getattr(burst, name).eq(getattr(self.axi, f"ar{name}"))
+        ask(m, self.axi, "ar", burst)
         bits = dict(zip(_KEPT, (1, 1, 1, 1, self._id_bits), strict=True))
         kept = data.StructLayout({**bits, "asked": LATENCY_BITS})
         m.submodules.order = order = fifo.SyncFIFO(width=kept.size, depth=self._slots)
@@ -89,7 +88,6 @@ class HbmReads(wiring.Component):
         fetching = self.fetch.valid
         asked = self._time(m, burst)
         m.d.comb += [
-            self.axi.arready.eq(burst.ready),
             burst.memory_columns.eq(self.memory_columns),
             self.idle.eq(~burst.active & ~order.r_rdy),
             tag.slot.eq(tail),

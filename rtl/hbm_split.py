@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from isa.config import ChipConfig
 from isa.hbm import BEAT_BYTES
 from rtl.axi import ID_BITS, Axi4, AxiPort
-from rtl.hbm_burst import SIZE_BITS
-from rtl.hbm_pieces import ADDRESS_CHANNEL, Pieces, piece_layout
+from rtl.hbm_burst import SIZE_BITS, ask
+from rtl.hbm_pieces import Pieces, piece_layout
 
 ORDER_DEPTH = 32  # pieces under way
 
@@ -53,21 +53,23 @@ class Split(wiring.Component):
         """Bursts of the address channel ``prefix`` (ar, aw); a piece goes only while there is
         ``room`` for what is kept of it."""
         m.submodules.pieces = pieces = Pieces(self._config, ID_BITS)
-        for name in ("id", *ADDRESS_CHANNEL, "valid"):
-            m.d.comb += getattr(pieces, name).eq(getattr(self.axi, f"{prefix}{name}"))
+        ask(m, self.axi, prefix, pieces)
         piece, ready = pieces.piece, []
         for index, channel in enumerate(self._channels):
-            ask = {name: getattr(channel, f"{prefix}{name}") for name in ADDRESS_CHANNEL}
-            valid = getattr(channel, f"{prefix}valid")
-            ready.append(getattr(channel, f"{prefix}ready"))
+            names = ("addr", "len", "burst", "size", "valid", "ready")
+            addr, length, burst, size, valid, taken = (
+                getattr(channel, f"{prefix}{name}") for name in names
+            )
+            ready.append(taken)
             m.d.comb += [
-                *(ask[name].eq(piece[name]) for name in ("addr", "len", "burst")),
-                ask["size"].eq((BEAT_BYTES - 1).bit_length()),
+                addr.eq(piece.addr),
+                length.eq(piece.len),
+                burst.eq(piece.burst),
+                size.eq((BEAT_BYTES - 1).bit_length()),
                 valid.eq(pieces.active & room & (piece.channel == index)),
             ]
         m.d.comb += [
             pieces.memory_columns.eq(self.memory_columns),
-            getattr(self.axi, f"{prefix}ready").eq(pieces.ready),
             pieces.next.eq(pieces.active & room & Array(ready)[piece.channel]),
         ]
         return pieces

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from isa.hbm import BEAT_BYTES, HbmGeneration
 from isa.hbm_map import HbmMap
 from rtl.axi import Axi4
-from rtl.hbm_burst import OKAY, SIZE_BITS, SLVERR, Burst
+from rtl.hbm_burst import OKAY, SIZE_BITS, SLVERR, Burst, ask
 from rtl.hbm_map import locate
 from rtl.hbm_merge import Merge
 from rtl.hbm_port import ECC_BITS, place_layout
@@ -41,7 +41,7 @@ class HbmWrites(wiring.Component):
     made, tag : the access with that tag was decided: it is on the device's port in the next cycle
     wdata, wmask, wecc : the device's
     fetch, fetched, data, failed : of the read half
-    idle : no burst is unanswered
+    idle : no burst is under way, but its answer may be on offer
     """
 
     def __init__(
@@ -71,14 +71,12 @@ class HbmWrites(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.burst = burst = Burst(self._id_bits)
-        for name in ("id", "addr", "len", "size", "burst", "valid"):
-            m.d.comb += getattr(burst, name).eq(getattr(self.axi, f"aw{name}"))
+        ask(m, self.axi, "aw", burst)
         m.submodules.data = self._data = Sram1R1W(9 * BEAT_BYTES, 2 * self._slots)
         m.submodules.order = order = fifo.SyncFIFO(width=2 + self._id_bits, depth=self._slots)
         self._done = Signal(self._slots)
         self._head = Signal(exact_log2(self._slots))
         m.d.comb += [
-            self.axi.awready.eq(burst.ready),
             burst.memory_columns.eq(self.memory_columns),
             self.idle.eq(~burst.active & ~order.r_rdy),
         ]
