@@ -17,16 +17,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from sim.builds import build_root
+from sim.builds import ROOT, build_root, digest
 from tb.mutate_design import Mutant, equivalent, list_mutants, plant
 from tb.mutate_report import print_summary, split_document, update_document, write_report
 from tb.mutate_run import (
-    ROOT,
     Built,
     Session,
     build_planted,
     collect,
-    digest,
     in_children,
     run_mutant,
     time_benches,
@@ -65,7 +63,7 @@ def mutate_unit(unit: Unit, count: int, seed: int, jobs: int, known: Path) -> It
     """Results of a unit's mutants, as they come."""
     for design in _designs(unit, count, seed):
         benches = _benches(unit)
-        keys = {m: digest(design.design, m.command, benches, str(seed)) for m in design.mutants}
+        keys = {m: digest([design.design, m.command, benches, str(seed)]) for m in design.mutants}
         waiting = []
         for mutant, key in keys.items():
             if (known / key).exists():
@@ -124,7 +122,7 @@ def _benches(unit: Unit) -> str:
             known[path] = path.read_text()
             names = re.findall(r"\btb\.(\w+)", known[path])
             waiting += [ROOT / "tb" / f"{name}.py" for name in names]
-    return digest(*(known[path] for path in sorted(known)))
+    return digest([known[path] for path in sorted(known)])
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ The benches run as they are. What they emit is replaced on its way into the simu
 the mutant is chosen by a plusarg, so that a design is emitted and built once for all its mutants.
 """
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -18,12 +17,12 @@ from typing import Any
 import pytest
 
 from rtl.emit import emit
+from sim.builds import ROOT
 from tb import build as tb_build, runner as tb_runner
 from tb.mutate_design import PLUSARG
 from tb.mutate_units import Unit
 
 _CONTEXT = multiprocessing.get_context("fork")  # children inherit all modules and designs
-ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -211,8 +210,3 @@ def _kill_session(leader: int) -> None:
                 os.kill(int(entry.name), signal.SIGKILL)
         except ProcessLookupError:
             continue  # it has just ended
-
-
-def digest(*parts: str) -> str:
-    """Short hash of texts."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
