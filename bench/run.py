@@ -16,6 +16,7 @@ from pathlib import Path
 
 import builds
 import core_rate
+import dma_rate
 import fresh
 import functional
 import hbm
@@ -25,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from trained import TRAINED, compile_model
 
-PARTS = ("functional", "rtl", "core", "verilate", "elaborate", "hbm", "fresh")
+PARTS = ("functional", "rtl", "core", "verilate", "elaborate", "hbm", "dma", "fresh")
 
 
 def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
@@ -46,6 +47,8 @@ def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
         yield from builds.elaboration(folder, quick)
     if "hbm" in parts:
         yield from hbm.measure(quick)
+    if "dma" in parts:
+        yield from dma_rate.measure(quick)
     if "fresh" in parts and not quick:
         yield from fresh.measure(folder)
 
