@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from isa.hbm import BEAT_BYTES, COLUMN_BYTES
+from isa.hbm import BANKS, BEAT_BYTES, COLUMN_BYTES
 from sim.hbm_bound import random_read_bound
 from sim.hbm_patterns import PATTERNS, mixed
 from sim.hbm_traffic import HbmTraffic, Outcome
@@ -17,8 +17,8 @@ _QUEUED = 256  # requests under way where load, not their number, is given
 
 @dataclass(frozen=True)
 class Measured:
-    """One run. Fractions are of the pin rate; ``refresh_fraction`` of the time went to refreshes of
-    all banks, in a short run less than tRFC / tREFI, as they can be postponed.
+    """One run. Fractions are of the pin rate; ``refresh_fraction``: of all banks' time, what went
+    to refreshes; in a short run less than tRFC / tREFI, as they can be postponed.
     ``latency_ns``: mean, from a request to its last beat (of reads; if there are none, to the
     responses of writes). ``load``: what was asked for, of the pin rate; None: as much as possible.
     """
@@ -78,13 +78,14 @@ def _measured(
     traffic: HbmTraffic, work: Workload, outcome: Outcome, latency: float, load: float | None
 ) -> Measured:
     generation, counters = traffic.mapping.generation, outcome.counters
-    share = counters["data_cycles"] / outcome.cycles
+    share, timing = counters["data_cycles"] / outcome.cycles, generation.timing
+    refreshing = counters["ref_all"] * timing.rfc_ab + counters["ref_bank"] * timing.rfc_pb / BANKS
     return Measured(
         generation.name,
         work.pattern,
         work.read_fraction,
         round(share, 4),
-        round(counters["ref_all"] * generation.timing.rfc_ab / outcome.cycles, 4),
+        round(refreshing / outcome.cycles, 4),
         round(latency * generation.tck_ns, 1),
         round(share * generation.peak_bytes_per_second / 1e9, 2),
         round(counters["row_hits"] / max(1, counters["rd"] + counters["wr"]), 4),
@@ -97,4 +98,5 @@ def _bound(traffic: HbmTraffic, work: Workload, load: float | None) -> float | N
     burst = work.burst or BURST_BYTES[work.pattern]
     if work.pattern != "random" or work.read_fraction < 1 or load or burst > 2 * COLUMN_BYTES:
         return None
-    return round(random_read_bound(traffic.mapping.generation, work.outstanding, burst), 4)
+    generation = traffic.mapping.generation
+    return round(random_read_bound(generation, work.outstanding, burst, traffic.per_bank), 4)

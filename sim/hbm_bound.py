@@ -18,10 +18,11 @@ def random_read_bound(
     generation: HbmGeneration,
     outstanding: int,
     burst: int = 2 * COLUMN_BYTES,
+    per_bank: bool = False,
     count: int = 20_000,
 ) -> float:
     """Share of the pin rate that ``count`` reads get, each of ``burst`` bytes of one random row,
-    with refreshes taken off."""
+    with refreshes of all banks taken off. Those of single banks (``per_bank``) may cost nothing."""
     t, banks = generation.timing, np.random.default_rng(1).integers(0, BANKS, count).tolist()
     columns = max(1, burst // COLUMN_BYTES)
     answer = t.rcd_rd + t.cl + (columns - 1) * t.ccd_l + 2  # from ACT to behind the last beat
@@ -52,4 +53,4 @@ def random_read_bound(
                     break
         now += 1
     share = count * columns * 2 / now
-    return share * (1 - generation.refresh_fraction)
+    return share if per_bank else share * (1 - generation.refresh_fraction)

@@ -77,7 +77,7 @@ class HbmTraffic:
 
     def __init__(self, mapping: HbmMap, **options: Any) -> None:
         self.mapping = mapping
-        self._ecc = options.get("ecc", False)
+        self._ecc, self.per_bank = options.get("ecc", False), options.get("per_bank", False)
         self._library = _load(mapping, tuple(sorted(options.items())))
 
     def run(

@@ -5,6 +5,7 @@ import pytest
 
 from isa.hbm import GENERATIONS, load_generation
 from isa.hbm_map import DEFAULT_MAP, HbmMap
+from sim.hbm_bench import Workload, measure
 from sim.hbm_bound import random_read_bound
 from sim.hbm_patterns import PATTERNS, mixed
 from sim.hbm_traffic import REQUEST, HbmTraffic, Outcome, TrafficError
@@ -79,6 +80,20 @@ def test_one_bank_takes_trc_for_each_row(traffic):
     refreshing = outcome.counters["ref_all"] * timing.rfc_ab
     each = (outcome.cycles - refreshing) / 500
     assert each == pytest.approx(max(timing.rc, timing.ras + timing.rp), rel=0.01)
+
+
+@pytest.mark.parametrize("per_bank", [False, True])
+def test_refreshes_are_a_share_of_the_banks_time(per_bank):
+    """Of all banks at once, or of each for itself; up to eight may be ahead or behind."""
+    generation = load_generation("hbm3")
+    traffic = HbmTraffic(HbmMap(DEFAULT_MAP, generation, 1), per_bank=per_bank)
+    found = measure(traffic, Workload("stream", requests=10_000, burst=512))
+    timing = generation.timing
+    each = timing.rfc_pb if per_bank else timing.rfc_ab
+    cycles = 10_000 * 512 / 16 / found.bandwidth_fraction
+    slack = 8 * each / cycles
+    assert found.refresh_fraction == pytest.approx(each / timing.refi, abs=slack)
+    assert slack < 0.2 * each / timing.refi
 
 
 @pytest.mark.parametrize("stall", [0, 300])
