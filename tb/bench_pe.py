@@ -6,6 +6,7 @@ import cocotb
 from cocotb.triggers import FallingEdge
 
 from rtl.expand import operand_bits
+from tb import rounding
 from tb.agents import reset
 from tb.coverage import Coverage
 from tb.matrix_reference import add, multiply
@@ -34,12 +35,15 @@ def _operand(element: str) -> int:
 
 
 def _next_sum(element: str, last: int) -> int:
-    """Anything, or what nearly cancels the last product, or is near the ends of the range."""
+    """Anything, or what nearly cancels the last product, has to be rounded with it, or is near the
+    ends of the range."""
     if element == "int8":
         return random.choice([random.getrandbits(32), 0x80000000 + random.randrange(-9999, 9999)])
     nearby = last ^ 1 << 31 ^ random.getrandbits(random.choice([1, 8, 24]))
     largest = 0x7F7FFFFF ^ random.getrandbits(1) << 31
-    return random.choice([random.getrandbits(32), nearby, _float(32), largest])
+    exponent = min(max((last >> 23 & 0xFF) + random.randint(-3, 3), 1), 0xFE)
+    close = random.getrandbits(1) << 31 | exponent << 23 | random.getrandbits(23)
+    return random.choice([random.getrandbits(32), nearby, close, _float(32), largest])
 
 
 def _kind(code: int, bits: int) -> tuple[str, str]:
@@ -65,6 +69,7 @@ def _coverage(element: str) -> Coverage:
         cover.point("a", {"sign": SIGNS, "kind": KINDS})
         cover.point("product", {"sign": SIGNS, "a": KINDS, "w": KINDS})
         cover.point("addition", {"sum": KINDS, "product": [k for k in KINDS if k != "subnormal"]})
+        cover.point("rounding", {"signs": rounding.SIGNS, "case": rounding.CASES})
         cover.point("result", {"sign": SIGNS, "kind": ["zero", "normal", "infinite"]})
     return cover
 
@@ -83,6 +88,8 @@ def _note(cover: Coverage, element: str, a: int, w: int, addend: int, product: i
     cover.hit("a", *kind_a)
     cover.hit("product", SIGNS[kind_a[0] != kind_w[0]], kind_a[1], kind_w[1])
     cover.hit("addition", _kind(addend, 32)[1], _kind(product, 32)[1])
+    if (case := rounding.rounding(addend, product)) is not None:
+        cover.hit("rounding", *case)
     sign, kind = _kind(add(element, addend, product), 32)
     if kind != "nan":
         cover.hit("result", sign, kind)
