@@ -1,6 +1,6 @@
 """AXI4-Lite: the signature, and a slave that turns its channels into single accesses."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -61,13 +61,15 @@ class AxiLiteSlave(wiring.Component):
 
     def _write(self, m):
         bus, addressed, filled = self.bus, Signal(), Signal()
+        write_word = Signal(len(bus.awaddr) - 2)
         m.d.comb += [
             bus.awready.eq(~addressed),
             bus.wready.eq(~filled),
+            self.write_addr.eq(write_word << 2),
             self.write.eq(addressed & filled & ~bus.bvalid),
         ]
         with m.If(bus.awvalid & bus.awready):
-            m.d.sync += [addressed.eq(1), self.write_addr.eq(_word(bus.awaddr))]
+            m.d.sync += [addressed.eq(1), write_word.eq(bus.awaddr[2:])]
         with m.If(bus.wvalid & bus.wready):
             m.d.sync += [filled.eq(1), self.write_data.eq(bus.wdata)]
             m.d.sync += self.write_strb.eq(bus.wstrb)
@@ -82,10 +84,13 @@ class AxiLiteSlave(wiring.Component):
             ]
 
     def _read(self, m):
-        bus = self.bus
-        m.d.comb += bus.arready.eq(~self.read & ~bus.rvalid)
+        bus, read_word = self.bus, Signal(len(self.bus.araddr) - 2)
+        m.d.comb += [
+            self.read_addr.eq(read_word << 2),
+            bus.arready.eq(~self.read & ~bus.rvalid),
+        ]
         m.d.sync += self.read.eq(bus.arvalid & bus.arready)
-        m.d.sync += self.read_addr.eq(_word(bus.araddr))
+        m.d.sync += read_word.eq(bus.araddr[2:])
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
         with m.If(self.read):
@@ -94,8 +99,3 @@ class AxiLiteSlave(wiring.Component):
                 bus.rdata.eq(self.read_data),
                 bus.rresp.eq(Mux(self.read_error, SLVERR, OKAY)),
             ]
-
-
-def _word(address):
-    """The address of the word."""
-    return Cat(Const(0, 2), address[2:])
