@@ -10,13 +10,15 @@ from cocotb.triggers import FallingEdge
 from cocotbext.axi import AxiResp
 
 from isa import csr
-from isa.counters import COUNTER_BITS, COUNTERS, CYCLE_CLASSES
+from isa.counters import COUNTER_BITS, COUNTERS, CYCLE_CLASSES, HBM_COUNTERS, HBM_LATENCIES
 from isa.csr import BY_NAME, REGISTERS
 from isa.table import Engine
 from tb.coverage import Coverage
 from tb.csr_host import access_point, begin
 from tb.runner import bench_parameters
 
+_WIDTHS = {"trap_pc": 32, "trap_where": 5, "trap_cause": 4, "trap_atom": 32}
+_WIDTHS |= {"conflicts": COUNTER_BITS, "bus_errors": COUNTER_BITS}
 CLASSES = [(engine, name) for engine in Engine for name in CYCLE_CLASSES]
 
 cover = Coverage("csr")
@@ -26,23 +28,19 @@ cover.point("strobes", {"bytes": ["all", "some"]})
 
 
 def _idle_core(dut) -> None:
-    for name in ("running", "halted", "trapped", "trap_cause", "trap_pc", "trap_where"):
+    for name in ("running", "halted", "trapped", "counters", "classes", "memory_counters"):
         getattr(dut, name).value = 0
-    for name in ("counters", "classes", "cycles", "conflicts"):
+    for name in ("cycles", *_WIDTHS):
         getattr(dut, name).value = 0
 
 
 def _random_core(dut) -> dict[str, int]:
     """Give everything that the core reports a random value; returns what registers must say."""
-    counters = [random.getrandbits(32) for _ in COUNTERS]
-    classes = [random.getrandbits(32) for _ in CLASSES]
-    dut.counters.value = _packed(counters)
-    dut.classes.value = _packed(classes)
-    expected = dict(zip(COUNTERS, counters, strict=True))
-    names = [csr.class_name(*place) for place in CLASSES]
-    expected |= dict(zip(names, classes, strict=True))
-    widths = {"trap_pc": 32, "trap_where": 5, "conflicts": 32, "trap_cause": 4}
-    for name, bits in widths.items():
+    expected = _random_words(dut.counters, list(COUNTERS))
+    expected |= _random_words(dut.classes, [csr.class_name(*place) for place in CLASSES])
+    names = [csr.hbm_name(name) for name in (*HBM_COUNTERS, *HBM_LATENCIES)]
+    expected |= _random_words(dut.memory_counters, names)
+    for name, bits in _WIDTHS.items():
         expected[name] = random.getrandbits(bits)
         getattr(dut, name).value = expected[name]
     flags = [random.getrandbits(1) for _ in range(3)]
@@ -53,8 +51,11 @@ def _random_core(dut) -> dict[str, int]:
     return expected
 
 
-def _packed(words: list[int]) -> int:
-    return sum(word << COUNTER_BITS * index for index, word in enumerate(words))
+def _random_words(port, names: list[str]) -> dict[str, int]:
+    """Random counters at a port that has one behind the other."""
+    words = [random.getrandbits(COUNTER_BITS) for _ in names]
+    port.value = sum(word << COUNTER_BITS * index for index, word in enumerate(words))
+    return dict(zip(names, words, strict=True))
 
 
 @cocotb.test()
