@@ -22,7 +22,8 @@ from tb.runner import bench_parameters
 
 LAYOUTS, MODES = ("normal", "transposed"), ("overwrite", "accumulate")
 SIZES = ("1", "less", "whole", "multiple", "other")
-_LONG = 0.2  # of so many products with blocks there is one with a much longer K
+# Least K of a product with blocks that follows one with few: several lines of scales.
+_LONG = (0, 0, 0, 32, 1024)
 WAITS = ("rows", "waiting_operand", "waiting_bank")
 
 
@@ -109,7 +110,7 @@ def _products(config: ChipConfig, rounds: int) -> Iterator[Product]:
     """Of every pair of formats, layout and mode as many as `rounds`, in random order."""
     cases = [(*p, layout, mode) for p in taken(config) for layout in LAYOUTS for mode in MODES]
     m_turns, k_turns, n_turns = (_Turns(SIZES) for _ in range(3))
-    block_turns, packed_turns = _Turns(SIZES[1:]), _Turns((False, True))
+    block_turns, packed_turns, long_turns = _Turns(SIZES[1:]), _Turns((False, True)), _Turns(_LONG)
     for af, wf, layout, mode in random.sample(cases * rounds, len(cases) * rounds):
         packed, block = packed_turns.next(layout), FORMATS[wf].block
         m = _length(m_turns.next(layout, packed), config.rows)
@@ -118,8 +119,8 @@ def _products(config: ChipConfig, rounds: int) -> Iterator[Product]:
             k = _length(block_turns.next(wf, layout), block)
         n = _length(n_turns.next(layout), config.cols)
         yield _product(config, (m, k, n), af, wf, layout, mode, packed)
-        if block and random.random() < _LONG:
-            shape = 1, random.randint(block, 2048), min(n, config.cols)
+        if block and (least := long_turns.next(wf)):
+            shape = 1, random.randint(least, 2048), min(n, config.cols)
             yield _product(config, shape, af, wf, layout, mode, packed)
 
 
