@@ -7,6 +7,7 @@ import onnx
 from compiler import attention, canonical_elementwise as elementwise, canonical_linear as linear
 from compiler.canonical_context import IDS, Context, refuse
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
+from compiler.canonical_norm import layer_norm, rms_norm
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
 from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
@@ -23,6 +24,8 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax"), elementwise.reduce),
     "Pow": elementwise.power,
     "Softmax": elementwise.softmax,
+    "LayerNormalization": layer_norm,
+    "RMSNormalization": rms_norm,
     "MatMul": linear.matmul,
     "Gemm": linear.gemm,
 }

@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from compiler.canonical_select import select
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
 from compiler.evaluate_sample import Sample, Shape
-from compiler.graph import Op, Operand, Scalar, Source, Tensor
-from compiler.movement import Moved, feature_map, rotation
+from compiler.graph import Constant, Op, Operand, Scalar, Source, Table, Tensor
+from compiler.movement import FeatureMap, Moved, feature_map, rotation
 
 # Sizes unlike each other: a dimension is the number of tokens only if it follows all of them.
 SAMPLES = (Sample(7, 13), Sample(11, 5), Sample(3, 0), Sample(1, 17))
@@ -58,6 +59,11 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     return default
 
 
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have one shape and equal elements; NaNs equal each other."""
+    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+
+
 class Context:
     """Values by ONNX name, operators by output tensor, and the samples they are read from."""
 
@@ -100,6 +106,24 @@ class Context:
         """The ONNX value `name` is `tensor`, in its own order."""
         axis = self.layout(name, node).token_axis
         self.values[name] = Moved(tensor, self.shapes(name), axis)
+
+    def add_constant(self, name: str, array: np.ndarray) -> Constant:
+        """Keep `array` as float32 under `name`, or a variant of it where that is taken."""
+        array, unique, count = np.ascontiguousarray(array, dtype=np.float32), name, 0
+        while unique in self.constants and not same(self.constants[unique], array):
+            count += 1
+            unique = f"{name}.{count}"
+        self.constants[unique] = array
+        return Constant(unique)
+
+    def add_table(self, name: str, array: np.ndarray) -> Table:
+        """Keep `array` as a table, or find the equal one: exporters reshape one table per layer."""
+        array = np.ascontiguousarray(array, dtype=np.float32)
+        for known, other in self.tables.items():
+            if same(other, array):
+                return Table(known)
+        self.tables[name] = array
+        return Table(name)
 
     def emit(
         self,
@@ -147,14 +171,29 @@ class Context:
                 return self._negative(self._view(root, size, name, value.sources), name, value)
         turned = rotation(features, *size) if features.size == root.size else None
         if turned is None:
-            refuse(
-                node,
-                f"its input from {origin} rearranges the features of a token; only "
-                "reinterpreting them and rotating halves of a head can run on the chip",
-            )
+            return self._selected(root, features, size, name, value, node)
         attributes = {"shift": turned[0], "signs": turned[1]}
         source = self._view(root, size, f"{name}.view", value.sources)
-        return self._once("rotate", source, size, name, value.sources, attributes)
+        return self.once("rotate", (source,), size, name, value.sources, attributes)
+
+    def _selected(
+        self,
+        root: Tensor,
+        features: FeatureMap,
+        size: tuple[int, int],
+        name: str,
+        value: Moved,
+        node: onnx.NodeProto,
+    ) -> Tensor:
+        tensor = select(self, root, features.position, value.sources)
+        if tensor is None or (features.sign < 0).any():
+            refuse(
+                node,
+                f'its input from "{value.sources[-1].name}" ({value.sources[-1].op_type}) '
+                "rearranges the features of a token; only reinterpreting them, rotating halves of "
+                "a head, and taking features of a product can run on the chip",
+            )
+        return self._view(tensor, size, name, value.sources)
 
     def _negative(self, tensor: Tensor, name: str, value: Moved) -> Tensor:
         size = tensor.groups, tensor.width
@@ -165,19 +204,19 @@ class Context:
     ) -> Tensor:
         if (root.groups, root.width) == size:
             return root
-        return self._once("view", root, size, name, sources)
+        return self.once("view", (root,), size, name, sources)
 
-    def _once(
+    def once(
         self,
         kind: str,
-        source: Tensor,
+        inputs: Sequence[Operand],
         size: tuple[int, int],
         name: str,
         sources: Sequence[Source],
         attributes: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        """Emit a movement of `source`, or return the equal one that exists."""
-        key = (kind, source, size, *(attributes or {}).values())
+        """Emit an operator, or return the equal one that exists."""
+        key = (kind, tuple(inputs), size, *(attributes or {}).values())
         if key not in self._emitted:
-            self._emitted[key] = self.emit(kind, (source,), size, name, sources, attributes)
+            self._emitted[key] = self.emit(kind, inputs, size, name, sources, attributes)
         return self._emitted[key]

@@ -11,13 +11,13 @@ import numpy as np
 import onnx
 
 from compiler.canonical_context import Context, attribute, refuse
-from compiler.canonical_operands import add_constant, add_table, operand, scalar
+from compiler.canonical_operands import operand, scalar
 from compiler.evaluate import source_of
 from compiler.graph import Constant, Operand, Scalar, Source, Table, Tensor
 
 BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min"}
 UNARY = {"Sigmoid": "sigmoid", "Exp": "exp", "Sqrt": "sqrt", "Tanh": "tanh"}
-POWERS = {2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "recip", 1.0: "same"}
+POWERS = {2.0: "square", 3.0: "cube", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "recip", 1.0: "same"}
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -46,10 +46,10 @@ class Emitter:
                 return Scalar(float(np.divide(1.0, x.value)))
             if isinstance(x, Constant):
                 value = np.float32(1) / self.context.constants[x.name]
-                return add_constant(self.context, f"{x.name}.recip", value)
+                return self.context.add_constant(f"{x.name}.recip", value)
             if isinstance(x, Table):
                 value = np.float32(1) / self.context.tables[x.name]
-                return add_table(self.context, f"{x.name}.recip", value)
+                return self.context.add_table(f"{x.name}.recip", value)
         root = self.context.ops.get(x.name)
         if root is not None and root.kind == "sqrt":
             return self.emit("rsqrt", root.inputs[0])
@@ -112,8 +112,9 @@ def power(context: Context, node: onnx.NodeProto) -> None:
         refuse(node, f"the exponent must be one of {wanted}, not {exponent}")
     x = context.tensor(node.input[0], node)
     emitter = Emitter(context, node)
-    if kind == "square":
-        x = emitter.emit("mul", x, x)
+    if kind in ("square", "cube"):
+        square = emitter.emit("mul", x, x)
+        x = square if kind == "square" else emitter.emit("mul", square, x)
     elif kind != "same":
         x = emitter.emit(kind, x)
     context.define(node.output[0], x, node)

@@ -5,7 +5,7 @@ import onnx
 
 from compiler.canonical_context import IDS, Context, attribute, refuse
 from compiler.canonical_elementwise import Emitter
-from compiler.canonical_operands import add_constant, operand
+from compiler.canonical_operands import operand
 from compiler.evaluate import source_of
 from compiler.graph import Scalar, Tensor
 from compiler.movement import Moved
@@ -19,7 +19,7 @@ def embed(context: Context, node: onnx.NodeProto) -> None:
         refuse(node, "it must select rows of a constant by input_ids")
     if any((np.ravel(i) != np.arange(1, 1 + i.size)).any() for i in ids.indices()):
         refuse(node, "it must select rows by input_ids in their own order")
-    constant = add_constant(context, node.input[0], weight)
+    constant = context.add_constant(node.input[0], weight)
     size = 1, weight.shape[1]
     result = context.emit("embed", (constant,), size, node.output[0], (source_of(node),))
     context.define(node.output[0], result, node)
@@ -59,7 +59,7 @@ def _linear(context: Context, node: onnx.NodeProto, name: str, weight: np.ndarra
     if not context.layout(node.input[0], node).width_is_last:
         refuse(node, "the product must be over the features of a token, not over the tokens")
     x = context.tensor(node.input[0], node)
-    constant = add_constant(context, name, weight)
+    constant = context.add_constant(name, weight)
     return Emitter(context, node).emit("linear", x, constant, width=weight.shape[1])
 
 

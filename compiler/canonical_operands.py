@@ -3,9 +3,9 @@
 import numpy as np
 import onnx
 
-from compiler.canonical_context import SAMPLES, Context, Layout, refuse
+from compiler.canonical_context import SAMPLES, Context, Layout, refuse, same
 from compiler.evaluate_sample import Sample
-from compiler.graph import Constant, Operand, Scalar, Table
+from compiler.graph import Operand, Scalar
 
 SHUFFLED = Sample(7, 13, positions=(4, 0, 17, 3, 9, 1, 12))
 
@@ -20,7 +20,7 @@ def scalar(context: Context, name: str) -> float | None:
     if name in context.evaluator.varying:
         arrays.append(_at_full_size(context, name).reshape(arrays[0].shape))
     first = float(arrays[0].reshape(()))
-    return first if all(_same(array, arrays[0]) for array in arrays) else None
+    return first if all(same(array, arrays[0]) for array in arrays) else None
 
 
 def operand(context: Context, name: str, output: Layout, node: onnx.NodeProto) -> Operand:
@@ -34,26 +34,6 @@ def operand(context: Context, name: str, output: Layout, node: onnx.NodeProto) -
     return _table(context, name, arrays, output, node)
 
 
-def add_constant(context: Context, name: str, array: np.ndarray) -> Constant:
-    """Keep `array` as float32 under `name`, or a variant of it where that is taken."""
-    array, unique, count = np.ascontiguousarray(array, dtype=np.float32), name, 0
-    while unique in context.constants and not _same(context.constants[unique], array):
-        count += 1
-        unique = f"{name}.{count}"
-    context.constants[unique] = array
-    return Constant(unique)
-
-
-def add_table(context: Context, name: str, array: np.ndarray) -> Table:
-    """Keep `array` as a table, or find the equal one: exporters reshape one table per layer."""
-    array = np.ascontiguousarray(array, dtype=np.float32)
-    for known, other in context.tables.items():
-        if _same(other, array):
-            return Table(known)
-    context.tables[name] = array
-    return Table(name)
-
-
 def _constant(
     context: Context, name: str, arrays: list[np.ndarray], output: Layout, node: onnx.NodeProto
 ) -> Operand:
@@ -61,14 +41,14 @@ def _constant(
     others = arrays[1:]
     if name in context.evaluator.varying:
         others = [*others, _widen(_at_full_size(context, name), output.rank, node)]
-    if not all(_same(array, first) for array in others):
+    if not all(same(array, first) for array in others):
         refuse(node, f'"{name}" depends on the number of tokens, but has no row for each')
     if first.size == 1:
         return Scalar(float(first.reshape(())))
     rest = _features(first, output, node)
     if rest.shape[1] == 1 and rest.shape[0] == 1:
         return Scalar(float(rest[0, 0]))
-    return add_constant(context, name, rest)
+    return context.add_constant(name, rest)
 
 
 def _features(array: np.ndarray, output: Layout, node: onnx.NodeProto) -> np.ndarray:
@@ -97,9 +77,9 @@ def _table(
         array = _widen(context.evaluator.known(name, shuffled), output.rank, node)
         cases.append((array, SHUFFLED.position_array()[0]))
     for array, positions in cases:
-        if not _same(_rows(array, output, name, node), table[positions]):
+        if not same(_rows(array, output, name, node), table[positions]):
             refuse(node, f'"{name}" depends on more than the position of each token')
-    return add_table(context, name, table[: context.max_context])
+    return context.add_table(name, table[: context.max_context])
 
 
 def _at_full_size(context: Context, name: str) -> np.ndarray:
@@ -121,7 +101,3 @@ def _widen(array: np.ndarray, rank: int, node: onnx.NodeProto) -> np.ndarray:
     if array.ndim > rank:
         refuse(node, f"a constant of rank {array.ndim} meets a result of rank {rank}")
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
-
-
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())

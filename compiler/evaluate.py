@@ -57,7 +57,9 @@ class Evaluator:
         self._nodes = list(model.graph.node)
         self._elem_types: dict[str, int] = {}
         self.symbols: dict[str, tuple[Dim, ...]] = {}
-        self.live = self._needed(v.name for v in model.graph.output)
+        wanted = [v.name for v in model.graph.output]
+        self.consumed = {name for node in model.graph.node for name in node.input}.union(wanted)
+        self.live = self._needed(wanted)
 
     @cached_property
     def activations(self) -> set[str]:
@@ -200,7 +202,11 @@ class Evaluator:
         data: Mapping[str, onnx.TensorProto],
     ) -> dict[str, onnx.TypeProto]:
         version = next(o.version for o in self.opsets if o.domain == node.domain)
-        schema = defs.get_schema(node.op_type, version, node.domain)
+        try:
+            schema = defs.get_schema(node.op_type, version, node.domain)
+        except defs.SchemaError:
+            problem = f"operator set {version}, which the model imports, has no such operator"
+            raise CompileError(str(source_of(node)), problem) from None
         try:
             return infer_node_outputs(
                 schema,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper
 
@@ -9,7 +10,8 @@ from compiler.canonical import canonicalise
 from compiler.errors import CompileError
 from compiler.importer import load_model
 from tests.compiler.agreement import SIZES, difference
-from tests.compiler.decoder import MODEL, decoder
+from tests.compiler.decoder import MODEL, decoder, feeds, past_of
+from tests.compiler.interpret import interpret
 from tests.compiler.models import model_path
 
 
@@ -74,8 +76,19 @@ FEATURES = {
     "a = Erf(embedded) b = Gelu(a) c = Erf(b) d = Erf(c) x = Erf(d)": (
         "unsupported operators: Erf (a, c, d and 1 more), Gelu (b); export the model without them"
     ),
-    "x = Pow(embedded, three_f)": (
-        'node "x" (Pow): the exponent must be one of 2.0, 0.5, -0.5, -1.0, 1.0, not 3.0'
+    "x = Pow(embedded, four_f)": (
+        'node "x" (Pow): the exponent must be one of 2.0, 3.0, 0.5, -0.5, -1.0, 1.0, not 4.0'
+    ),
+    "x = LayerNormalization<axis = 1>(embedded, gain)": (
+        'node "x" (LayerNormalization): it must be over the last axis, features of one token, not '
+        "from axis 1"
+    ),
+    "x = RMSNormalization(embedded, gain)": (
+        'node "x" (RMSNormalization): operator set 18, which the model imports, has no such '
+        "operator"
+    ),
+    "n, mean = LayerNormalization(embedded, gain) x = Sub(n, mean)": (
+        'node "n" (LayerNormalization): only its first output can be used, not mean'
     ),
     "n = IsNaN(embedded) x = Where(n, embedded, embedded)": (
         'node "n" (IsNaN): it is supported in attention only'
@@ -86,7 +99,8 @@ FEATURES = {
     "r = Slice(embedded, one, big, two) s = Slice(embedded, zero, one, two) "
     "t = Concat<axis = 2>(r, s) x = Mul(t, gain)": (
         'node "x" (Mul): its input from "t" (Concat) rearranges the features of a token; only '
-        "reinterpreting them and rotating halves of a head can run on the chip"
+        "reinterpreting them, rotating halves of a head, and taking features of a product can run "
+        "on the chip"
     ),
     "a = Slice(embedded, one, big, one) b = Slice(embedded, zero, one, one) "
     "t = Concat<axis = 1>(a, b) x = Mul(t, gain)": (
@@ -125,7 +139,7 @@ FEATURES = {
 @pytest.mark.parametrize("feature", FEATURES)
 def test_reject_by_node(feature):
     extra = {
-        "three_f": np.float32(3),
+        "four_f": np.float32(4),
         "gain_3d": np.ones((1, 1, MODEL), np.float32),
         "minus": np.array([-1]),
         "forty": np.array(40),
@@ -196,6 +210,19 @@ EXPRESSIONS = [
     "x = Softmax<axis = 2>(embedded)",
     "x = Softmax<axis = -1>(embedded)",
     "x = Pow(embedded, two_f)",
+    "x = Pow(embedded, three_f)",
+    "x = LayerNormalization(embedded, gain)",
+    "x = LayerNormalization<axis = 2, epsilon = 0.1>(embedded, gain, square_row)",
+    "h = Reshape(embedded, heads_6) n = LayerNormalization(h, gain_4) x = Reshape(n, flat_shape)",
+    # Features of a product, as exporters cut one product into several values.
+    "p = MatMul(embedded, square_2) a, x = Split<axis = 2, num_outputs = 2>(p)",
+    "p = MatMul(embedded, square_2) a = Slice(p, one, big, two, two) b = Mul(a, gain) "
+    "c = Slice(p, zero, big, two, two) x = Max(b, c)",
+    "p = MatMul(embedded, square_2) pb = Add(p, gain_2) r = Mul(pb, half) s = Tanh(r) "
+    "h = Reshape(s, by_pairs) i = Transpose<perm = [0, 1, 3, 2]>(h) x_2 = Reshape(i, flat_2) "
+    "a, b = Split<axis = 2, num_outputs = 2>(x_2) x = Mul(b, a)",
+    "p = MatMul(embedded, square_2) h = Reshape(p, by_pairs) m = Mul(h, pair) "
+    "f = Reshape(m, flat_2) a, x = Split<axis = 2, num_outputs = 2>(f)",
     "b = Tanh(embedded) s = Sigmoid(b) x = Pow(s, minus_half)",
     "s = Tanh(embedded) x = Exp(s)",
     "x = Neg(embedded)",
@@ -214,12 +241,19 @@ EXPRESSIONS = [
 @pytest.mark.parametrize("feature", EXPRESSIONS)
 def test_an_expression_agrees_with_onnxruntime(feature):
     random = np.random.default_rng(4)
-    numbers = {"one_f": 1, "two_f": 2, "nine": 9.5, "minus_half": -0.5}
+    numbers = {"one_f": 1, "two_f": 2, "three_f": 3, "nine": 9.5, "minus_half": -0.5}
     extra = {
         **{name: np.array(value, dtype=np.float32) for name, value in numbers.items()},
         "minus": np.array([-1]),
         "by_row": np.array([-1, MODEL]),
         "heads_6": np.array([1, -1, 6, 4]),
+        "square_row": random.standard_normal(MODEL, dtype=np.float32),
+        "gain_2": random.standard_normal(2 * MODEL, dtype=np.float32),
+        "gain_4": random.standard_normal(4, dtype=np.float32),
+        "pair": random.standard_normal(2, dtype=np.float32),
+        "square_2": random.standard_normal((MODEL, 2 * MODEL), dtype=np.float32),
+        "by_pairs": np.array([1, -1, MODEL, 2]),
+        "flat_2": np.array([1, -1, 2 * MODEL]),
         "square": random.standard_normal((MODEL, MODEL), dtype=np.float32),
         "widen": random.standard_normal((6, MODEL), dtype=np.float32),
         "positions_table": random.standard_normal((100, MODEL), dtype=np.float32),
@@ -227,6 +261,23 @@ def test_an_expression_agrees_with_onnxruntime(feature):
         "gain_heads": random.standard_normal((6, 1), dtype=np.float32),
     }
     assert difference(decoder(extra, feature=feature), 64, SIZES, seed=1) < 2e-5
+
+
+def test_rms_normalization_agrees_with_its_definition():
+    """It came with operator set 23, which onnxruntime need not know."""
+    model = decoder(feature="x = RMSNormalization<epsilon = 0.01>(embedded, gain)")
+    model.opset_import[0].version = 23
+    graph = canonicalise(model, 64, "model")
+    written = decoder(
+        {"epsilon": np.float32(0.01), "minus": np.array([-1])},
+        feature="a = Mul(embedded, embedded) b = ReduceMean(a, minus) c = Add(b, epsilon) "
+        "d = Sqrt(c) e = Div(embedded, d) x = Mul(e, gain)",
+    )
+    ids, past = np.arange(9), past_of(written, 4, np.random.default_rng(5))
+    wanted = onnxruntime.InferenceSession(written.SerializeToString()).run(
+        ["logits"], feeds(written, ids, past)
+    )[0]
+    np.testing.assert_allclose(interpret(graph, ids, past)["logits"], wanted, rtol=2e-4, atol=2e-4)
 
 
 def test_reciprocal_of_a_square_root_is_one_operator():

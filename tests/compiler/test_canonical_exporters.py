@@ -15,7 +15,7 @@ from tests.compiler.models import MODELS, model_path
 from tests.support import rng
 
 TRAINED = ["stories260k/optimum_op18", "stories260k/dynamo_op20", "glass_en/optimum_op18"]
-SYNTHETIC = ["exporters/llama/optimum_op18", "exporters/qwen3/optimum_op18"]
+SYNTHETIC = [f"exporters/{name}/optimum_op18" for name in ("llama", "qwen3", "gpt2")]
 
 
 @pytest.mark.parametrize("name", TRAINED + SYNTHETIC + ["stories260k/int4_qdq"])

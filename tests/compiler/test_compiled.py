@@ -70,14 +70,21 @@ def test_a_decoder_with_odd_sizes(config):
         "b = Mul(embedded, half) m = ReduceMean<keepdims = 1>(b, minus_one) x = Sub(b, m)",
         "x = Softmax<axis = -1>(embedded)",
         "b = Max(embedded, gain) x = Min(b, half)",
+        "b = LayerNormalization(embedded, gain) x = Add(b, embedded)",
+        "p = MatMul(embedded, wq) h = Slice(p, one, big, two, two) "
+        "i = Slice(p, zero, big, two, two) j = Mul(h, i) t = Tanh(j) "
+        "x_2 = MatMul(t, half_as_wide) x = Add(x_2, embedded)",
     ],
 )
 def test_operators(feature):
-    extra = {"minus_one": np.array([-1], np.int64)}
+    half_as_wide = rng(6).standard_normal((12, 24)).astype(np.float32) / 4
+    extra = {"minus_one": np.array([-1], np.int64), "half_as_wide": half_as_wide}
     assert compare(decoder(extra, feature=feature), TINY, [(4, 3), (1, 11)]) < BOUND
 
 
-@pytest.mark.parametrize("name", ["exporters/llama/optimum_op18", "exporters/qwen3/optimum_op18"])
+@pytest.mark.parametrize(
+    "name", [f"exporters/{name}/optimum_op18" for name in ("llama", "qwen3", "gpt2")]
+)
 @pytest.mark.parametrize("config", [TINY, WIDE], ids=lambda config: config.name)
 def test_exported_models(name, config):
     model = load_model(model_path(name))

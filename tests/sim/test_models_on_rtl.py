@@ -29,7 +29,11 @@ def program_of(name: str, context: int) -> ProgramImage:
 
 @pytest.mark.parametrize(
     ("name", "context", "steps"),
-    [("stories260k/optimum_op18", 512, 12), ("glass_en/optimum_op18", 128, 2)],
+    [
+        ("stories260k/optimum_op18", 512, 12),
+        ("glass_en/optimum_op18", 128, 2),
+        ("exporters/gpt2/optimum_op18", 64, 2),
+    ],
 )
 def test_prefill_and_decode_are_identical(name, context, steps):
     image = program_of(name, context)
