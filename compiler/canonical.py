@@ -6,8 +6,10 @@ import onnx
 
 from compiler import attention, canonical_elementwise as elementwise, canonical_linear as linear
 from compiler.canonical_context import IDS, Context, refuse
+from compiler.canonical_contrib import group_query_attention
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
-from compiler.canonical_norm import layer_norm, rms_norm
+from compiler.canonical_norm import layer_norm, rms_norm, skip_norm
+from compiler.contrib import fix_caches, is_contrib
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
 from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
@@ -26,6 +28,10 @@ HANDLERS: dict[str, Handler] = {
     "Softmax": elementwise.softmax,
     "LayerNormalization": layer_norm,
     "RMSNormalization": rms_norm,
+    "SimplifiedLayerNormalization": rms_norm,
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), skip_norm),
+    "GroupQueryAttention": group_query_attention,
+    "MatMulNBits": linear.matmul_n_bits,
     "MatMul": linear.matmul,
     "Gemm": linear.gemm,
 }
@@ -43,6 +49,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int, source: str) -> Graph
     """
     if max_context < 1:
         raise ValueError(f"max_context must be at least 1, not {max_context!r}")
+    fix_caches(model)
     interface = find_interface(model, source)
     evaluator = Evaluator(model, interface)
     _refuse_unsupported(evaluator, source)
@@ -64,7 +71,8 @@ def _refuse_unsupported(evaluator: Evaluator, source: str) -> None:
     """One error for all operators that nothing here can run or evaluate."""
     found: dict[str, list[str]] = {}
     for node in evaluator.live:
-        standard = is_registered(node) and node.op_type not in CONTROL_FLOW
+        standard = is_registered(node) or is_contrib(node)
+        standard &= node.op_type not in CONTROL_FLOW
         computes = not evaluator.activations.isdisjoint(node.output)
         if not standard or (computes and node.op_type not in SUPPORTED):
             origin = source_of(node)

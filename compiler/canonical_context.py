@@ -12,6 +12,7 @@ from compiler.canonical_select import select
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
 from compiler.evaluate_sample import Sample, Shape
+from compiler.evaluate_shapes import Sized
 from compiler.graph import Constant, Op, Operand, Scalar, Source, Table, Tensor
 from compiler.movement import FeatureMap, Moved, feature_map, rotation
 
@@ -26,11 +27,16 @@ class Value(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens lie in an ONNX shape, and the other axes in order."""
+    """Where the tokens lie in an ONNX shape, and the other axes in order.
+
+    `heads`: so many of each token lie on the axis of the tokens, behind each other; they are the
+    first of `rest`, if there are more than one.
+    """
 
     token_axis: int
     rank: int
     rest: tuple[int, ...]
+    heads: int = 1
 
     @property
     def groups(self) -> int:
@@ -93,14 +99,18 @@ class Context:
         """Find the one axis of an activation that follows the number of tokens."""
         dims = self.evaluator.symbols.get(name, ())
         fixed = tuple(dim for dim in dims if isinstance(dim, int))
-        if "new" not in dims or len(fixed) != len(dims) - 1:
+        tokens = [axis for axis, dim in enumerate(dims) if isinstance(dim, Sized)]
+        sized = dims[tokens[0]] if len(tokens) == 1 else None
+        if not isinstance(sized, Sized) or sized.name != "new":
             first, second = self.shapes(name)[:2]
             refuse(
                 node,
                 f'"{name}" must have one axis of tokens and fixed others, not shapes {first} '
                 f"and {second} for {SAMPLES[0].new} and {SAMPLES[1].new} tokens",
             )
-        return Layout(dims.index("new"), len(dims), fixed)
+        heads = sized.factor
+        rest = (heads, *fixed) if heads > 1 else fixed
+        return Layout(tokens[0], len(dims), rest, heads)
 
     def define(self, name: str, tensor: Tensor, node: onnx.NodeProto) -> None:
         """The ONNX value `name` is `tensor`, in its own order."""
@@ -159,21 +169,21 @@ class Context:
         assert isinstance(root, Tensor)
         size = layout.groups, layout.width
         if value.index is None:
-            return self._view(root, size, name, value.sources)
+            return self.view(root, size, name, value.sources)
         origin = f'"{value.sources[-1].name}" ({value.sources[-1].op_type})'
-        features = feature_map(value, layout.token_axis)
+        features = feature_map(value, layout.token_axis, layout.heads)
         if features is None:
             refuse(node, f"its input from {origin} mixes tokens or has elements of no one token")
         if features.keeps_order() and features.size == root.size:
             if (features.sign > 0).all():
-                return self._view(root, size, name, value.sources)
+                return self.view(root, size, name, value.sources)
             if (features.sign < 0).all():
-                return self._negative(self._view(root, size, name, value.sources), name, value)
+                return self._negative(self.view(root, size, name, value.sources), name, value)
         turned = rotation(features, *size) if features.size == root.size else None
         if turned is None:
             return self._selected(root, features, size, name, value, node)
         attributes = {"shift": turned[0], "signs": turned[1]}
-        source = self._view(root, size, f"{name}.view", value.sources)
+        source = self.view(root, size, f"{name}.view", value.sources)
         return self.once("rotate", (source,), size, name, value.sources, attributes)
 
     def _selected(
@@ -193,15 +203,16 @@ class Context:
                 "rearranges the features of a token; only reinterpreting them, rotating halves of "
                 "a head, and taking features of a product can run on the chip",
             )
-        return self._view(tensor, size, name, value.sources)
+        return self.view(tensor, size, name, value.sources)
 
     def _negative(self, tensor: Tensor, name: str, value: Moved) -> Tensor:
         size = tensor.groups, tensor.width
         return self.emit("mul", (tensor, Scalar(-1.0)), size, name, value.sources)
 
-    def _view(
+    def view(
         self, root: Tensor, size: tuple[int, int], name: str, sources: Sequence[Source]
     ) -> Tensor:
+        """`root` as (groups, width) = `size`: the same numbers in the same order."""
         if (root.groups, root.width) == size:
             return root
         return self.once("view", (root,), size, name, sources)

@@ -6,6 +6,7 @@ import onnx
 from compiler.canonical_context import IDS, Context, attribute, refuse
 from compiler.canonical_elementwise import Emitter
 from compiler.canonical_operands import operand
+from compiler.contrib import dequantised
 from compiler.evaluate import source_of
 from compiler.graph import Scalar, Tensor
 from compiler.movement import Moved
@@ -31,6 +32,21 @@ def matmul(context: Context, node: onnx.NodeProto) -> None:
         refuse(node, "a product must be of tokens and constant weights, or part of attention")
     weight = _weight(context, node.input[1], node)
     result = _linear(context, node, node.input[1], weight)
+    context.define(node.output[0], result, node)
+
+
+def matmul_n_bits(context: Context, node: onnx.NodeProto) -> None:
+    """onnxruntime's MatMulNBits: the weights are worked out now."""
+    names = [*node.input, *[""] * 6]
+    if any(name in context.evaluator.varying for name in names[1:6] if name):
+        refuse(node, "its weights must be constant")
+    if names[4] and (np.diff(context.evaluator.constant(names[4])) < 0).any():
+        refuse(node, "its rows must be in order, not permuted by g_idx")
+    known = [context.evaluator.constant(name) if name else None for name in names[1:4]]
+    result = _linear(context, node, node.input[1], dequantised(node, known))
+    if names[5]:
+        bias = operand(context, names[5], context.layout(node.output[0], node), node)
+        result = Emitter(context, node).emit("add", result, bias)
     context.define(node.output[0], result, node)
 
 

@@ -16,6 +16,7 @@ from onnx.checker import ValidationError
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
+from compiler.contrib import infer, is_contrib
 from compiler.errors import CompileError
 from compiler.evaluate_sample import Sample, Shape, Values
 from compiler.evaluate_shapes import Dim, concrete_shape, symbolic_shapes
@@ -176,6 +177,9 @@ class Evaluator:
 
     def _infer(self, node: onnx.NodeProto, values: Values) -> None:
         """Infer the shapes of an activation node's outputs."""
+        if is_contrib(node):
+            self._infer_contrib(node, values)
+            return
         types, data = {}, {}
         for name in node.input:
             if name in values.shapes:
@@ -194,6 +198,15 @@ class Evaluator:
                 raise CompileError(str(source_of(node)), "its output shape cannot be inferred")
             values.shapes[name] = tuple(d.dim_value for d in dims)
             values.elem_types[name] = tensor.elem_type
+
+    def _infer_contrib(self, node: onnx.NodeProto, values: Values) -> None:
+        try:
+            found = infer(node, values.shapes)
+        except ValueError as error:
+            raise CompileError(str(source_of(node)), f"its shapes do not fit: {error}") from error
+        for name, shape in found.items():
+            values.shapes[name] = shape
+            values.elem_types[name] = values.elem_types[node.input[0]]
 
     def _infer_types(
         self,

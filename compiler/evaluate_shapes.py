@@ -1,20 +1,29 @@
 """Symbolic shapes from concrete ones: which dimension is the new, the past, the total tokens."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from compiler.evaluate_sample import Sample, Shape
 
-Dim = int | str  # a fixed size, or one of NAMES
 NAMES = ("new", "past", "total")
+
+
+@dataclass(frozen=True)
+class Sized:
+    """``factor`` times one of NAMES; more than 1 where the heads of all tokens share an axis."""
+
+    name: str
+    factor: int = 1
+
+
+Dim = int | Sized
 
 
 def symbolic_shapes(
     samples: Sequence[Sample], shapes: Sequence[Mapping[str, Shape]]
 ) -> dict[str, tuple[Dim, ...]]:
     """The shapes that follow the sizes of every sample; a value with another shape is left out."""
-    sizes: dict[Shape, Dim] = {
-        tuple(getattr(sample, name) for sample in samples): name for name in NAMES
-    }
+    sizes = {name: tuple(getattr(sample, name) for sample in samples) for name in NAMES}
     found = {}
     for value in shapes[0]:
         concrete = [shape[value] for shape in shapes]
@@ -25,10 +34,18 @@ def symbolic_shapes(
     return found
 
 
-def _dim(axis: Shape, sizes: Mapping[Shape, Dim]) -> Dim | None:
-    return axis[0] if len(set(axis)) == 1 else sizes.get(axis)
+def _dim(axis: Shape, sizes: Mapping[str, Shape]) -> Dim | None:
+    if len(set(axis)) == 1:
+        return axis[0]
+    for name, size in sizes.items():
+        factor = axis[0] // size[0] if size[0] else 0
+        if axis == tuple(factor * each for each in size):
+            return Sized(name, factor)
+    return None
 
 
 def concrete_shape(dims: Sequence[Dim], sample: Sample) -> Shape:
     """The shape at one sample size."""
-    return tuple(dim if isinstance(dim, int) else int(getattr(sample, dim)) for dim in dims)
+    return tuple(
+        dim if isinstance(dim, int) else dim.factor * int(getattr(sample, dim.name)) for dim in dims
+    )

@@ -81,15 +81,16 @@ class FeatureMap:
         return bool((self.position == np.arange(self.size)).all())
 
 
-def feature_map(moved: Moved, token_axis: int) -> FeatureMap | None:
-    """The map of a moved tensor whose tokens lie on `token_axis`; None if tokens mix.
+def feature_map(moved: Moved, token_axis: int, heads: int = 1) -> FeatureMap | None:
+    """The map of a moved tensor whose tokens, or `heads` of each, lie on `token_axis`; None if
+    tokens mix.
 
     It must be the same for every token of every sample.
     """
     assert isinstance(moved.root, Tensor)
     size, found = moved.root.size, None
     for index in moved.indices():
-        rows = np.moveaxis(index, token_axis, 0).reshape(index.shape[token_axis], -1)
+        rows = np.moveaxis(index, token_axis, 0).reshape(index.shape[token_axis] // heads, -1)
         position = np.abs(rows) - 1 - size * np.arange(len(rows))[:, None]
         if found is None:
             found = FeatureMap(position[0], np.sign(rows[0]))

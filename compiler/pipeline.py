@@ -103,7 +103,10 @@ def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
     tensors = [
         Tensor("input_ids", "tokens", tokens, 4, 1, "int32", context, "int64"),
         Tensor("attention_mask", "mask", 0, 0, 1, "int32", context, "int64"),
-        Tensor("position_ids", "positions", positions, 4, 1, "int32", context, "int64"),
+        Tensor(
+            "position_ids" if "position_ids" in graph.inputs else "",
+            *("positions", positions, 4, 1, "int32", context, "int64"),
+        ),
     ]
     row, head = lowered.caches.row_bytes, lowered.caches.head_bytes
     for cache, (keys, values) in zip(graph.caches, lowered.caches.buffers, strict=True):
@@ -117,5 +120,5 @@ def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
     place = (lowered.logits.buffer.address or 0, lowered.logits.row_bytes, output.tensor.size)
     tensors.append(Tensor(output.name, "logits", *place, "f32", context, "float32"))
     arguments = lowered.arguments.address or 0
-    known = [t for t in tensors if t.kind == "kv" or t.name in (*graph.inputs, output.name)]
+    known = [t for t in tensors if t.kind != "mask" or t.name in graph.inputs]
     return IoMap(arguments, arguments + 4, context, tuple(known))

@@ -13,7 +13,8 @@ class Tensor:
     Row t starts at byte ``address + t * row_bytes``. It holds ``groups`` groups (heads) that start
     ``group_bytes`` apart, each of ``width`` contiguous elements of type ``dtype``.
 
-    ``kind``: ``tokens`` and ``positions`` (int32, one element a row), ``mask`` (not in HBM: the
+    ``kind``: ``tokens`` and ``positions`` (int32, one element a row; positions of a model that has
+    no input for them have no name: the host counts tokens), ``mask`` (not in HBM: the
     host checks that it is all ones), ``kv`` (a layer's keys or values; ``output`` names the
     present.* output that continues the past ``name``), ``logits``. ``onnx_dtype`` is the NumPy
     name of the ONNX side's type, ``capacity`` the greatest number of rows.

@@ -64,7 +64,7 @@ class Host:
             if tensor.kind == "kv":
                 rows = inputs[tensor.name][0].astype(np.float32).transpose(1, 0, 2)
                 self._view(tensor, past)[...] = to_bf16(rows)
-            elif tensor.kind == "positions":
+            elif tensor.kind == "positions" and tensor.name:
                 positions = inputs[tensor.name][0]
         self._write_tokens(inputs[self._ids.name][0], positions)
         self._arguments(count, past)
@@ -101,7 +101,7 @@ class Host:
 
     def _check_inputs(self, inputs: Arrays) -> tuple[int, int]:
         """S and P, after all names, types, shapes and values have been checked."""
-        wanted = {t.name: t for t in self.io.tensors if t.kind != "logits"}
+        wanted = {t.name: t for t in self.io.tensors if t.kind != "logits" and t.name}
         for name in inputs:
             if name not in wanted:
                 raise InputError(f"unknown input {name!r}, the model has {', '.join(wanted)}")

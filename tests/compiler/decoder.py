@@ -80,6 +80,37 @@ def decoder(extra: Mapping[str, np.ndarray] | None = None, **parts: str) -> onnx
     return model
 
 
+def decoder_without_positions() -> onnx.ModelProto:
+    """The same function of ids and past alone: no mask and no positions among the inputs."""
+    parts = {
+        "tables": """
+            new_size = Shape<start = 1>(input_ids)
+            past_size = Shape<start = 2, end = 3>(past_0_key)
+            end = Add(new_size, past_size)  first = Squeeze(past_size)  last = Squeeze(end)
+            position_row = Range(first, last, one_scalar)
+            position_2d = Unsqueeze(position_row, zero)
+            columns = Unsqueeze(position_2d, two)  positions = Cast<to = 1>(columns)
+            angle_half = Mul(positions, frequency)
+            angle = Concat<axis = -1>(angle_half, angle_half)
+            cos_flat = Cos(angle)  sin_flat = Sin(angle)
+            cos = Unsqueeze(cos_flat, one)  sin = Unsqueeze(sin_flat, one)""",
+        "repeat": """
+            key_5d = Unsqueeze(present_0_key, two)  value_5d = Unsqueeze(present_0_value, two)
+            total = Add(new_size, past_size)
+            wide = Concat<axis = 0>(one, two, three, total, four)
+            merged = Concat<axis = 0>(one, six, total, four)
+            key_wide = Expand(key_5d, wide)  value_wide = Expand(value_5d, wide)
+            keys = Reshape(key_wide, merged)  values = Reshape(value_wide, merged)
+            keys_t = Transpose<perm = [0, 1, 3, 2]>(keys)""",
+        "mask": """
+            index = Range(zero_scalar, last, one_scalar)  rows = Unsqueeze(position_row, one)
+            allowed = LessOrEqual(index, rows)  mask = Where(allowed, nought, forbidden)""",
+    }
+    model = decoder(**parts)
+    del model.graph.input[1:3]
+    return model
+
+
 def _weights(random: np.random.Generator) -> dict[str, np.ndarray]:
     shapes = {
         "table": (VOCABULARY, MODEL),

@@ -14,7 +14,7 @@ from isa.config import ChipConfig, load_config
 from sim.backends import make_backend
 from sim.check import check_image
 from sim.runtime import Session
-from tests.compiler.decoder import decoder, feeds, past_of
+from tests.compiler.decoder import decoder, decoder_without_positions, feeds, past_of
 from tests.compiler.models import MODELS, model_path
 from tests.support import rng
 
@@ -83,12 +83,23 @@ def test_operators(feature):
 
 
 @pytest.mark.parametrize(
-    "name", [f"exporters/{name}/optimum_op18" for name in ("llama", "qwen3", "gpt2")]
+    "name", ["llama/optimum_op18", "qwen3/optimum_op18", "gpt2/optimum_op18", "qwen3/genai_fp32"]
 )
 @pytest.mark.parametrize("config", [TINY, WIDE], ids=lambda config: config.name)
 def test_exported_models(name, config):
-    model = load_model(model_path(name))
+    model = load_model(model_path(f"exporters/{name}"))
     assert compare(model, config, [(12, 0), (1, 12), (9, 30)]) < 2 * BOUND  # layers
+
+
+def test_a_model_without_position_ids():
+    """The host counts the tokens, whichever way they come."""
+    model = decoder_without_positions()
+    assert compare(model, TINY, [(1, 0), (5, 0), (3, 7), (17, 9)]) < BOUND
+    session, expected = compiled(model, TINY), reference(model)
+    ids = rng(4).integers(0, 19, 12)
+    wanted = expected.run(["logits"], feeds(model, ids, past_of(model, 0, rng(0))))[0][0]
+    parts = [session.step(part) for part in (ids[:5], ids[5:6], ids[6:])]
+    assert np.abs(np.concatenate(parts) - wanted).mean() < BOUND * wanted.std()
 
 
 def test_passes_may_be_cut_anywhere():

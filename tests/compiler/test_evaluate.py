@@ -8,7 +8,7 @@ import pytest
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator
 from compiler.evaluate_sample import Sample
-from compiler.evaluate_shapes import concrete_shape, symbolic_shapes
+from compiler.evaluate_shapes import Sized, concrete_shape, symbolic_shapes
 from compiler.importer import load_model
 from compiler.importer_interface import find_interface
 from tests.compiler.decoder import decoder, feeds, past_of
@@ -63,8 +63,8 @@ def test_activations_depend_on_tokens_or_caches():
 def test_learnt_shapes_replace_inference():
     evaluator = evaluator_of(decoder())
     evaluator.learn_shapes(SAMPLES)
-    assert evaluator.symbols["scaled"] == (1, 6, "new", "total")
-    assert evaluator.symbols["past_0_value"] == (1, 2, "past", 4)
+    assert evaluator.symbols["scaled"] == (1, 6, Sized("new"), Sized("total"))
+    assert evaluator.symbols["past_0_value"] == (1, 2, Sized("past"), 4)
     other = Sample(30, 2)
     known = evaluator.run(other, ["mask"]).known
     allowed = np.arange(32) <= np.arange(2, 32)[:, None]
@@ -95,8 +95,13 @@ def test_constants_are_computed_once():
 
 def test_symbolic_shapes():
     shapes = [{"a": (1, s.new, 7), "b": (s.total, s.past), "c": (2 * s.new,)} for s in SAMPLES]
+    shapes = [{**known, "d": (s.new + 1,)} for known, s in zip(shapes, SAMPLES, strict=True)]
     found = symbolic_shapes(SAMPLES, shapes)
-    assert found == {"a": (1, "new", 7), "b": ("total", "past")}
+    assert found == {
+        "a": (1, Sized("new"), 7),
+        "b": (Sized("total"), Sized("past")),
+        "c": (Sized("new", 2),),
+    }
     assert concrete_shape(found["b"], Sample(2, 30)) == (32, 30)
 
 

@@ -1,0 +1,104 @@
+"""onnxruntime's operators (`compiler.contrib`) in terms of the canonical ones."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import onnx
+
+from compiler.canonical_context import SAMPLES, Context, attribute, refuse
+from compiler.canonical_elementwise import Emitter
+from compiler.canonical_select import select
+from compiler.evaluate import source_of
+from compiler.graph import Operand, Source, Tensor
+from compiler.movement import CacheRoot, Moved, Past
+
+# Inputs of GroupQueryAttention.
+_QUERY, _KEY, _VALUE, _PAST_KEY, _PAST_VALUE, _LAST, _TOTAL, _COS, _SIN = range(9)
+_FIXED = {"local_window_size": -1, "softcap": 0.0, "rotary_interleaved": 0, "smooth_softmax": 0}
+
+
+def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
+    """GroupQueryAttention: keys and values are appended, rotary positions are applied by tables."""
+    for name, wanted in _FIXED.items():
+        if (given := attribute(node, name, wanted)) != wanted:
+            refuse(node, f"its {name} must be {wanted}, not {given}")
+    names = [*node.input, *[""] * 12]
+    if any(names[_SIN + 1 :]):
+        refuse(node, "it must have no position ids, bias or sinks")
+    key_past, value_past = (context.values.get(names[i]) for i in (_PAST_KEY, _PAST_VALUE))
+    if not isinstance(key_past, Past) or not isinstance(value_past, Past):
+        refuse(node, "it must append to past keys and values of the graph's inputs")
+    _check_lengths(context, node, names)
+    heads, width = attribute(node, "num_heads"), key_past.cache.width
+    q, k, v = _parts(context, node, heads, key_past.cache.heads, width)
+    if attribute(node, "do_rotary", 0):
+        tables = [_table(context, node, names[i], width) for i in (_COS, _SIN)]
+        q, k = (_rotated(context, node, x, tables) for x in (q, k))
+    for index, past, new in ((1, key_past, k), (2, value_past, v)):
+        root = CacheRoot(past.cache, past.part, new)
+        out = node.output[index]
+        context.values[out] = Moved(root, context.shapes(out))
+    layer = context.evaluator.interface.caches.index(key_past.cache)
+    scale = attribute(node, "scale", 0.0) or width**-0.5
+    attributes, sources = {"scale": scale, "layer": layer}, _sources(node)
+    out, size = node.output[0], (heads, width)
+    result = context.emit("attention", (q, k, v), size, out, sources, attributes)
+    context.define(out, result, node)
+
+
+def _sources(node: onnx.NodeProto) -> Sequence[Source]:
+    return (source_of(node),)
+
+
+def _check_lengths(context: Context, node: onnx.NodeProto, names: Sequence[str]) -> None:
+    """It counts valid tokens by the mask: all of them, here."""
+    for name, behind in ((names[_LAST], 1), (names[_TOTAL], 0)):
+        if not context.is_known(name) or any(
+            (array != sample.total - behind).any()
+            for array, sample in zip(context.known(name), SAMPLES, strict=True)
+        ):
+            refuse(node, f'"{name}" must be the number of tokens{" - 1" * behind}, of all of them')
+
+
+def _parts(
+    context: Context, node: onnx.NodeProto, heads: int, kv_heads: int, width: int
+) -> list[Tensor]:
+    """Queries, keys and values as (heads, width), from one product or three."""
+    counts = heads, kv_heads, kv_heads
+    if node.input[_KEY]:
+        parts = [context.tensor(name, node) for name in node.input[: _VALUE + 1]]
+    else:
+        whole, parts = context.tensor(node.input[_QUERY], node), []
+        ends = np.cumsum([0, *counts]) * width
+        for start, end in pairwise(ends):
+            part = select(context, whole, np.arange(start, end), _sources(node))
+            if part is None:
+                refuse(node, "queries, keys and values must be a product's, or three inputs")
+            parts.append(part)
+    sized = zip(parts, counts, strict=True)
+    return [context.view(x, (n, width), node.output[0], _sources(node)) for x, n in sized]
+
+
+def _table(context: Context, node: onnx.NodeProto, name: str, width: int) -> Operand:
+    """A row of cosines or sines for each position, both halves of a head alike."""
+    if name in context.evaluator.varying:
+        refuse(node, f'the table "{name}" must be constant')
+    table = context.evaluator.constant(name)
+    if table.shape[1] * 2 != width:
+        refuse(node, f"it must rotate whole heads of {width}, not {2 * table.shape[1]} of them")
+    if len(table) < context.max_context:
+        refuse(node, f'the table "{name}" has {len(table)} positions, not {context.max_context}')
+    return context.add_table(name, np.tile(table[: context.max_context], 2))
+
+
+def _rotated(
+    context: Context, node: onnx.NodeProto, x: Tensor, tables: Sequence[Operand]
+) -> Tensor:
+    """x cos + rotate(x) sin."""
+    half, emitter = x.width // 2, Emitter(context, node)
+    turn = {"shift": half, "signs": (-1,) * half + (1,) * half}
+    size, out = (x.groups, x.width), node.output[0]
+    turned = context.once("rotate", (x,), size, out, _sources(node), turn)
+    cos, sin = tables
+    return emitter.emit("add", emitter.emit("mul", x, cos), emitter.emit("mul", turned, sin))

@@ -1,0 +1,138 @@
+"""onnxruntime's own operators (`com.microsoft`) that jcc takes: what onnx cannot say of them.
+
+Their definitions are onnxruntime's docs/ContribOperators.md.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from compiler.evaluate_sample import Shape
+
+DOMAIN = "com.microsoft"
+# It has no domain in the files of onnxruntime's tools, though the standard does not know it.
+_WITHOUT_DOMAIN = "SimplifiedLayerNormalization"
+
+Inference = Callable[[onnx.NodeProto, Sequence[Shape]], Sequence[Shape]]
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, object]:
+    """The attributes that the node gives."""
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def is_contrib(node: onnx.NodeProto) -> bool:
+    """Whether it is one of the operators here."""
+    if node.op_type == _WITHOUT_DOMAIN:
+        return True
+    return node.domain == DOMAIN and node.op_type in INFERENCE
+
+
+def infer(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Shapes of the outputs that the node has; ValueError where the inputs' do not fit."""
+    inputs = [shapes.get(name, ()) for name in node.input]
+    try:
+        found = INFERENCE[node.op_type](node, inputs)
+    except (IndexError, KeyError, TypeError) as error:
+        raise ValueError("an input or an attribute is missing") from error
+    return {name: shape for name, shape in zip(node.output, found, strict=False) if name}
+
+
+def _same(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
+    return [inputs[0]] * 4
+
+
+def _product(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
+    return [(*inputs[0][:-1], int(str(attributes_of(node)["N"])))]
+
+
+def _attention(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
+    batch, tokens, _ = inputs[0]
+    _, heads, past, width = inputs[3]
+    queries = int(str(attributes_of(node)["num_heads"]))
+    return [(batch, tokens, queries * width), *[(batch, heads, past + tokens, width)] * 2]
+
+
+INFERENCE: dict[str, Inference] = {
+    "SimplifiedLayerNormalization": _same,
+    "SkipSimplifiedLayerNormalization": _same,
+    "SkipLayerNormalization": _same,
+    "MatMulNBits": _product,
+    "GroupQueryAttention": _attention,
+}
+
+
+def fix_caches(model: onnx.ModelProto) -> None:
+    """Heads and width of the caches, where exporters leave them open: GroupQueryAttention knows."""
+    inputs = {value.name: value for value in model.graph.input}
+    for node in model.graph.node:
+        if node.op_type != "GroupQueryAttention" or not is_contrib(node):
+            continue
+        given = attributes_of(node)
+        queries, heads = int(str(given["num_heads"])), int(str(given["kv_num_heads"]))
+        packed = not node.input[1]
+        size = _features(model, node.input[0])
+        parts = queries + 2 * heads if packed else queries
+        for name in node.input[3:5]:
+            dims = inputs[name].type.tensor_type.shape.dim if name in inputs else []
+            if size is not None and len(dims) == 4 and size % parts == 0:
+                for axis, value in ((1, heads), (3, size // parts)):
+                    if dims[axis].dim_param:
+                        dims[axis].dim_value = value
+
+
+def _features(model: onnx.ModelProto, name: str) -> int | None:
+    """Size of the last axis of a product, of a bias added to it, or of what is reshaped."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    producers = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and isinstance(
+            value := attributes_of(node).get("value"), onnx.TensorProto
+        ):
+            stored[node.output[0]] = value
+    node = producers.get(name)
+    if node is None:
+        return None
+    if node.op_type == "MatMulNBits":
+        return int(str(attributes_of(node)["N"]))
+    last = stored.get(node.input[-1])
+    if node.op_type in ("MatMul", "Add") and last is not None and last.dims:
+        return int(last.dims[-1])
+    if node.op_type == "Reshape" and last is not None:
+        size = int(numpy_helper.to_array(last)[-1])
+        return size if size > 0 else None
+    return None
+
+
+def dequantised(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> np.ndarray:
+    """The weights (K, N) fp32 of a MatMulNBits, from its constant inputs behind the first.
+
+    Codes of ``bits`` bits, the lowest first, in rows of N, blocks along K; the value is (code -
+    zero point) · scale, the zero point 2^(bits-1) if none is given.
+    """
+    given = {name: int(str(v)) for name, v in attributes_of(node).items() if isinstance(v, int)}
+    k, n, bits, block = given["K"], given["N"], given.get("bits", 4), given["block_size"]
+    packed, scales, zeros = (*inputs, None)[:3]
+    assert packed is not None
+    assert scales is not None
+    blocks = -(-k // block)
+    codes = _unpacked(packed.reshape(n, -1), bits)[:, : blocks * block].reshape(n, blocks, block)
+    if zeros is None:
+        zero = np.full((n, blocks), 1 << bits - 1, np.float32)
+    elif zeros.dtype == np.uint8:
+        zero = _unpacked(zeros.reshape(n, -1), bits)[:, :blocks].astype(np.float32)
+    else:
+        zero = zeros.reshape(n, blocks).astype(np.float32)
+    scale = scales.reshape(n, blocks).astype(np.float32)
+    values = (codes.astype(np.float32) - zero[..., None]) * scale[..., None]
+    return values.reshape(n, -1)[:, :k].T
+
+
+def _unpacked(rows: np.ndarray, bits: int) -> np.ndarray:
+    """(N, bytes) → (N, codes)."""
+    flat = np.unpackbits(rows, axis=1, bitorder="little")
+    usable = flat.shape[1] // bits * bits
+    weights = (1 << np.arange(bits)).astype(np.uint8)
+    return (flat[:, :usable].reshape(len(rows), -1, bits) * weights).sum(-1, dtype=np.uint8)
