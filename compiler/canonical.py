@@ -4,7 +4,12 @@ from collections.abc import Callable
 
 import onnx
 
-from compiler import attention, canonical_elementwise as elementwise, canonical_linear as linear
+from compiler import (
+    attention,
+    canonical_elementwise as elementwise,
+    canonical_gelu as gelu,
+    canonical_linear as linear,
+)
 from compiler.canonical_context import IDS, Context, refuse
 from compiler.canonical_contrib import group_query_attention
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
@@ -30,6 +35,9 @@ HANDLERS: dict[str, Handler] = {
     "RMSNormalization": rms_norm,
     "SimplifiedLayerNormalization": rms_norm,
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), skip_norm),
+    "Erf": gelu.erf,
+    **dict.fromkeys(("Gelu", "BiasGelu", "FastGelu"), gelu.gelu),
+    "QuickGelu": gelu.quick_gelu,
     "GroupQueryAttention": group_query_attention,
     "MatMulNBits": linear.matmul_n_bits,
     "MatMul": linear.matmul,

@@ -59,6 +59,7 @@ INFERENCE: dict[str, Inference] = {
     "SimplifiedLayerNormalization": _same,
     "SkipSimplifiedLayerNormalization": _same,
     "SkipLayerNormalization": _same,
+    **dict.fromkeys(("Gelu", "BiasGelu", "FastGelu", "QuickGelu"), _same),
     "MatMulNBits": _product,
     "GroupQueryAttention": _attention,
 }

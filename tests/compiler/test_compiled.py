@@ -70,6 +70,7 @@ def test_a_decoder_with_odd_sizes(config):
         "b = Mul(embedded, half) m = ReduceMean<keepdims = 1>(b, minus_one) x = Sub(b, m)",
         "x = Softmax<axis = -1>(embedded)",
         "b = Max(embedded, gain) x = Min(b, half)",
+        "b = Erf(embedded) x = Mul(b, gain)",
         "b = LayerNormalization(embedded, gain) x = Add(b, embedded)",
         "p = MatMul(embedded, wq) h = Slice(p, one, big, two, two) "
         "i = Slice(p, zero, big, two, two) j = Mul(h, i) t = Tanh(j) "
