@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from compiler.canonical import SUPPORTED, canonicalise
 from compiler.errors import CompileError
@@ -46,12 +47,17 @@ def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession | None:
         return None
 
 
-def agrees(model: onnx.ModelProto, graph: Graph, session: onnxruntime.InferenceSession) -> bool:
-    """Whether prefill and decode agree, infinities included."""
+def agrees(
+    model: onnx.ModelProto, graph: Graph, session: onnxruntime.InferenceSession
+) -> bool | None:
+    """Whether prefill and decode agree, infinities included; None if onnxruntime cannot run it."""
     values, good = np.random.default_rng(0), True
     for new, length in [(5, 4), (1, 6), (3, 0)]:
         ids, past = values.integers(0, VOCABULARY, new), past_of(model, length, values)
-        outputs = session.run(None, feeds(model, ids, past))
+        try:
+            outputs = session.run(None, feeds(model, ids, past))
+        except InvalidArgument:  # a shape that only a run shows
+            return None
         got = interpret(graph, ids, past)
         for output, want in zip(session.get_outputs(), outputs, strict=True):
             size = np.abs(want[np.isfinite(want)]).max(initial=1e-6)
@@ -71,8 +77,8 @@ def test_a_damaged_decoder_is_refused_or_right(seed):
             refusals.append(str(error))
             continue
         session = session_of(model)
-        if session is not None:
-            assert agrees(model, graph, session), f"seed {seed}: {change}"
+        if session is not None and (agreed := agrees(model, graph, session)) is not None:
+            assert agreed, f"seed {seed}: {change}"
             accepted += 1
     assert accepted > 0
     assert not [text for text in refusals if "\n" in text]
