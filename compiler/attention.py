@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compiler.canonical_context import SAMPLES, Context, attribute, refuse
+from compiler.attention_uncached import new_heads
+from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_operands import scalar
 from compiler.evaluate import results, source_of
 from compiler.evaluate_sample import Sample
@@ -96,14 +97,19 @@ def start_scores(context: Context, node: onnx.NodeProto) -> None:
         refuse(node, "keys must be multiplied by queries of tokens")
     moved = context.values[node.input[1]]
     assert isinstance(moved, Moved)
-    assert isinstance(moved.root, CacheRoot)
     q, layout = context.tensor(node.input[0], node), context.layout(node.input[0], node)
-    if moved.root.part != "key" or layout.token_axis != layout.rank - 2:
+    part = moved.root.part if isinstance(moved.root, CacheRoot) else "key"
+    if part != "key" or layout.token_axis != layout.rank - 2:
         refuse(node, "scores must be queries [heads, tokens, width] times transposed keys")
-    _check_heads(context, node, moved, q.groups, transposed=True)
+    if isinstance(moved.root, CacheRoot):
+        _check_heads(context, node, moved, q.groups, transposed=True)
+        keys = moved.root
+    else:
+        new = new_heads(context, node, moved, q.groups, transposed=True)
+        keys = CacheRoot(context.add_cache(new.groups, new.width), "key", new)
     q, scale, sources = _peel_scale(context, q)
     sources = (*sources, *moved.sources, source_of(node))
-    scores = Scores(q, moved.root, scale * moved.scale, tuple(dict.fromkeys(sources)))
+    scores = Scores(q, keys, scale * moved.scale, tuple(dict.fromkeys(sources)))
     context.values[node.output[0]] = scores
 
 
@@ -126,7 +132,7 @@ def _check_heads(
     if heads % cache.heads:
         refuse(node, f"{heads} query heads must be a multiple of {cache.heads} key heads")
     shapes = context.shapes(node.output[0])
-    for index, shape, sample in zip(moved.indices(), shapes, SAMPLES, strict=True):
+    for index, shape, sample in zip(moved.indices(), shapes, context.samples, strict=True):
         size = cache.heads, sample.total, cache.width
         order = np.arange(1, 1 + int(np.prod(size))).reshape(size)
         want = np.repeat(order, heads // cache.heads, axis=0)
@@ -191,9 +197,11 @@ def _check_causal(context: Context, node: onnx.NodeProto, scores: Scores) -> Non
     shapes = context.shapes(node.output[0])
     if attribute(node, "axis", -1) % len(shapes[0]) != len(shapes[0]) - 1:
         refuse(node, "the Softmax of attention must be over the keys, its last axis")
-    runs = list(zip(SAMPLES, context.runs, strict=True))
+    runs = list(zip(context.samples, context.runs, strict=True))
     # The last tokens of a full context show windows that short samples do not.
     last = Sample(min(3, context.max_context), max(0, context.max_context - 3))
+    if not context.evaluator.interface.caches:
+        last = Sample(context.max_context, 0)
     runs.append((last, context.evaluator.run(last, [mask.name for mask in scores.masks])))
     for sample, run in runs:
         size = (*shapes[0][:-2], sample.new, sample.total)
@@ -229,15 +237,22 @@ def _replaces_nan(context: Context, node: onnx.NodeProto) -> bool:
 
 def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     """MatMul(weights, V): emit the operator, (heads, width) per token."""
-    moved = context.values.get(node.input[1])
-    if not isinstance(moved, Moved) or not isinstance(moved.root, CacheRoot):
+    moved, q, key = context.values.get(node.input[1]), weights.q, weights.key
+    hidden = not context.evaluator.interface.caches
+    if not isinstance(moved, Moved) or isinstance(moved.root, CacheRoot) == hidden:
         refuse(node, "attention weights must be multiplied by the values of the cache")
-    value, q, key = moved.root, weights.q, weights.key
+    if hidden:
+        value = CacheRoot(key.cache, "value", new_heads(context, node, moved, q.groups, False))
+        if (value.new.groups, value.new.width) != (key.cache.heads, key.cache.width):
+            refuse(node, "values must have as many heads as keys, of the same width")
+    else:
+        assert isinstance(moved.root, CacheRoot)
+        value = moved.root
+        _check_heads(context, node, moved, q.groups, transposed=False)
     if value.part != "value" or value.cache != key.cache or moved.scale != 1:
         refuse(node, f"it must use the values of the cache of layer {key.cache.layer}")
-    _check_heads(context, node, moved, q.groups, transposed=False)
     sources = dict.fromkeys((*weights.sources, *moved.sources, source_of(node)))
-    layer = context.evaluator.interface.caches.index(key.cache)
+    layer = context.caches.index(key.cache)
     attributes = {"scale": weights.scale, "layer": layer}
     inputs, size = (q, key.new, value.new), (q.groups, value.cache.width)
     out = node.output[0]

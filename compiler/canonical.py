@@ -10,6 +10,7 @@ from compiler import (
     canonical_gelu as gelu,
     canonical_linear as linear,
 )
+from compiler.attention_uncached import is_repeated
 from compiler.canonical_context import IDS, Context, refuse
 from compiler.canonical_contrib import group_query_attention
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
@@ -113,9 +114,11 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
         attention.continue_scores(context, node)
     elif kind == "Concat" and attention.append_to_cache(context, node):
         return
-    elif any(on_cache) and kind in ("Mul", "Div"):
+    elif kind in ("Mul", "Div") and (
+        any(on_cache) or any(is_repeated(context, name) for name in node.input)
+    ):
         attention.scale_cache(context, node)
-    elif on_cache[1:] == [True] and kind == "MatMul":
+    elif kind == "MatMul" and (on_cache[1:] == [True] or _multiplies_tokens(context, node)):
         attention.start_scores(context, node)
     elif kind == "Gather" and context.is_known(node.input[0]):
         linear.embed(context, node)
@@ -129,10 +132,18 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
         refuse(node, "it is supported in attention only")
 
 
+def _multiplies_tokens(context: Context, node: onnx.NodeProto) -> bool:
+    """Whether it is a product of activations in a graph without caches."""
+    known = any(context.is_known(name) for name in node.input)
+    return not known and not context.evaluator.interface.caches
+
+
 def _finish(context: Context, source: str) -> Graph:
     """Check the outputs, drop dead operators and what only they used."""
     interface = context.evaluator.interface
     attended = [op.attributes["layer"] for op in context.ops.values() if op.kind == "attention"]
+    if not context.caches:
+        raise CompileError("it has no attention", "only decoders can run on the chip")
     for layer, cache in enumerate(interface.caches):
         if attended.count(layer) != 1:
             raise CompileError(
@@ -157,7 +168,7 @@ def _finish(context: Context, source: str) -> Graph:
         ops=ops,
         constants={k: v for k, v in context.constants.items() if Constant(k) in used},
         tables={k: v for k, v in context.tables.items() if Table(k) in used},
-        caches=interface.caches,
+        caches=tuple(context.caches),
         logits=Output(interface.logits, logits, interface.logits_type),
     )
 

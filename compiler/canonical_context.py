@@ -11,13 +11,11 @@ from onnx import helper
 from compiler.canonical_select import select
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
-from compiler.evaluate_sample import Sample, Shape
+from compiler.evaluate_sample import Shape
 from compiler.evaluate_shapes import Sized
-from compiler.graph import Constant, Op, Operand, Scalar, Source, Table, Tensor
+from compiler.graph import Cache, Constant, Op, Operand, Scalar, Source, Table, Tensor
 from compiler.movement import FeatureMap, Moved, feature_map, rotation
 
-# Sizes unlike each other: a dimension is the number of tokens only if it follows all of them.
-SAMPLES = (Sample(7, 13), Sample(11, 5), Sample(3, 0), Sample(1, 17))
 IDS = Tensor("input_ids", 1, 1)
 
 
@@ -76,7 +74,9 @@ class Context:
     def __init__(self, evaluator: Evaluator, max_context: int) -> None:
         self.evaluator = evaluator
         self.max_context = max_context
-        self.runs = evaluator.learn_shapes(SAMPLES)
+        self.samples = evaluator.interface.samples
+        self.runs = evaluator.learn_shapes(self.samples)
+        self.caches = list(evaluator.interface.caches)
         self.values: dict[str, Value] = {}
         self.ops: dict[str, Op] = {}
         self.constants: dict[str, np.ndarray] = {}
@@ -106,7 +106,7 @@ class Context:
             refuse(
                 node,
                 f'"{name}" must have one axis of tokens and fixed others, not shapes {first} '
-                f"and {second} for {SAMPLES[0].new} and {SAMPLES[1].new} tokens",
+                f"and {second} for {self.samples[0].new} and {self.samples[1].new} tokens",
             )
         heads = sized.factor
         rest = (heads, *fixed) if heads > 1 else fixed
@@ -116,6 +116,11 @@ class Context:
         """The ONNX value `name` is `tensor`, in its own order."""
         axis = self.layout(name, node).token_axis
         self.values[name] = Moved(tensor, self.shapes(name), axis)
+
+    def add_cache(self, heads: int, width: int) -> Cache:
+        """A cache that the graph does not show."""
+        self.caches.append(Cache(len(self.caches), "", "", "", "", heads, width))
+        return self.caches[-1]
 
     def add_constant(self, name: str, array: np.ndarray) -> Constant:
         """Keep `array` as float32 under `name`, or a variant of it where that is taken."""
@@ -159,6 +164,8 @@ class Context:
             value = self.values[name]
             if not isinstance(value, Moved) or not isinstance(value.root, Tensor):
                 refuse(node, f'"{name}" is used outside the attention it belongs to')
+            if value.scale != 1:
+                refuse(node, f'"{name}" is repeated heads times a number: for attention alone')
             if value.root == IDS:
                 refuse(node, "token ids can only select rows of the embedding")
             self._materialised[name] = self._materialise(name, value, node)
@@ -170,40 +177,47 @@ class Context:
         size = layout.groups, layout.width
         if value.index is None:
             return self.view(root, size, name, value.sources)
-        origin = f'"{value.sources[-1].name}" ({value.sources[-1].op_type})'
         features = feature_map(value, layout.token_axis, layout.heads)
         if features is None:
+            origin = f'"{value.sources[-1].name}" ({value.sources[-1].op_type})'
             refuse(node, f"its input from {origin} mixes tokens or has elements of no one token")
-        if features.keeps_order() and features.size == root.size:
-            if (features.sign > 0).all():
-                return self.view(root, size, name, value.sources)
-            if (features.sign < 0).all():
-                return self._negative(self.view(root, size, name, value.sources), name, value)
-        turned = rotation(features, *size) if features.size == root.size else None
-        if turned is None:
-            return self._selected(root, features, size, name, value, node)
-        attributes = {"shift": turned[0], "signs": turned[1]}
-        source = self.view(root, size, f"{name}.view", value.sources)
-        return self.once("rotate", (source,), size, name, value.sources, attributes)
+        return self.features(value, features, size, name, node)
 
-    def _selected(
+    def features(
         self,
-        root: Tensor,
+        value: Moved,
         features: FeatureMap,
         size: tuple[int, int],
         name: str,
-        value: Moved,
         node: onnx.NodeProto,
     ) -> Tensor:
-        tensor = select(self, root, features.position, value.sources)
+        """These features of a moved tensor, as (groups, width) = `size`."""
+        root, sources = value.root, value.sources
+        assert isinstance(root, Tensor)
+        used = np.unique(features.position)
+        if used.size == features.size < root.size:  # each of them once: cut them off first
+            part = select(self, root, used, sources)
+            if part is not None:
+                places = np.searchsorted(used, features.position)
+                root, features = part, FeatureMap(places, features.sign)
+        if features.size == root.size:
+            if features.keeps_order() and (features.sign > 0).all():
+                return self.view(root, size, name, sources)
+            if features.keeps_order() and (features.sign < 0).all():
+                return self._negative(self.view(root, size, name, sources), name, value)
+            if (turned := rotation(features, *size)) is not None:
+                attributes = {"shift": turned[0], "signs": turned[1]}
+                source = self.view(root, size, f"{name}.view", sources)
+                return self.once("rotate", (source,), size, name, sources, attributes)
+        tensor = select(self, root, features.position, sources)
         if tensor is None or (features.sign < 0).any():
             refuse(
                 node,
-                f'its input from "{value.sources[-1].name}" ({value.sources[-1].op_type}) '
-                "rearranges the features of a token; only reinterpreting them, rotating halves of "
-                "a head, and taking features of a product can run on the chip",
+                f'its input from "{sources[-1].name}" ({sources[-1].op_type}) rearranges the '
+                "features of a token; only reinterpreting them, rotating halves of a head, and "
+                "taking features of a product can run on the chip",
             )
-        return self.view(tensor, size, name, value.sources)
+        return self.view(tensor, size, name, sources)
 
     def _negative(self, tensor: Tensor, name: str, value: Moved) -> Tensor:
         size = tensor.groups, tensor.width

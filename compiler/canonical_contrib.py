@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import onnx
 
-from compiler.canonical_context import SAMPLES, Context, attribute, refuse
+from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_elementwise import Emitter
 from compiler.canonical_select import select
 from compiler.evaluate import source_of
@@ -39,7 +39,7 @@ def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
         root = CacheRoot(past.cache, past.part, new)
         out = node.output[index]
         context.values[out] = Moved(root, context.shapes(out))
-    layer = context.evaluator.interface.caches.index(key_past.cache)
+    layer = context.caches.index(key_past.cache)
     scale = attribute(node, "scale", 0.0) or width**-0.5
     attributes, sources = {"scale": scale, "layer": layer}, _sources(node)
     out, size = node.output[0], (heads, width)
@@ -56,7 +56,7 @@ def _check_lengths(context: Context, node: onnx.NodeProto, names: Sequence[str])
     for name, behind in ((names[_LAST], 1), (names[_TOTAL], 0)):
         if not context.is_known(name) or any(
             (array != sample.total - behind).any()
-            for array, sample in zip(context.known(name), SAMPLES, strict=True)
+            for array, sample in zip(context.known(name), context.samples, strict=True)
         ):
             refuse(node, f'"{name}" must be the number of tokens{" - 1" * behind}, of all of them')
 

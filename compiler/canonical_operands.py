@@ -1,9 +1,11 @@
 """Known values that meet activations: numbers, constant vectors and tables by position."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 
-from compiler.canonical_context import SAMPLES, Context, Layout, refuse, same
+from compiler.canonical_context import Context, Layout, refuse, same
 from compiler.evaluate_sample import Sample
 from compiler.graph import Operand, Scalar
 
@@ -29,8 +31,8 @@ def operand(context: Context, name: str, output: Layout, node: onnx.NodeProto) -
     sizes = tuple(array.shape[output.token_axis] for array in arrays)
     if set(sizes) == {1}:
         return _constant(context, name, arrays, output, node)
-    if sizes != tuple(sample.new for sample in SAMPLES):
-        refuse(node, f'"{name}" has {sizes[0]} rows for {SAMPLES[0].new} tokens')
+    if sizes != tuple(sample.new for sample in context.samples):
+        refuse(node, f'"{name}" has {sizes[0]} rows for {context.samples[0].new} tokens')
     return _table(context, name, arrays, output, node)
 
 
@@ -71,9 +73,9 @@ def _table(
     """A known value with a row per token: check that the row is a function of the position."""
     full = _at_full_size(context, name)
     table = _rows(_widen(full, output.rank, node), output, name, node)
-    cases = list(zip(arrays, (s.position_array()[0] for s in SAMPLES), strict=True))
+    cases = list(zip(arrays, (s.position_array()[0] for s in context.samples), strict=True))
     if context.evaluator.interface.positions:
-        shuffled = context.evaluator.run(SHUFFLED, [name])
+        shuffled = context.evaluator.run(replace(SHUFFLED, past=context.samples[0].past), [name])
         array = _widen(context.evaluator.known(name, shuffled), output.rank, node)
         cases.append((array, SHUFFLED.position_array()[0]))
     for array, positions in cases:
@@ -84,7 +86,8 @@ def _table(
 
 def _at_full_size(context: Context, name: str) -> np.ndarray:
     """A known value for `max_context` tokens at once (at least as many as samples have)."""
-    count = max(context.max_context, *(sample.total for sample in SAMPLES))
+    count = max(context.max_context, *(sample.total for sample in context.samples))
+    count = max(count, 1 + max(SHUFFLED.positions))
     run = context.evaluator.run(Sample(count, 0), [name])
     return context.evaluator.known(name, run)
 

@@ -7,15 +7,21 @@ from dataclasses import dataclass
 import onnx
 
 from compiler.errors import CompileError
+from compiler.evaluate_sample import Sample
 from compiler.graph import Cache
 
+# Sizes unlike each other: a dimension is the number of tokens only if it follows all of them.
+SAMPLES = (Sample(7, 13), Sample(11, 5), Sample(3, 0), Sample(1, 17))
 PAST = re.compile(r"^past\w*[._](\d+)[._](key|value)$")
 PRESENT = re.compile(r"^present\w*[._](\d+)[._](key|value)$")
 
 
 @dataclass(frozen=True)
 class Interface:
-    """Names by role; `elem_types` of every input; `mask` and `positions` may be absent ("")."""
+    """Names by role; `elem_types` of every input; `mask` and `positions` may be absent ("").
+
+    Without `caches` the graph takes all tokens at once: its attention gets caches of its own.
+    """
 
     ids: str
     mask: str
@@ -24,6 +30,11 @@ class Interface:
     logits: str
     logits_type: int
     elem_types: Mapping[str, int]
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Sizes to evaluate the graph at."""
+        return SAMPLES if self.caches else tuple(Sample(s.new, 0) for s in SAMPLES)
 
     def shapes(self, new: int, past: int) -> dict[str, tuple[int, ...]]:
         """Each input's shape for batch 1, `new` tokens after `past`."""
@@ -47,12 +58,6 @@ def find_interface(model: onnx.ModelProto, source: str) -> Interface:
     present = _by_layer(outputs, PRESENT)
     if "input_ids" not in inputs:
         raise CompileError(source, 'a decoder needs the input "input_ids"', _has(inputs))
-    if not past:
-        raise CompileError(
-            source,
-            "no KV cache inputs (past_key_values.0.key, …)",
-            "export the model with its cache, e.g. optimum's text-generation-with-past",
-        )
     if "logits" not in outputs:
         raise CompileError(source, 'a decoder needs the output "logits"', _has(outputs))
     _refuse_others(inputs, past, {"input_ids", "attention_mask", "position_ids"}, source, "input")
@@ -113,7 +118,7 @@ def _caches(
 ) -> tuple[Cache, ...]:
     """The caches in layer order, every layer with all four names; a free size becomes 0."""
     caches = []
-    for layer in sorted({layer for layer, _ in past}):
+    for layer in sorted({layer for layer, _ in (*past, *present)}):
         names = [roles.get((layer, part)) for roles in (past, present) for part in ("key", "value")]
         if None in names or len(past) != len(present):
             raise CompileError(

@@ -16,7 +16,8 @@ class Tensor:
     ``kind``: ``tokens`` and ``positions`` (int32, one element a row; positions of a model that has
     no input for them have no name: the host counts tokens), ``mask`` (not in HBM: the
     host checks that it is all ones), ``kv`` (a layer's keys or values; ``output`` names the
-    present.* output that continues the past ``name``), ``logits``. ``onnx_dtype`` is the NumPy
+    present.* output that continues the past ``name``; both are empty where the model has no such
+    inputs and outputs), ``logits``. ``onnx_dtype`` is the NumPy
     name of the ONNX side's type, ``capacity`` the greatest number of rows.
     """
 

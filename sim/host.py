@@ -61,7 +61,7 @@ class Host:
         count, past = self._check_inputs(inputs)
         positions = np.arange(past, past + count)
         for tensor in self.io.tensors:
-            if tensor.kind == "kv":
+            if tensor.kind == "kv" and tensor.name:
                 rows = inputs[tensor.name][0].astype(np.float32).transpose(1, 0, 2)
                 self._view(tensor, past)[...] = to_bf16(rows)
             elif tensor.kind == "positions" and tensor.name:
@@ -78,6 +78,8 @@ class Host:
         """
         outputs = {self._logits.name: self.finish(count)[None].astype(self._logits.onnx_dtype)}
         for tensor in self.io.of_kind("kv"):
+            if not tensor.output:
+                continue  # the model shows no cache
             rows = from_bf16(self._view(tensor, self.past)).transpose(1, 0, 2)
             outputs[tensor.output] = rows[None].astype(tensor.onnx_dtype)
         return outputs

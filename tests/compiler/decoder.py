@@ -111,6 +111,17 @@ def decoder_without_positions() -> onnx.ModelProto:
     return model
 
 
+def decoder_without_cache(
+    extra: Mapping[str, np.ndarray] | None = None, **parts: str
+) -> onnx.ModelProto:
+    """All tokens at once: no past, no present."""
+    alone = "present_0_key = Identity(k)  present_0_value = Identity(v)"
+    model = decoder(extra, **({"cache": alone} | parts))
+    del model.graph.input[3:]
+    del model.graph.output[1:]
+    return model
+
+
 def _weights(random: np.random.Generator) -> dict[str, np.ndarray]:
     shapes = {
         "table": (VOCABULARY, MODEL),
@@ -155,7 +166,7 @@ def past_of(model: onnx.ModelProto, length: int, random: np.random.Generator) ->
 
 def feeds(model: onnx.ModelProto, ids: np.ndarray, past: Mapping[str, np.ndarray]) -> dict:
     """The inputs that `model` has, for `ids` (S,) after `past`."""
-    length = next(iter(past.values())).shape[2]
+    length = next(iter(past.values())).shape[2] if past else 0
     total = length + len(ids)
     values = {
         "input_ids": ids[None],

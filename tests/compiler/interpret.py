@@ -36,7 +36,8 @@ class Interpreter:
 
     def __init__(self, graph: Graph, ids: np.ndarray, past: Mapping[str, np.ndarray]) -> None:
         self.graph, self.ids, self.past = graph, ids, past
-        self.past_length = past[graph.caches[0].past_key].shape[2]
+        lengths = {array.shape[2] for array in past.values()}
+        self.past_length = lengths.pop() if lengths else 0  # of a graph without caches
         self.values: dict[str, np.ndarray] = {}
         self.outputs: dict[str, np.ndarray] = {}
 
@@ -86,10 +87,12 @@ class Interpreter:
         self, q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, layer: int
     ) -> np.ndarray:
         cache = self.graph.caches[layer]
-        key = np.concatenate([self.past[cache.past_key][0], k.swapaxes(0, 1)], axis=1)
-        value = np.concatenate([self.past[cache.past_value][0], v.swapaxes(0, 1)], axis=1)
-        self.outputs[cache.present_key] = key[None]
-        self.outputs[cache.present_value] = value[None]
+        key, value = k.swapaxes(0, 1), v.swapaxes(0, 1)
+        if cache.past_key:
+            key = np.concatenate([self.past[cache.past_key][0], key], axis=1)
+            value = np.concatenate([self.past[cache.past_value][0], value], axis=1)
+            self.outputs[cache.present_key] = key[None]
+            self.outputs[cache.present_value] = value[None]
         out = np.empty_like(q)
         for i, query in enumerate(q):
             seen = self.past_length + i + 1

@@ -11,7 +11,14 @@ from onnx import helper
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
 from tests.compiler.agreement import SIZES, difference
-from tests.compiler.decoder import MODEL, decoder, decoder_without_positions, feeds, past_of
+from tests.compiler.decoder import (
+    MODEL,
+    decoder,
+    decoder_without_cache,
+    decoder_without_positions,
+    feeds,
+    past_of,
+)
 from tests.compiler.interpret import Interpreter, interpret
 
 
@@ -148,10 +155,27 @@ def test_reject_by_node(feature):
     assert FEATURES[feature] in refused(decoder(extra, feature=feature))
 
 
-def test_reject_a_model_without_cache():
-    model = decoder()
-    del model.graph.input[3:]
-    assert refused(model).startswith("no KV cache inputs (past_key_values.0.key, …); export")
+def test_reject_a_model_that_shows_half_a_cache():
+    model = decoder_without_cache()
+    model.graph.output.append(helper.make_tensor_value_info("present_0_key", 1, [1, 2, "T", 4]))
+    assert refused(model) == "the KV cache of layer 0 needs past and present key and value"
+
+
+WITHOUT_CACHE = {
+    "bidirectional": ({"mask": "mask = Identity(nought)"}, "is not causal for 7 tokens after 0"),
+    "tokens mixed": (
+        {"cache": "present_0_key = Identity(k) w = Slice(v, zero, one, two) "
+         "u = Slice(v, one, big, two) present_0_value = Concat<axis = 2>(u, w)"},
+        "keys and values must have 6 heads, of one token each",
+    ),
+    "no attention": ({"output": "y = Add(embedded, x)"}, "it has no attention"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WITHOUT_CACHE)
+def test_reject_without_cache(case):
+    parts, text = WITHOUT_CACHE[case]
+    assert text in refused(decoder_without_cache(**parts))
 
 
 def test_reject_a_fixed_batch_length_or_head_count():
@@ -306,6 +330,32 @@ def test_rms_normalization_agrees_with_its_definition():
 def test_reciprocal_of_a_square_root_is_one_operator():
     model = decoder(feature="s = Sigmoid(embedded) t = Sqrt(s) x = Div(embedded, t)")
     assert kinds(model)[1:4] == ["sigmoid", "rsqrt", "mul"]
+
+
+ALL_AT_ONCE = {
+    "as it is": {},
+    "keys times a number": {"scores": """
+        key_scaled = Mul(keys_t, half) raw = MatMul(q, key_scaled)
+        masked = Add(raw, mask) weights = Softmax<axis = -1>(masked)"""},
+    "one product": {"qkv": """
+        q_flat = MatMul(x, wq)  kv = MatMul(x, wkv)
+        k_flat, v_flat = Split<axis = 2, num_outputs = 2>(kv)
+        q_heads = Reshape(q_flat, q_shape)  k_heads = Reshape(k_flat, kv_shape)
+        v_heads = Reshape(v_flat, kv_shape)
+        q_raw = Transpose<perm = [0, 2, 1, 3]>(q_heads)
+        k_raw = Transpose<perm = [0, 2, 1, 3]>(k_heads)
+        v = Transpose<perm = [0, 2, 1, 3]>(v_heads)"""},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ALL_AT_ONCE)
+def test_without_cache(case):
+    """The operators are those of the model with its cache; the context of a prefill agrees."""
+    extra = {"wkv": np.random.default_rng(9).standard_normal((MODEL, 16)).astype(np.float32)}
+    model = decoder_without_cache(extra, **ALL_AT_ONCE[case])
+    assert difference(model, 64, [(9, 0), (1, 0), (30, 0)], seed=2) < 2e-5
+    if not ALL_AT_ONCE[case]:
+        assert sorted(kinds(model)) == sorted(kinds(decoder()))
 
 
 def test_without_mask_and_position_inputs():

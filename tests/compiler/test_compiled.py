@@ -92,6 +92,18 @@ def test_exported_models(name, config):
     assert compare(model, config, [(12, 0), (1, 12), (9, 30)]) < 2 * BOUND  # layers
 
 
+@pytest.mark.parametrize("name", ["qwen3/torchscript_op17", "llama/dynamo_op20"])
+def test_models_that_show_no_cache(name):
+    """Whole prompts agree; and a program goes on from its own cache, bit for bit."""
+    model = load_model(model_path(f"exporters/{name}"))
+    assert compare(model, TINY, [(12, 0), (1, 0), (30, 0)]) < 2 * BOUND
+    session, ids = compiled(model, TINY), rng(5).integers(0, 256, 20)
+    whole = session.step(ids)
+    session.reset()
+    parts = [session.step(part) for part in (ids[:7], ids[7:8], ids[8:])]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
 def test_a_model_without_position_ids():
     """The host counts the tokens, whichever way they come."""
     model = decoder_without_positions()
