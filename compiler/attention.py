@@ -224,11 +224,15 @@ def _check_causal(context: Context, node: onnx.NodeProto, scores: Scores) -> Non
 
 
 def _replaces_nan(context: Context, node: onnx.NodeProto) -> bool:
-    """Whether it is Where(IsNaN(w), 0, w): w itself, as no row of a causal mask is empty.
+    """Whether it is Where(IsNaN(w), 0, w), or a known condition instead, for rows without a key: w
+    itself, as no row of a causal mask is empty.
 
     Left out: where q or k are NaN, the exporter's weights are 0, here they stay NaN.
     """
     flag, weights = context.values.get(node.input[0]), context.values.get(node.input[2])
+    if context.is_known(node.input[0]) and isinstance(weights, Scores):
+        empty = any(array.any() for array in context.known(node.input[0]))
+        return weights.stage == "weights" and not empty and scalar(context, node.input[1]) == 0
     if not isinstance(flag, Scores) or not isinstance(weights, Scores):
         return False
     same = flag.stage == "nan" and replace(flag, stage="weights") == weights

@@ -15,9 +15,11 @@ from compiler.canonical_context import IDS, Context, refuse
 from compiler.canonical_contrib import group_query_attention
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
 from compiler.canonical_norm import layer_norm, rms_norm, skip_norm
+from compiler.canonical_rotary import rotary_embedding
 from compiler.contrib import fix_caches, is_contrib
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
+from compiler.expand import COMPOSITES, expand
 from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
 from compiler.graph_rules import validate
 from compiler.importer import is_registered
@@ -39,6 +41,7 @@ HANDLERS: dict[str, Handler] = {
     "Erf": gelu.erf,
     **dict.fromkeys(("Gelu", "BiasGelu", "FastGelu"), gelu.gelu),
     "QuickGelu": gelu.quick_gelu,
+    "RotaryEmbedding": rotary_embedding,
     "GroupQueryAttention": group_query_attention,
     "MatMulNBits": linear.matmul_n_bits,
     "MatMul": linear.matmul,
@@ -58,6 +61,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int, source: str) -> Graph
     """
     if max_context < 1:
         raise ValueError(f"max_context must be at least 1, not {max_context!r}")
+    model = _expanded(model, source)
     fix_caches(model)
     interface = find_interface(model, source)
     evaluator = Evaluator(model, interface)
@@ -74,6 +78,15 @@ def canonicalise(model: onnx.ModelProto, max_context: int, source: str) -> Graph
         raise CompileError(source, str(error)) from error
     validate(graph)
     return graph
+
+
+def _expanded(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
+    try:
+        return expand(model)
+    except RuntimeError as error:
+        names = ", ".join(sorted(COMPOSITES))
+        problem = f"{names} cannot be replaced by its definition: {str(error).splitlines()[0]}"
+        raise CompileError(source, problem) from error
 
 
 def _refuse_unsupported(evaluator: Evaluator, source: str) -> None:

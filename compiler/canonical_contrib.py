@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from compiler.canonical_context import Context, attribute, refuse
-from compiler.canonical_elementwise import Emitter
+from compiler.canonical_rotary import rotated
 from compiler.canonical_select import select
 from compiler.evaluate import source_of
 from compiler.graph import Operand, Source, Tensor
@@ -34,7 +34,7 @@ def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
     q, k, v = _parts(context, node, heads, key_past.cache.heads, width)
     if attribute(node, "do_rotary", 0):
         tables = [_table(context, node, names[i], width) for i in (_COS, _SIN)]
-        q, k = (_rotated(context, node, x, tables) for x in (q, k))
+        q, k = (rotated(context, node, x, *tables) for x in (q, k))
     for index, past, new in ((1, key_past, k), (2, value_past, v)):
         root = CacheRoot(past.cache, past.part, new)
         out = node.output[index]
@@ -90,15 +90,3 @@ def _table(context: Context, node: onnx.NodeProto, name: str, width: int) -> Ope
     if len(table) < context.max_context:
         refuse(node, f'the table "{name}" has {len(table)} positions, not {context.max_context}')
     return context.add_table(name, np.tile(table[: context.max_context], 2))
-
-
-def _rotated(
-    context: Context, node: onnx.NodeProto, x: Tensor, tables: Sequence[Operand]
-) -> Tensor:
-    """x cos + rotate(x) sin."""
-    half, emitter = x.width // 2, Emitter(context, node)
-    turn = {"shift": half, "signs": (-1,) * half + (1,) * half}
-    size, out = (x.groups, x.width), node.output[0]
-    turned = context.once("rotate", (x,), size, out, _sources(node), turn)
-    cos, sin = tables
-    return emitter.emit("add", emitter.emit("mul", x, cos), emitter.emit("mul", turned, sin))

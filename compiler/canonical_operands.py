@@ -75,8 +75,8 @@ def _table(
     table = _rows(_widen(full, output.rank, node), output, name, node)
     cases = list(zip(arrays, (s.position_array()[0] for s in context.samples), strict=True))
     if context.evaluator.interface.positions:
-        shuffled = context.evaluator.run(replace(SHUFFLED, past=context.samples[0].past), [name])
-        array = _widen(context.evaluator.known(name, shuffled), output.rank, node)
+        run = context.evaluator.run(shuffled(context), [name])
+        array = _widen(context.evaluator.known(name, run), output.rank, node)
         cases.append((array, SHUFFLED.position_array()[0]))
     for array, positions in cases:
         if not same(_rows(array, output, name, node), table[positions]):
@@ -84,11 +84,20 @@ def _table(
     return context.add_table(name, table[: context.max_context])
 
 
+def shuffled(context: Context) -> Sample:
+    """Positions that are not in order."""
+    return replace(SHUFFLED, past=context.samples[0].past)
+
+
+def full_size(context: Context) -> int:
+    """`max_context` tokens, and at least as many as samples have."""
+    totals = (sample.total for sample in context.samples)
+    return max(context.max_context, 1 + max(SHUFFLED.positions), *totals)
+
+
 def _at_full_size(context: Context, name: str) -> np.ndarray:
-    """A known value for `max_context` tokens at once (at least as many as samples have)."""
-    count = max(context.max_context, *(sample.total for sample in context.samples))
-    count = max(count, 1 + max(SHUFFLED.positions))
-    run = context.evaluator.run(Sample(count, 0), [name])
+    """A known value for all positions at once."""
+    run = context.evaluator.run(Sample(full_size(context), 0), [name])
     return context.evaluator.known(name, run)
 
 

@@ -24,6 +24,7 @@ from compiler.graph import Source
 from compiler.importer_interface import Interface
 
 SHAPE_ONLY = {"Shape", "Size"}  # known whatever their input holds
+TYPE_ONLY = {"CastLike": 1}  # of the inputs from this one on only the type counts
 LARGEST_SHAPE_INPUT = 64  # elements: what shape inference may need the value of
 
 Runner = Callable[..., list[np.ndarray]]
@@ -67,7 +68,8 @@ class Evaluator:
         caches = self.interface.caches
         found = {self.interface.ids, *(c.past_key for c in caches), *(c.past_value for c in caches)}
         for node in self._nodes:
-            if node.op_type not in SHAPE_ONLY and found.intersection(node.input):
+            inputs = node.input[: TYPE_ONLY.get(node.op_type, len(node.input))]
+            if node.op_type not in SHAPE_ONLY and found.intersection(inputs):
                 found.update(node.output)
         return found
 

@@ -27,7 +27,9 @@ def test_exported_models_agree_with_onnxruntime(name):
     assert error < 1e-4
 
 
-@pytest.mark.parametrize("name", ["qwen3/torchscript_op17", "llama/dynamo_op20"])
+@pytest.mark.parametrize(
+    "name", ["qwen3/torchscript_op17", "llama/dynamo_op20", "qwen3/dynamo_op23"]
+)
 def test_exported_models_without_cache_agree_with_onnxruntime(name):
     model = load_model(model_path(f"exporters/{name}"))
     assert difference(model, 128, [(24, 0), (1, 0), (127, 0)], seed=3) < 1e-4

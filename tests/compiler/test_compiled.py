@@ -92,7 +92,9 @@ def test_exported_models(name, config):
     assert compare(model, config, [(12, 0), (1, 12), (9, 30)]) < 2 * BOUND  # layers
 
 
-@pytest.mark.parametrize("name", ["qwen3/torchscript_op17", "llama/dynamo_op20"])
+@pytest.mark.parametrize(
+    "name", ["qwen3/torchscript_op17", "llama/dynamo_op20", "qwen3/dynamo_op23"]
+)
 def test_models_that_show_no_cache(name):
     """Whole prompts agree; and a program goes on from its own cache, bit for bit."""
     model = load_model(model_path(f"exporters/{name}"))
