@@ -9,6 +9,10 @@ from isa.table import INSTRUCTIONS, Choice, Engine, Operand
 
 ENGINE_MNEMONICS = [i.mnemonic for i in INSTRUCTIONS if i.engine != Engine.SEQUENCER]
 
+_COUNTS = ("rows", "planes", "bytes", "m", "k", "n", "cols")
+_ALIGNED = ("sram", "sstride", "splane", "hplane", "a", "astride", "w", "wstride", "wpanel")
+_ALIGNED += ("dst", "dstride", "b", "bstride")
+
 
 class InstructionMaker:
     """Makes instructions whose operands lie around the borders that a chip's rules draw."""
@@ -27,6 +31,32 @@ class InstructionMaker:
                 fields[name] = self.dice.choice(field.values)
             else:
                 fields[name] = self._operand(mnemonic, field, wildness)
+        return Op(mnemonic, fields)
+
+    def of_any_size(self, mnemonic: str, bases: list[str]) -> Op:
+        """A legal one, or one that nearly is, with these operands 0 and the others of any number of
+        bits."""
+        for _ in range(100):
+            op = self._of_any_size(mnemonic, bases)
+            if self.fault(op) is None:
+                break
+        return op
+
+    def _of_any_size(self, mnemonic: str, bases: list[str]) -> Op:
+        dice, spec, line = self.dice, Op(mnemonic).spec, self.config.line_bytes
+        fields: dict[str, int | str] = {}
+        for name in spec.uses:
+            field = spec.format.slots[name].field
+            if isinstance(field, Choice):
+                fields[name] = dice.choice(field.values)
+                continue
+            if name in bases and (mnemonic, name) != ("gather", "hplane"):  # else its rows meet it
+                fields[name] = 0
+                continue
+            value = dice.getrandbits(dice.randint(1, field.bits))
+            if name in _ALIGNED and not (name == "hplane" and mnemonic != "gather"):
+                value -= value % line
+            fields[name] = max(1, value) if name in _COUNTS else value
         return Op(mnemonic, fields)
 
     def legal(self, mnemonic: str) -> Op:

@@ -1,6 +1,7 @@
 """Instructions for the legality check: anything, and what is just legal or just not."""
 
 import random
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from isa.config import ChipConfig, load_config
@@ -16,6 +17,7 @@ ODD = TINY.replace(
     name="odd", rows=4, cols=16, lanes=8, line_bytes=64, sram_bytes=1 << 16, acc_rows=64,
     axi_bytes=16, element="fp8",
 )  # fmt: skip
+BASES = ("hbm", "sram", "hplane", "acc", "a", "w", "dst", "b")  # addresses of operands
 Case = tuple[dict, Fault | None]  # what the decoder makes of an instruction, its first fault
 
 
@@ -60,6 +62,34 @@ def random_cases(config: ChipConfig, atoms: int, count: int, seed: int) -> Itera
     for index in range(count):
         op = maker.op(maker.dice.choice(ENGINE_MNEMONICS), 0.0 if index % 3 else 0.1)
         yield issue_entry(op), maker.fault(op)
+
+
+def boundary_cases(config: ChipConfig, atoms: int, each: int, seed: int) -> Iterator[Case]:
+    """Operands of any magnitude; the last address that is legal with them, and the first that is
+    not: there each bit of the sums that lead to an operand's end decides."""
+    maker = InstructionMaker(config, atoms, seed)
+    for mnemonic in ENGINE_MNEMONICS:
+        bases = [name for name in BASES if name in BY_MNEMONIC[mnemonic].uses]
+        for _ in range(each * len(bases)):
+            op, name = maker.of_any_size(mnemonic, bases), maker.dice.choice(bases)
+            unit = 1 if name in ("hbm", "acc") else config.line_bytes
+            bits = BY_MNEMONIC[mnemonic].format.slots[name].field.bits
+            places = range(0, 1 << bits, unit)
+
+            def moved(place: int, op: Op = op, name: str = name) -> Op:
+                return Op(op.mnemonic, op.fields | {name: place})
+
+            at = bisect_left(places, True, key=lambda place: _is_behind(maker, moved(place), name))
+            for index in (at - 1, at):
+                if 0 <= index < len(places):
+                    yield issue_entry(moved(places[index])), maker.fault(moved(places[index]))
+
+
+def _is_behind(maker: InstructionMaker, op: Op, name: str) -> bool:
+    """Whether that operand ends behind its memory."""
+    fault = maker.fault(op)
+    behind = fault is not None and fault.cause == Cause.OUT_OF_RANGE
+    return behind and list(op.spec.format.slots)[fault.where] == name
 
 
 def moved_cases(

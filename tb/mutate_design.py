@@ -86,7 +86,7 @@ def _selected(planted: str, top: str) -> str:
         f"  reg {bits} {SELECT};\n"
         f'  initial if (!$value$plusargs("{PLUSARG}=%d", {SELECT})) {SELECT} = 0;\n'
     )
-    ports = rf",\s*{SELECT}\)"
+    ports = rf",\s*{SELECT}\s*\)"  # lines are wrapped
     declared = f"  input {bits} {SELECT};\n  wire {bits} {SELECT};\n"
     changed = re.sub(ports, ")", module, count=1).replace(declared, register, 1)
     if register not in changed or re.search(ports, changed.split(";", 1)[0]):

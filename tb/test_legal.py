@@ -9,7 +9,16 @@ from isa.config import ChipConfig
 from rtl.decode import PORTS
 from rtl.legal import LegalityCheck
 from tb.instructions import ENGINE_MNEMONICS
-from tb.legal_stimulus import ATOMS, ODD, TINY, Case, moved_cases, random_cases, scalar_cases
+from tb.legal_stimulus import (
+    ATOMS,
+    ODD,
+    TINY,
+    Case,
+    boundary_cases,
+    moved_cases,
+    random_cases,
+    scalar_cases,
+)
 
 
 def _write(path: Path, cases: list[Case]) -> str:
@@ -23,15 +32,26 @@ def _write(path: Path, cases: list[Case]) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(("config", "stall"), [(TINY, 0.0), (ODD, 0.3)], ids=["tiny", "odd"])
+@pytest.mark.parametrize(
+    ("config", "atoms", "stall"),
+    [(TINY, ATOMS, 0.0), (ODD, (1 << 32) - 9, 0.3)],
+    ids=["tiny", "odd"],
+)
 def test_instructions(
-    bench, simulator: str, seed: int, tmp_path: Path, config: ChipConfig, stall: float
+    bench,
+    simulator: str,
+    seed: int,
+    tmp_path: Path,
+    config: ChipConfig,
+    atoms: int,
+    stall: float,
 ) -> None:
     many = simulator == "verilator"
-    cases = list(random_cases(config, ATOMS, 6000 if many else 600, seed))
-    cases += scalar_cases(ATOMS, 3000 if many else 300, seed)
+    cases = list(random_cases(config, atoms, 6000 if many else 600, seed))
+    cases += scalar_cases(atoms, 3000 if many else 300, seed)
+    cases += boundary_cases(config, atoms, 60 if many else 3, seed)
     if many:
-        cases += moved_cases(config, ATOMS, tuple(ENGINE_MNEMONICS), 3, seed)
+        cases += moved_cases(config, atoms, tuple(ENGINE_MNEMONICS), 3, seed)
     file = _write(tmp_path / "cases.npz", cases)
-    parameters = {"cases": file, "atoms": ATOMS, "stall": stall}
+    parameters = {"cases": file, "atoms": atoms, "stall": stall}
     assert bench(LegalityCheck(config), "legality", "tb.bench_legal", parameters) == 1
