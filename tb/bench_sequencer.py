@@ -60,7 +60,7 @@ class Surroundings:
     """Memory, queues and everything else around the sequencer."""
 
     def __init__(self, dut, config: ChipConfig, memory: bytearray, stall: float) -> None:
-        self.dut, self.memory = dut, memory
+        self.dut, self.memory, self.atom = dut, memory, random.getrandbits(32)
         self.control, self.retired = Control(dut, stall), Pulse(dut, "retired")
         self.queues = {e: Sink(dut, f"{name}", stall) for e, name in ENGINES.items()}
         clients = (("fetch", ReadMemory, 9), ("read", ReadMemory, 4), ("write", WriteMemory, 6))
@@ -80,6 +80,7 @@ class Surroundings:
         dut.start.value = 0
         for now in range(_LIMIT):
             pulse = now == disturb[0] and disturb[1]
+            dut.error_atom.value = self.atom if pulse else random.getrandbits(32)
             if pulse:
                 getattr(dut, pulse).value = 1
             await cycle(dut, self.agents)
@@ -149,21 +150,22 @@ async def programs_end_as_they_must(dut) -> None:
 
 
 @cocotb.test()
-async def watchdog_and_bus_errors_trap(dut) -> None:
+async def watchdog_and_errors_of_memories_trap(dut) -> None:
     """At any time; what was issued until then is what the program issues first."""
     sizes, cover = bench_parameters(), _cover()
     config = ChipConfig.from_dict(sizes["config"], "bench")
     case = np.load(sizes["cases"][0])
     code = case["code"].tobytes()
     wanted = expect(config, code, case["memory"].copy())
-    for turn in range(8):
+    for turn in range(9):
         world = Surroundings(dut, config, bytearray(case["memory"].tobytes()), sizes["stall"])
         await reset(dut, world.agents)
-        name = _IMPRECISE[turn % 2]
+        name = _IMPRECISE[turn % len(_IMPRECISE)]
         disturb = random.randint(20, 150), name.lower()
         await world.run(cover, len(code) // INSTRUCTION_BYTES, disturb)
         (fault, pc) = world.end()
         assert fault == Fault(Cause[name])
+        assert name == "WATCHDOG" or int(dut.trap_atom.value) == world.atom
         assert pc <= len(code) // INSTRUCTION_BYTES, "an instruction of the program, or its end"
         cover.hit("end", name)
         for engine, queue in world.queues.items():
