@@ -40,7 +40,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Workload:
-    """``burst`` in bytes, 0 for the pattern's usual; ``outstanding`` requests of each direction."""
+    """``burst`` in bytes, 0 for the pattern's usual; ``outstanding`` requests of each direction.
+
+    Raises ValueError where pattern or burst make no sense.
+    """
 
     pattern: str
     read_fraction: float = 1.0
@@ -49,15 +52,24 @@ class Workload:
     outstanding: int = 16
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        if self.pattern not in PATTERNS:
+            names = ", ".join(PATTERNS)
+            raise ValueError(f"pattern must be one of {names}, not {self.pattern!r}")
+        size = self.burst_bytes
+        if size % BEAT_BYTES or not BEAT_BYTES <= size <= 4096 or size & (size - 1):
+            limits = f"a power of two from {BEAT_BYTES} to 4096"
+            raise ValueError(f"burst must be {limits}, not {size}")
+
+    @property
+    def burst_bytes(self) -> int:
+        """Of each request."""
+        return self.burst or BURST_BYTES[self.pattern]
+
 
 def measure(traffic: HbmTraffic, work: Workload, load: float | None = None) -> Measured:
-    """Run a workload. Raises TrafficError, and ValueError for a workload that makes no sense."""
-    if work.pattern not in PATTERNS:
-        names = ", ".join(PATTERNS)
-        raise ValueError(f"pattern must be one of {names}, not {work.pattern!r}")
-    burst = work.burst or BURST_BYTES[work.pattern]
-    if burst % BEAT_BYTES or not BEAT_BYTES <= burst <= 4096 or burst & (burst - 1):
-        raise ValueError(f"burst must be a power of two from {BEAT_BYTES} to 4096, not {burst}")
+    """Run a workload. Raises TrafficError."""
+    burst = work.burst_bytes
     dice = np.random.default_rng(work.seed)
     requests = PATTERNS[work.pattern](traffic.mapping, work.requests, MEMORY_BYTES, burst, dice)
     requests = mixed(requests, work.read_fraction, dice)
@@ -95,7 +107,7 @@ def _measured(
 
 
 def _bound(traffic: HbmTraffic, work: Workload, load: float | None) -> float | None:
-    burst = work.burst or BURST_BYTES[work.pattern]
+    burst = work.burst_bytes
     if work.pattern != "random" or work.read_fraction < 1 or load or burst > 2 * COLUMN_BYTES:
         return None
     generation = traffic.mapping.generation
