@@ -9,6 +9,7 @@ import onnx
 from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_rotary import rotated
 from compiler.canonical_select import select
+from compiler.contrib import integer
 from compiler.evaluate import source_of
 from compiler.graph import Operand, Source, Tensor
 from compiler.movement import CacheRoot, Moved, Past
@@ -30,7 +31,7 @@ def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
     if not isinstance(key_past, Past) or not isinstance(value_past, Past):
         refuse(node, "it must append to past keys and values of the graph's inputs")
     _check_lengths(context, node, names)
-    heads, width = attribute(node, "num_heads"), key_past.cache.width
+    heads, width = integer(node, "num_heads"), key_past.cache.width
     q, k, v = _parts(context, node, heads, key_past.cache.heads, width)
     if attribute(node, "do_rotary", 0):
         tables = [_table(context, node, names[i], width) for i in (_COS, _SIN)]

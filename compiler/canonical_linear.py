@@ -43,7 +43,11 @@ def matmul_n_bits(context: Context, node: onnx.NodeProto) -> None:
     if names[4] and (np.diff(context.evaluator.constant(names[4])) < 0).any():
         refuse(node, "its rows must be in order, not permuted by g_idx")
     known = [context.evaluator.constant(name) if name else None for name in names[1:4]]
-    result = _linear(context, node, node.input[1], dequantised(node, known))
+    try:
+        weights = dequantised(node, known)
+    except ValueError as error:
+        refuse(node, f"its codes, scales and zero points do not fit: {error}")
+    result = _linear(context, node, node.input[1], weights)
     if names[5]:
         bias = operand(context, names[5], context.layout(node.output[0], node), node)
         result = Emitter(context, node).emit("add", result, bias)

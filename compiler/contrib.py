@@ -4,11 +4,13 @@ Their definitions are onnxruntime's docs/ContribOperators.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from compiler.errors import CompileError
 from compiler.evaluate_sample import Shape
 
 DOMAIN = "com.microsoft"
@@ -18,9 +20,18 @@ _WITHOUT_DOMAIN = "SimplifiedLayerNormalization"
 Inference = Callable[[onnx.NodeProto, Sequence[Shape]], Sequence[Shape]]
 
 
-def attributes_of(node: onnx.NodeProto) -> dict[str, object]:
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     """The attributes that the node gives."""
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def integer(node: onnx.NodeProto, name: str, default: int | None = None) -> int:
+    """An attribute that is a number; CompileError where it is missing and has no default."""
+    value = attributes_of(node).get(name, default)
+    if not isinstance(value, int):
+        where = f'node "{node.name or node.output[0]}" ({node.op_type})'
+        raise CompileError(where, f"its attribute {name} must be an integer, not {value!r}")
+    return value
 
 
 def is_contrib(node: onnx.NodeProto) -> bool:
@@ -45,13 +56,13 @@ def _same(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
 
 
 def _product(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
-    return [(*inputs[0][:-1], int(str(attributes_of(node)["N"])))]
+    return [(*inputs[0][:-1], integer(node, "N"))]
 
 
 def _attention(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
     batch, tokens, _ = inputs[0]
     _, heads, past, width = inputs[3]
-    queries = int(str(attributes_of(node)["num_heads"]))
+    queries = integer(node, "num_heads")
     return [(batch, tokens, queries * width), *[(batch, heads, past + tokens, width)] * 2]
 
 
@@ -71,12 +82,11 @@ def fix_caches(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type != "GroupQueryAttention" or not is_contrib(node):
             continue
-        given = attributes_of(node)
-        queries, heads = int(str(given["num_heads"])), int(str(given["kv_num_heads"]))
-        packed = not node.input[1]
-        size = _features(model, node.input[0])
-        parts = queries + 2 * heads if packed else queries
-        for name in node.input[3:5]:
+        queries, heads = integer(node, "num_heads"), integer(node, "kv_num_heads")
+        names = [*node.input, *[""] * 5]
+        size = _features(model, names[0])
+        parts = queries if names[1] else queries + 2 * heads
+        for name in names[3:5]:
             dims = inputs[name].type.tensor_type.shape.dim if name in inputs else []
             if size is not None and len(dims) == 4 and size % parts == 0:
                 for axis, value in ((1, heads), (3, size // parts)):
@@ -97,7 +107,7 @@ def _features(model: onnx.ModelProto, name: str) -> int | None:
     if node is None:
         return None
     if node.op_type == "MatMulNBits":
-        return int(str(attributes_of(node)["N"]))
+        return integer(node, "N")
     last = stored.get(node.input[-1])
     if node.op_type in ("MatMul", "Add") and last is not None and last.dims:
         return int(last.dims[-1])
@@ -111,14 +121,16 @@ def dequantised(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> np
     """The weights (K, N) fp32 of a MatMulNBits, from its constant inputs behind the first.
 
     Codes of ``bits`` bits, the lowest first, in rows of N, blocks along K; the value is (code -
-    zero point) · scale, the zero point 2^(bits-1) if none is given.
+    zero point) · scale, the zero point 2^(bits-1) if none is given. ValueError where sizes differ.
     """
-    given = {name: int(str(v)) for name, v in attributes_of(node).items() if isinstance(v, int)}
-    k, n, bits, block = given["K"], given["N"], given.get("bits", 4), given["block_size"]
+    k, n, block = (integer(node, name) for name in ("K", "N", "block_size"))
+    bits = integer(node, "bits", 4)
     packed, scales, zeros = (*inputs, None)[:3]
-    assert packed is not None
-    assert scales is not None
+    if packed is None or scales is None or packed.dtype != np.uint8 or not 1 <= bits <= 8:
+        raise ValueError("codes of 1 to 8 bits in bytes, and scales, must be given")
     blocks = -(-k // block)
+    if 8 * packed.size != n * blocks * block * bits:
+        raise ValueError(f"{packed.size} bytes are not {n} rows of {blocks} blocks")
     codes = _unpacked(packed.reshape(n, -1), bits)[:, : blocks * block].reshape(n, blocks, block)
     if zeros is None:
         zero = np.full((n, blocks), 1 << bits - 1, np.float32)

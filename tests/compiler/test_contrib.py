@@ -43,6 +43,7 @@ def constants() -> dict[str, np.ndarray]:
     }
 
 
+N_BITS_GIVEN = {"K": 24, "N": 24, "bits": 4, "block_size": 16}
 N_BITS = "<K = 24, N = 24, bits = 4, block_size = 16>"
 EXPRESSIONS = [
     "x = SimplifiedLayerNormalization<epsilon = 0.01, axis = -1>(embedded, gain)",
@@ -113,6 +114,27 @@ def test_reject_attention_of_another_kind(name):
     with pytest.raises(CompileError, match="GroupQueryAttention") as error:
         canonicalise(model, 64, "model")
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["num_heads", "kv_num_heads", "N", "K", "block_size"])
+def test_reject_a_missing_attribute(name):
+    model = load_model(model_path("exporters/qwen3/genai_int4"))
+    for node in model.graph.node:
+        kept = [attribute for attribute in node.attribute if attribute.name != name]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    with pytest.raises(CompileError, match=r'node ".*" \(.*(MatMulNBits|GroupQueryAttention)\): '):
+        canonicalise(model, 64, "model")
+
+
+@pytest.mark.parametrize(
+    "change", [{"K": 40}, {"N": 25}, {"block_size": 32}, {"bits": 3}, {"bits": 9}, {"bits": 8}]
+)
+def test_reject_codes_that_do_not_fit(change):
+    text = "<" + ", ".join(f"{k} = {v}" for k, v in (N_BITS_GIVEN | change).items()) + ">"
+    feature = f"x = com.microsoft.MatMulNBits{text}(embedded, codes, scales)"
+    with pytest.raises(CompileError):
+        canonicalise(with_contrib(constants(), feature=feature), 64, "model")
 
 
 def test_reject_a_table_that_is_too_short():
