@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import onnx
+from onnx.shape_inference import InferenceError
 
 from compiler import (
     attention,
@@ -22,7 +23,7 @@ from compiler.evaluate import Evaluator, source_of
 from compiler.expand import COMPOSITES, expand
 from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
 from compiler.graph_rules import validate
-from compiler.importer import is_registered
+from compiler.importer import check_names, is_registered
 from compiler.importer_interface import check_shapes, find_interface
 from compiler.movement import CacheRoot, Moved, Past
 
@@ -61,6 +62,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int, source: str) -> Graph
     """
     if max_context < 1:
         raise ValueError(f"max_context must be at least 1, not {max_context!r}")
+    check_names(model, source)
     model = _expanded(model, source)
     fix_caches(model)
     interface = find_interface(model, source)
@@ -76,14 +78,17 @@ def canonicalise(model: onnx.ModelProto, max_context: int, source: str) -> Graph
         graph = _finish(context, source)
     except CompileError as error:
         raise CompileError(source, str(error)) from error
-    validate(graph)
+    try:
+        validate(graph)
+    except ValueError as error:  # an operand of another size, which no rule of shapes has found
+        raise CompileError(source, str(error)) from error
     return graph
 
 
 def _expanded(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
     try:
         return expand(model)
-    except RuntimeError as error:
+    except (RuntimeError, InferenceError) as error:
         names = ", ".join(sorted(COMPOSITES))
         problem = f"{names} cannot be replaced by its definition: {str(error).splitlines()[0]}"
         raise CompileError(source, problem) from error

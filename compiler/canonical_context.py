@@ -97,6 +97,7 @@ class Context:
 
     def layout(self, name: str, node: onnx.NodeProto) -> Layout:
         """Find the one axis of an activation that follows the number of tokens."""
+        self._check_activation(name, node)
         dims = self.evaluator.symbols.get(name, ())
         fixed = tuple(dim for dim in dims if isinstance(dim, int))
         tokens = [axis for axis, dim in enumerate(dims) if isinstance(dim, Sized)]
@@ -111,6 +112,10 @@ class Context:
         heads = sized.factor
         rest = (heads, *fixed) if heads > 1 else fixed
         return Layout(tokens[0], len(dims), rest, heads)
+
+    def _check_activation(self, name: str, node: onnx.NodeProto) -> None:
+        if name not in self.runs[0].shapes:
+            refuse(node, f'"{name}" must depend on the tokens' if name else "an input is missing")
 
     def define(self, name: str, tensor: Tensor, node: onnx.NodeProto) -> None:
         """The ONNX value `name` is `tensor`, in its own order."""
@@ -161,7 +166,8 @@ class Context:
     def tensor(self, name: str, node: onnx.NodeProto) -> Tensor:
         """The value `name` as a per-token tensor of its ONNX shape, moved if it must be."""
         if name not in self._materialised:
-            value = self.values[name]
+            self._check_activation(name, node)
+            value = self.values.get(name)
             if not isinstance(value, Moved) or not isinstance(value.root, Tensor):
                 refuse(node, f'"{name}" is used outside the attention it belongs to')
             if value.scale != 1:

@@ -79,6 +79,8 @@ def _linear(context: Context, node: onnx.NodeProto, name: str, weight: np.ndarra
     if not context.layout(node.input[0], node).width_is_last:
         refuse(node, "the product must be over the features of a token, not over the tokens")
     x = context.tensor(node.input[0], node)
+    if len(weight) != x.width:
+        refuse(node, f"weights of {len(weight)} rows must meet as many features, not {x.width}")
     constant = context.add_constant(name, weight)
     return Emitter(context, node).emit("linear", x, constant, width=weight.shape[1])
 

@@ -48,10 +48,15 @@ def _table(context: Context, node: onnx.NodeProto, name: str, width: int) -> Ope
 
     def rows(run: Values) -> np.ndarray:
         table = evaluator.known(name, run)
-        found = table[evaluator.known(positions, run)[0]] if positions else table[0]
+        try:
+            found = table[evaluator.known(positions, run)[0]] if positions else table[0]
+        except IndexError as error:
+            refuse(node, f'"{name}" has no row for some positions: {error}')
         return np.tile(found.astype(np.float32), 2)
 
     full = rows(evaluator.run(Sample(full_size(context), 0), names))
+    if full.ndim != 2 or len(full) != full_size(context):
+        refuse(node, f'"{name}" must have a row for each token')
     cases = list(zip(context.samples, context.runs, strict=True))
     if evaluator.interface.positions:
         cases.append((shuffled(context), evaluator.run(shuffled(context), names)))

@@ -86,7 +86,7 @@ class Evaluator:
         """The value of a name outside `varying`, computed once."""
         if name not in self._static:
             if name in self._initialisers:
-                self._static[name] = numpy_helper.to_array(self._initialisers[name])
+                self._static[name] = _array_of(self._initialisers[name])
             else:
                 node = self.producer[name]
                 outputs = self.run_node(node, [self.constant(n) for n in node.input if n])
@@ -154,7 +154,11 @@ class Evaluator:
 
     def known(self, name: str, values: Values) -> np.ndarray:
         """A known value, constant or of this sample."""
-        return values.known[name] if name in values.known else self.constant(name)
+        if name in values.known:
+            return values.known[name]
+        if name in self.varying:
+            raise CompileError(f'value "{name}"', "it cannot be evaluated for any number of tokens")
+        return self.constant(name)
 
     def _bind(self, sample: Sample, values: Values) -> None:
         interface = self.interface
@@ -202,6 +206,8 @@ class Evaluator:
             values.elem_types[name] = tensor.elem_type
 
     def _infer_contrib(self, node: onnx.NodeProto, values: Values) -> None:
+        if node.input[0] not in values.shapes:
+            raise CompileError(str(source_of(node)), "its first input must depend on the tokens")
         try:
             found = infer(node, values.shapes)
         except ValueError as error:
@@ -235,6 +241,13 @@ class Evaluator:
             raise CompileError(
                 str(source_of(node)), f"its shapes do not fit: {str(error).strip()}"
             ) from error
+
+
+def _array_of(tensor: onnx.TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CompileError(f'tensor "{tensor.name}"', f"it is damaged: {error}") from error
 
 
 def _tensor_type(elem_type: int, shape: Shape) -> onnx.TypeProto:

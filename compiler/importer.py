@@ -31,6 +31,24 @@ def load_model(path: str | Path) -> onnx.ModelProto:
     return model
 
 
+def check_names(model: onnx.ModelProto, source: str) -> None:
+    """Every value must have one definition, before its first use: onnx's checker sees to it only in
+    models whose operators it knows all."""
+    graph = model.graph
+    known = {"", *(v.name for v in graph.input), *(t.name for t in graph.initializer)}
+    for node in graph.node:
+        where = f'{source}: node "{node.name or ", ".join(node.output)}" ({node.op_type})'
+        if missing := [name for name in node.input if name not in known]:
+            raise CompileError(where, f'its input "{missing[0]}" is not defined before it')
+        if twice := [name for name in node.output if name and name in known]:
+            raise CompileError(where, f'its output "{twice[0]}" is defined twice')
+        if not any(node.output):
+            raise CompileError(where, "it has no output")
+        known.update(node.output)
+    if missing := [value.name for value in graph.output if value.name not in known]:
+        raise CompileError(source, f'output "{missing[0]}" is not defined')
+
+
 def is_registered(node: onnx.NodeProto) -> bool:
     """Whether it is an operator of the ONNX standard."""
     return node.domain in ("", "ai.onnx") and defs.has(node.op_type)

@@ -11,8 +11,10 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from compiler.canonical import SUPPORTED, canonicalise
 from compiler.errors import CompileError
 from compiler.graph import Graph
+from compiler.importer import load_model
 from tests.compiler.decoder import VOCABULARY, decoder, feeds, past_of
 from tests.compiler.interpret import interpret
+from tests.compiler.models import model_path
 
 OPERATORS = sorted(SUPPORTED | {"Shape", "Cos", "Not", "And", "Less"})
 
@@ -81,4 +83,42 @@ def test_a_damaged_decoder_is_refused_or_right(seed):
             assert agreed, f"seed {seed}: {change}"
             accepted += 1
     assert accepted > 0
+    assert not [text for text in refusals if "\n" in text]
+
+
+WHOLE = ["exporters/qwen3/dynamo_op23", "exporters/qwen3/genai_int4", "exporters/gpt2/optimum_op18"]
+
+
+def damage(model: onnx.ModelProto, dice: random.Random) -> str:
+    """Change anything of one node, or the shape of one initialiser."""
+    nodes = model.graph.node
+    node, how = dice.choice(nodes), dice.choice(["input", "gone", "attribute", "output", "shape"])
+    if how == "input" and node.input:
+        names = ["", "nowhere", *(name for other in nodes for name in other.output)]
+        node.input[dice.randrange(len(node.input))] = dice.choice(names)
+    elif how == "attribute" and node.attribute:
+        del node.attribute[dice.randrange(len(node.attribute))]
+    elif how == "output":
+        del node.output[-1]
+    elif how == "shape" and (sized := [t for t in model.graph.initializer if t.dims]):
+        tensor = dice.choice(sized)
+        tensor.dims[dice.randrange(len(tensor.dims))] += dice.choice([1, -1])
+    else:
+        nodes.remove(node)
+    return f"{how}: {node.op_type} {node.name}"
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_damaged_files_are_refused_in_one_line_or_taken(name):
+    """Whatever is wrong, no other error than CompileError comes."""
+    dice, whole, refusals = random.Random(7), load_model(model_path(name)), []
+    for _ in range(60):
+        model = onnx.ModelProto()
+        model.CopyFrom(whole)
+        change = damage(model, dice)
+        try:
+            canonicalise(model, 32, "model")
+        except CompileError as error:
+            refusals.append(f"{change}: {error}")
+    assert 20 < len(refusals) < 60
     assert not [text for text in refusals if "\n" in text]
