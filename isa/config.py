@@ -19,7 +19,16 @@ REFRESHES = ("all", "bank")
 SRAM_CODES = ("none", "parity")
 HBM_CODES = ("none", "secded")
 MEMORY_FIELDS = (
-    *("sram_ecc", "hbm", "hbm_channels", "hbm_map", "hbm_depth", "hbm_refresh", "hbm_ecc"),
+    *(
+        "sram_ecc",
+        "hbm",
+        "hbm_stacks",
+        "hbm_channels",
+        "hbm_map",
+        "hbm_depth",
+        "hbm_refresh",
+        "hbm_ecc",
+    ),
     *("memory_bytes", "memory_latency_cycles", "memory_bytes_per_cycle"),
 )
 HBM_ATOM_BYTES = 64  # unit of HBM addresses in instructions
@@ -54,7 +63,8 @@ class ChipConfig:
     store_bursts: int = 16  # store bursts without a response
     watchdog_cycles: int = 1 << 17  # without any progress, until the core traps
     hbm: str = ""  # generation of the HBM behind the port, or its TOML file; "": simple memory
-    hbm_channels: int = 0  # pseudo-channels; 0 = as many as the port takes bytes from
+    hbm_stacks: int = 1  # stacks of it
+    hbm_channels: int = 0  # pseudo-channels of each; 0 = as many as the port takes bytes from
     hbm_map: str = DEFAULT_MAP  # where addresses lie, see isa.hbm_map
     hbm_depth: int = 64  # accesses of each direction from which a controller chooses
     hbm_refresh: str = "all"  # banks at a time: one of REFRESHES
@@ -112,12 +122,14 @@ class ChipConfig:
         self._want(
             "axi_bytes", self.axi_bytes >= BEAT_BYTES, f"at least {BEAT_BYTES} with HBM, or hbm ''"
         )
-        self._want("hbm_channels", self.hbm_channels <= 64, "at most 64")
+        self._want("hbm_stacks", self.pseudo_channels <= 64, "at most 64 with all their channels")
         self._want("hbm_depth", 4 <= self.hbm_depth <= 64, "between 4 and 64")
         try:
+            most = load_generation(self.hbm).pseudo_channels
             lowest = min(self.hbm_mapping.bits("channel"), default=64)
         except ValueError as error:
             raise ValueError(f"configuration {self.name!r}: hbm: {error}") from None
+        self._want("hbm_channels", self.hbm_channels <= most, f"at most {most}, those of a stack")
         self._want(
             "hbm_map",
             1 << lowest >= self.axi_bytes,
@@ -207,8 +219,12 @@ class ChipConfig:
 
     @property
     def pseudo_channels(self) -> int:
-        """Of the HBM, after the default is applied; 0 with the simple memory."""
-        return (self.hbm_channels or self.axi_bytes // BEAT_BYTES) if self.hbm else 0
+        """Of all stacks, after the default is applied; 0 with the simple memory. Their numbers'
+        upper bits are the stack's."""
+        if not self.hbm:
+            return 0
+        wanted = max(1, self.axi_bytes // BEAT_BYTES // self.hbm_stacks)
+        return self.hbm_stacks * (self.hbm_channels or wanted)
 
     @cached_property
     def hbm_mapping(self) -> HbmMap:

@@ -60,7 +60,9 @@ def test_derived_sizes():
         ("watchdog_cycles", 64, "watchdog_cycles must be between 256 and 2^30, not 64"),
         ("store_bursts", 65, "store_bursts must be between 1 and 64, not 65"),
         ("hbm_channels", 3, "hbm_channels must be a power of two, not 3"),
-        ("hbm_channels", 128, "hbm_channels must be at most 64, not 128"),
+        ("hbm_channels", 64, "hbm_channels must be at most 32, those of a stack, not 64"),
+        ("hbm_stacks", 3, "hbm_stacks must be a power of two, not 3"),
+        ("hbm_stacks", 128, "hbm_stacks must be at most 64 with all their channels, not 128"),
         ("hbm_depth", 2, "hbm_depth must be between 4 and 64, not 2"),
         ("hbm_refresh", "none", "hbm_refresh must be one of all, bank, not 'none'"),
         ("hbm_ecc", "parity", "hbm_ecc must be one of none, secded, not 'parity'"),
@@ -123,3 +125,13 @@ def test_fields_can_be_changed_behind_the_name():
         with pytest.raises(ValueError) as caught:
             load_config(text)
         assert str(caught.value).startswith(f"{text}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("axi_bytes", "stacks", "channels", "all_"),
+    [(32, 1, 0, 2), (32, 2, 0, 2), (32, 4, 0, 4), (32, 2, 8, 16), (16, 1, 32, 32)],
+)
+def test_pseudo_channels_of_all_stacks(axi_bytes, stacks, channels, all_):
+    config = TINY.replace(axi_bytes=axi_bytes, hbm_stacks=stacks, hbm_channels=channels)
+    assert config.pseudo_channels == config.hbm_mapping.channels == all_
+    assert config.capacity_bytes == all_ * config.hbm_mapping.generation.bytes

@@ -17,7 +17,7 @@ from tests.compiler.models import model_path
 
 # Twice the channels that the port takes, mixed with the row; every field is unlike its default.
 OTHER = load_config(
-    "tiny,hbm=hbm4,hbm_channels=4,hbm_depth=16,hbm_refresh=bank,hbm_ecc=none,"
+    "tiny,hbm=hbm4,hbm_stacks=2,hbm_channels=2,hbm_depth=16,hbm_refresh=bank,hbm_ecc=none,"
     "hbm_map=row:4 bank^row+2 channel:1 row column:4 channel^row+1 group column:1"
 )
 
