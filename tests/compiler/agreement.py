@@ -30,3 +30,8 @@ def difference(model: onnx.ModelProto, max_context: int, sizes: list, seed: int)
             assert got[name].shape == want.shape
             worst = max(worst, float(np.abs(got[name] - want).max() / np.abs(want).max()))
     return worst
+
+
+def kinds(model: onnx.ModelProto) -> list[str]:
+    """The canonical operators of a model, in order."""
+    return [op.kind for op in canonicalise(model, 64, "model").ops]
