@@ -4,21 +4,14 @@ from amaranth.hdl import Signal
 
 from formal.bench import Bench, implies
 from formal.proof import Mutant, proof
-from formal.sizes import SMALL
+from formal.sizes import TWO_CHANNELS
 from isa.hbm import BEAT_BYTES, COLUMN_BYTES
 from rtl.axi import BURST_INCR
 from rtl.dma import PAGE_BYTES
 from rtl.hbm_pieces import Pieces
 
 # From the bottom: byte 5 bits, group 2, column 1, channel 1 (bit 8), column 4, bank 2, row.
-_TWO = SMALL.replace(
-    line_bytes=64,
-    sram_bytes=1 << 12,
-    axi_bytes=32,
-    hbm="hbm3",
-    hbm_channels=2,
-    hbm_map="row bank column:4 channel^row column:1 group",
-)
+_TWO = TWO_CHANNELS.replace(hbm_map="row bank column:4 channel^row column:1 group")
 _CHANNEL_BIT, _ROW_BIT = 8, 15
 _PIECE_BYTES = 1 << _CHANNEL_BIT
 _ADDRESS_BITS = 17

@@ -6,19 +6,12 @@ from amaranth.lib import wiring
 from formal.bench import Bench, implies
 from formal.follow import follow
 from formal.proof import Mutant, proof
-from formal.sizes import SMALL
+from formal.sizes import TWO_CHANNELS
 from rtl.hbm_split_reads import SplitReads
 from rtl.hbm_split_writes import SplitWrites
 
 # Pieces of 64 bytes, two beats of the port, four of a channel.
-_TWO = SMALL.replace(
-    line_bytes=64,
-    sram_bytes=1 << 12,
-    axi_bytes=32,
-    hbm="hbm3",
-    hbm_channels=2,
-    hbm_map="row bank column group:1 channel group:1",
-)
+_TWO = TWO_CHANNELS.replace(hbm_map="row bank column group:1 channel group:1")
 _PIECE_BEATS = 4
 _BITS = 5  # of counts of bursts and beats
 _DEPTH = 9  # cycles, and so no more bursts

@@ -46,3 +46,7 @@ NARROW = NarrowConfig(
 )
 # Of lines of two beats, beats of two bytes, numbers of 32 bits.
 ALIGNING = NARROW.replace(lanes=2, line_bytes=4, sram_bytes=32, axi_bytes=2, burst_beats=2)
+# Two pseudo-channels behind a port of two of their beats.
+TWO_CHANNELS = SMALL.replace(
+    line_bytes=64, sram_bytes=1 << 12, axi_bytes=32, hbm="hbm3", hbm_channels=2
+)
