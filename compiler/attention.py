@@ -1,8 +1,9 @@
-"""Attention, recognised by what it computes: scores of a KV cache, a causal mask, a Softmax.
+"""Attention, recognised by what it computes: scores of all keys, a mask, a Softmax.
 
 The cache is a Concat of a past input and new tokens. A MatMul of a tensor with moved keys starts
 `Scores`; scalars multiply its scale, known masks are kept until the Softmax and then evaluated at
-several sizes: together they must be exactly causal. A MatMul with moved values ends it.
+several sizes: together they must be exactly causal or, without a cache, forbid nothing (an
+encoder). A MatMul with moved values ends it.
 """
 
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ class Scores:
     sources: tuple[Source, ...]
     masks: tuple[Mask, ...] = ()
     stage: str = "scores"  # then "weights"; "nan" is IsNaN(weights)
+    causal: bool = True  # known from the Softmax on
 
     def then(self, node: onnx.NodeProto, **changes: Any) -> "Scores":
         """The scores after one more node."""
@@ -161,8 +163,8 @@ def continue_scores(context: Context, node: onnx.NodeProto) -> None:
         mask = _mask(context, node)
         context.values[out] = value.then(node, masks=(*value.masks, mask))
     elif value.stage == "scores" and kind == "Softmax":
-        _check_causal(context, node, value)
-        context.values[out] = value.then(node, stage="weights")
+        causal = _is_causal(context, node, value)
+        context.values[out] = value.then(node, stage="weights", causal=causal)
     elif value.stage == "weights" and kind == "IsNaN":
         context.values[out] = replace(value, stage="nan")
     elif kind == "Where" and _replaces_nan(context, node):
@@ -192,8 +194,9 @@ def _mask(context: Context, node: onnx.NodeProto) -> Mask:
     return Mask(name, form)
 
 
-def _check_causal(context: Context, node: onnx.NodeProto, scores: Scores) -> None:
-    """Softmax over the keys of scores whose masks together are exactly causal."""
+def _is_causal(context: Context, node: onnx.NodeProto, scores: Scores) -> bool:
+    """Whether the masks of these scores are exactly causal, else they forbid nothing; refused are
+    all others, and a Softmax over anything but the keys."""
     shapes = context.shapes(node.output[0])
     if attribute(node, "axis", -1) % len(shapes[0]) != len(shapes[0]) - 1:
         refuse(node, "the Softmax of attention must be over the keys, its last axis")
@@ -203,6 +206,7 @@ def _check_causal(context: Context, node: onnx.NodeProto, scores: Scores) -> Non
     if not context.evaluator.interface.caches:
         last = Sample(context.max_context, 0)
     runs.append((last, context.evaluator.run(last, [mask.name for mask in scores.masks])))
+    causal, full = True, not context.evaluator.interface.caches
     for sample, run in runs:
         size = (*shapes[0][:-2], sample.new, sample.total)
         keys, queries = np.arange(sample.total), np.arange(sample.past, sample.total)[:, None]
@@ -215,12 +219,16 @@ def _check_causal(context: Context, node: onnx.NodeProto, scores: Scores) -> Non
                 allowed &= array
             except ValueError:
                 refuse(node, f'mask "{mask.name}" of shape {array.shape} does not fit {size}')
-        if (allowed != (keys <= queries)).any():
+        full &= bool(allowed.all())
+        causal &= bool((allowed == (keys <= queries)).all())
+        if not (full or causal):
             refuse(
                 node,
                 f"its mask is not causal for {sample.new} tokens after {sample.past}",
-                "only attention to all earlier tokens and itself can run on the chip",
+                "only attention to all earlier tokens and itself, or without a cache to all "
+                "tokens, can run on the chip",
             )
+    return causal
 
 
 def _replaces_nan(context: Context, node: onnx.NodeProto) -> bool:
@@ -257,7 +265,7 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
         refuse(node, f"it must use the values of the cache of layer {key.cache.layer}")
     sources = dict.fromkeys((*weights.sources, *moved.sources, source_of(node)))
     layer = context.caches.index(key.cache)
-    attributes = {"scale": weights.scale, "layer": layer}
+    attributes = {"scale": weights.scale, "layer": layer, "causal": weights.causal}
     inputs, size = (q, key.new, value.new), (q.groups, value.cache.width)
     out = node.output[0]
     result = context.emit("attention", inputs, size, out, tuple(sources), attributes)

@@ -62,10 +62,15 @@ class Builder:
         self.hbm = HbmImage(config)
         self.items: list[Item] = []
         self._source = ""
+        self._buffers = 0
         self._multiples: dict[int, Reg] = {}
         half = config.acc_rows // 2
         self._acc = tuple(Buffer(f"acc{i}", "acc", half, i * half) for i in range(2))
         self._next_acc = 0
+
+    def start_pass(self) -> None:
+        """Forget what registers hold: a loop begins."""
+        self._multiples.clear()
 
     @contextmanager
     def working_for(self, source: str) -> Iterator[None]:
@@ -98,7 +103,8 @@ class Builder:
 
     def sram(self, name: str, size: int) -> Buffer:
         """Room in SRAM, in whole lines; placed by the allocator."""
-        return Buffer(f"{name}#{len(self.items)}", "sram", round_up(size, self.config.line_bytes))
+        self._buffers += 1
+        return Buffer(f"{name}#{self._buffers}", "sram", round_up(size, self.config.line_bytes))
 
     def accumulators(self) -> Buffer:
         """One half of the accumulators, alternating: one fills while the other drains."""

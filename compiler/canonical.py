@@ -1,6 +1,6 @@
-"""Turn a decoder ONNX model, as any exporter writes it, into the canonical graph."""
+"""Turn a transformer in ONNX, as any exporter writes it, into the canonical graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import onnx
 from onnx.shape_inference import InferenceError
@@ -10,9 +10,10 @@ from compiler import (
     canonical_elementwise as elementwise,
     canonical_gelu as gelu,
     canonical_linear as linear,
+    picked_token,
 )
 from compiler.attention_uncached import is_repeated
-from compiler.canonical_context import IDS, Context, refuse
+from compiler.canonical_context import Context, refuse
 from compiler.canonical_contrib import group_query_attention
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
 from compiler.canonical_norm import layer_norm, rms_norm, skip_norm
@@ -54,13 +55,14 @@ CONTROL_FLOW = {"If", "Loop", "Scan"}
 MOST_NAMED = 3  # nodes named for each unsupported operator
 
 
-def canonicalise(model: onnx.ModelProto, max_context: int, source: str) -> Graph:
-    """The canonical graph of `model` for up to `max_context` tokens; batch is 1.
+def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -> Graph:
+    """The canonical graph of `model` for up to `max_context` tokens, by default as many as it has
+    positions for, up to 512; batch is 1.
 
     `source` names the file in errors. Raises CompileError, one line, where the model cannot run on
     the chip: an unsupported operator, no KV cache, a mask that is not causal, and the like.
     """
-    if max_context < 1:
+    if max_context is not None and max_context < 1:
         raise ValueError(f"max_context must be at least 1, not {max_context!r}")
     check_names(model, source)
     model = _expanded(model, source)
@@ -117,8 +119,8 @@ def _refuse_unsupported(evaluator: Evaluator, source: str) -> None:
 
 
 def _define_inputs(context: Context) -> None:
-    ids = context.evaluator.interface.ids
-    context.values[ids] = Moved(IDS, context.shapes(ids), token_axis=1)
+    for name in context.evaluator.interface.ids:
+        context.values[name] = Moved(Tensor(name, 1, 1), context.shapes(name), token_axis=1)
     for cache in context.evaluator.interface.caches:
         context.values[cache.past_key] = Past(cache, "key")
         context.values[cache.past_value] = Past(cache, "value")
@@ -128,6 +130,8 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
     values = [context.values.get(name) for name in node.input]
     on_cache = [isinstance(v, Moved) and isinstance(v.root, CacheRoot) for v in values]
     kind = node.op_type
+    if kind not in MOVES:
+        picked_token.follow(context, node)
     if any(isinstance(value, attention.Scores) for value in values):
         attention.continue_scores(context, node)
     elif kind == "Concat" and attention.append_to_cache(context, node):
@@ -144,6 +148,7 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
         alias(context, node)
     elif kind in MOVES:
         move(context, node)
+        picked_token.recognise(context, node)
     elif kind in HANDLERS:
         HANDLERS[kind](context, node)
     elif kind != "Shape" and kind != "Size":
@@ -161,7 +166,7 @@ def _finish(context: Context, source: str) -> Graph:
     interface = context.evaluator.interface
     attended = [op.attributes["layer"] for op in context.ops.values() if op.kind == "attention"]
     if not context.caches:
-        raise CompileError("it has no attention", "only decoders can run on the chip")
+        raise CompileError("it has no attention", "only transformers can run on the chip")
     for layer, cache in enumerate(interface.caches):
         if attended.count(layer) != 1:
             raise CompileError(
@@ -173,11 +178,8 @@ def _finish(context: Context, source: str) -> Graph:
             root = value.root if isinstance(value, Moved) and value.index is None else None
             if not isinstance(root, CacheRoot) or (root.cache, root.part) != (cache, part):
                 raise CompileError(f'output "{name}"', f"it must be layer {cache.layer}'s {part}s")
-    producer = context.evaluator.producer.get(interface.logits)
-    if producer is None or context.is_known(interface.logits):
-        raise CompileError(f'output "{interface.logits}"', "it must depend on the tokens")
-    logits = context.tensor(interface.logits, producer)
-    ops = _live(context.ops, logits)
+    outputs = [_output(context, name) for name in interface.outputs]
+    ops = _live(context.ops, outputs)
     used = {x for op in ops for x in op.inputs}
     return Graph(
         source=source,
@@ -187,13 +189,30 @@ def _finish(context: Context, source: str) -> Graph:
         constants={k: v for k, v in context.constants.items() if Constant(k) in used},
         tables={k: v for k, v in context.tables.items() if Table(k) in used},
         caches=tuple(context.caches),
-        logits=Output(interface.logits, logits, interface.logits_type),
+        outputs=tuple(outputs),
     )
 
 
-def _live(ops: dict[str, Op], logits: Tensor) -> tuple[Op, ...]:
-    """The operators that logits and caches need, in order."""
-    needed = {logits.name, *(op.output.name for op in ops.values() if op.kind == "attention")}
+def _output(context: Context, name: str) -> Output:
+    """An output with a row of numbers for each token, or for the one that was picked."""
+    where, producer = f'output "{name}"', context.evaluator.producer.get(name)
+    if producer is None or context.is_known(name):
+        raise CompileError(where, "it must depend on the tokens")
+    tensor, pick = context.tensor(name, producer), context.picked.get(name, "")
+    layout, shape = context.layout(name, producer), context.shapes(name)[0]
+    wanted = 0 if pick else 1
+    if layout.token_axis != wanted or layout.rank != wanted + 2 or layout.heads > 1:
+        problem = (
+            f"it must be [batch, tokens, features], or one token's alone, not of shape {shape}"
+        )
+        raise CompileError(where, problem)
+    return Output(name, tensor, context.evaluator.interface.outputs[name], pick)
+
+
+def _live(ops: dict[str, Op], outputs: Sequence[Output]) -> tuple[Op, ...]:
+    """The operators that outputs and caches need, in order."""
+    needed = {output.tensor.name for output in outputs}
+    needed.update(op.output.name for op in ops.values() if op.kind == "attention")
     for op in reversed(list(ops.values())):
         if op.output.name in needed:
             needed.update(x.name for x in op.inputs if isinstance(x, Tensor))

@@ -1,5 +1,6 @@
 """The state of canonicalisation: what every ONNX value has become, and the operators so far."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -11,12 +12,13 @@ from onnx import helper
 from compiler.canonical_select import select
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
-from compiler.evaluate_sample import Shape
+from compiler.evaluate_sample import Sample, Shape
 from compiler.evaluate_shapes import Sized
 from compiler.graph import Cache, Constant, Op, Operand, Scalar, Source, Table, Tensor
+from compiler.importer_interface import IDS
 from compiler.movement import FeatureMap, Moved, feature_map, rotation
 
-IDS = Tensor("input_ids", 1, 1)
+DEFAULT_CONTEXT = 512
 
 
 class Value(Protocol):
@@ -63,6 +65,28 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     return default
 
 
+def _own_context(evaluator: Evaluator) -> int:
+    """The most tokens, up to DEFAULT_CONTEXT, for which masks and positions can be evaluated:
+    learned positions have a row for so many."""
+
+    def works(count: int) -> bool:
+        try:
+            evaluator.run(Sample(count, 0))
+        except CompileError:
+            return False
+        return True
+
+    if works(DEFAULT_CONTEXT):
+        return DEFAULT_CONTEXT
+    return max(1, bisect_left(range(DEFAULT_CONTEXT), True, key=lambda n: not works(n + 1)))
+
+
+def is_ids(value: object) -> bool:
+    """Whether it is a moved input of ids, one a token."""
+    root = value.root if isinstance(value, Moved) else None
+    return isinstance(root, Tensor) and root.name in IDS
+
+
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays have one shape and equal elements; NaNs equal each other."""
     return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
@@ -71,16 +95,19 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 class Context:
     """Values by ONNX name, operators by output tensor, and the samples they are read from."""
 
-    def __init__(self, evaluator: Evaluator, max_context: int) -> None:
+    def __init__(self, evaluator: Evaluator, max_context: int | None) -> None:
         self.evaluator = evaluator
-        self.max_context = max_context
         self.samples = evaluator.interface.samples
         self.runs = evaluator.learn_shapes(self.samples)
+        self.max_context = max_context or _own_context(evaluator)
         self.caches = list(evaluator.interface.caches)
         self.values: dict[str, Value] = {}
         self.ops: dict[str, Op] = {}
         self.constants: dict[str, np.ndarray] = {}
         self.tables: dict[str, np.ndarray] = {}
+        # Values of one token, "first" or "last", and the tensors that are computed from them.
+        self.picked: dict[str, str] = {}
+        self.picked_tensors: dict[str, str] = {}
         self._materialised: dict[str, Tensor] = {}
         self._emitted: dict[tuple[Any, ...], Tensor] = {}
 
@@ -96,9 +123,14 @@ class Context:
         return tuple(run.shapes[name] for run in self.runs)
 
     def layout(self, name: str, node: onnx.NodeProto) -> Layout:
-        """Find the one axis of an activation that follows the number of tokens."""
+        """Find the one axis of an activation that follows the number of tokens.
+
+        Of a token that was picked, the axis of the batch is that of its one token.
+        """
         self._check_activation(name, node)
         dims = self.evaluator.symbols.get(name, ())
+        if name in self.picked and 1 in dims:
+            return Layout(0, len(dims), tuple(dim for dim in dims[1:] if isinstance(dim, int)))
         fixed = tuple(dim for dim in dims if isinstance(dim, int))
         tokens = [axis for axis, dim in enumerate(dims) if isinstance(dim, Sized)]
         sized = dims[tokens[0]] if len(tokens) == 1 else None
@@ -119,6 +151,8 @@ class Context:
 
     def define(self, name: str, tensor: Tensor, node: onnx.NodeProto) -> None:
         """The ONNX value `name` is `tensor`, in its own order."""
+        if name in self.picked:
+            self.picked_tensors[tensor.name] = self.picked[name]
         axis = self.layout(name, node).token_axis
         self.values[name] = Moved(tensor, self.shapes(name), axis)
 
@@ -172,7 +206,7 @@ class Context:
                 refuse(node, f'"{name}" is used outside the attention it belongs to')
             if value.scale != 1:
                 refuse(node, f'"{name}" is repeated heads times a number: for attention alone')
-            if value.root == IDS:
+            if is_ids(value):
                 refuse(node, "token ids can only select rows of the embedding")
             self._materialised[name] = self._materialise(name, value, node)
         return self._materialised[name]
@@ -183,6 +217,9 @@ class Context:
         size = layout.groups, layout.width
         if value.index is None:
             return self.view(root, size, name, value.sources)
+        if name in self.picked and root.name not in self.picked_tensors:
+            pick = self.picked[name]
+            value = value.of_token([sample.place(pick) for sample in self.samples])
         features = feature_map(value, layout.token_axis, layout.heads)
         if features is None:
             origin = f'"{value.sources[-1].name}" ({value.sources[-1].op_type})'

@@ -42,7 +42,7 @@ def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
         context.values[out] = Moved(root, context.shapes(out))
     layer = context.caches.index(key_past.cache)
     scale = attribute(node, "scale", 0.0) or width**-0.5
-    attributes, sources = {"scale": scale, "layer": layer}, _sources(node)
+    attributes, sources = {"scale": scale, "layer": layer, "causal": True}, _sources(node)
     out, size = node.output[0], (heads, width)
     result = context.emit("attention", (q, k, v), size, out, sources, attributes)
     context.define(out, result, node)

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 
-from compiler.canonical_context import IDS, Context, attribute, refuse
+from compiler.canonical_context import Context, attribute, is_ids, refuse
 from compiler.canonical_elementwise import Emitter
 from compiler.canonical_operands import operand
 from compiler.contrib import dequantised
@@ -13,16 +13,19 @@ from compiler.movement import Moved
 
 
 def embed(context: Context, node: onnx.NodeProto) -> None:
-    """Gather(weight [V, D], input_ids) → (1, D)."""
+    """Gather(weight [V, D], ids) → (1, D)."""
     ids = context.values[node.input[1]]
     weight = _weight(context, node.input[0], node)
-    if not isinstance(ids, Moved) or ids.root != IDS or attribute(node, "axis", 0) != 0:
-        refuse(node, "it must select rows of a constant by input_ids")
+    if not is_ids(ids) or attribute(node, "axis", 0) != 0:
+        refuse(node, "it must select rows of a constant by ids of tokens")
+    assert isinstance(ids, Moved)
+    assert isinstance(ids.root, Tensor)
     if any((np.ravel(i) != np.arange(1, 1 + i.size)).any() for i in ids.indices()):
-        refuse(node, "it must select rows by input_ids in their own order")
+        refuse(node, f"it must select rows by {ids.root.name} in their own order")
     constant = context.add_constant(node.input[0], weight)
     size = 1, weight.shape[1]
-    result = context.emit("embed", (constant,), size, node.output[0], (source_of(node),))
+    attributes, sources = {"ids": ids.root.name}, (source_of(node),)
+    result = context.emit("embed", (constant,), size, node.output[0], sources, attributes)
     context.define(node.output[0], result, node)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import onnx
 
-from compiler.canonical_context import IDS, Context, refuse
+from compiler.canonical_context import Context, is_ids, refuse
 from compiler.evaluate import results, source_of
 from compiler.movement import Moved
 
@@ -51,7 +51,6 @@ def alias(context: Context, node: onnx.NodeProto) -> None:
     value = context.values[node.input[0]]
     if node.op_type == "Cast":
         kinds = {run.elem_types[node.output[0]] for run in context.runs}
-        is_ids = isinstance(value, Moved) and value.root == IDS
-        if not is_ids and not kinds <= FLOATS:
+        if not is_ids(value) and not kinds <= FLOATS:
             refuse(node, "a cast of token values must be to a floating-point type")
     context.values[node.output[0]] = value

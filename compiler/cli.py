@@ -1,4 +1,4 @@
-"""``jcc``: compile an ONNX decoder to a program image."""
+"""``jcc``: compile a transformer in ONNX to a program image."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from isa.terminal import run as run_command_line
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 EXAMPLES = """
-Compile a decoder language model (ONNX with KV cache) for a chip.
+Compile a language model (ONNX: a decoder, or an encoder such as BERT) for a chip.
 
 Examples:
 
@@ -38,7 +38,10 @@ def compile_model(
     ] = "tiny",
     max_context: Annotated[
         int | None,
-        typer.Option(min=1, help="Most tokens in the KV cache; default: config.json's, else 512."),
+        typer.Option(
+            min=1,
+            help="Most tokens of a text; default: config.json's, else as many as it has positions.",
+        ),
     ] = None,
     listing: Annotated[
         Path | None, typer.Option(help="Also write the program as assembly text.")
@@ -73,19 +76,20 @@ def compile_model(
         save_image(image, target)
     console.print(
         f"{target}: {len(image.code) // 32} instructions, {image.hbm_bytes / 2**20:.1f} MiB "
-        f"of memory, context {context}, {image.meta['chunk']} tokens a pass, "
+        f"of memory, context {image.io.max_context}, {image.meta['chunk']} tokens a pass, "
         f"configuration {chip.name}",
         highlight=False,
     )
 
 
-def default_context(model: Path) -> int:
-    """max_position_embeddings of a config.json beside the model, else 512."""
+def default_context(model: Path) -> int | None:
+    """What a config.json beside the model says, if there is one."""
     try:
         data = json.loads((model.parent / "config.json").read_text())
-        return int(data["max_position_embeddings"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 512
+        names = ("max_position_embeddings", "n_positions")
+        return next((int(data[name]) for name in names if name in data), None)
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def main() -> None:

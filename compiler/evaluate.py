@@ -1,4 +1,4 @@
-"""Evaluate what a decoder graph computes from shapes, masks and positions alone.
+"""Evaluate what a graph computes from shapes, masks and positions alone.
 
 Exporters write masks, position tables and shapes in dozens of ways. Bound to a sample size, all of
 that is *known*: it depends on no token and no cache, and `onnx.reference` computes it. Everything
@@ -18,6 +18,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compiler.contrib import infer, is_contrib
 from compiler.errors import CompileError
+from compiler.evaluate_ops import CORRECTED
 from compiler.evaluate_sample import Sample, Shape, Values
 from compiler.evaluate_shapes import Dim, concrete_shape, symbolic_shapes
 from compiler.graph import Source
@@ -66,7 +67,8 @@ class Evaluator:
     @cached_property
     def activations(self) -> set[str]:
         caches = self.interface.caches
-        found = {self.interface.ids, *(c.past_key for c in caches), *(c.past_value for c in caches)}
+        pasts = (name for c in caches for name in (c.past_key, c.past_value))
+        found = {*self.interface.ids, *pasts}
         for node in self._nodes:
             inputs = node.input[: TYPE_ONLY.get(node.op_type, len(node.input))]
             if node.op_type not in SHAPE_ONLY and found.intersection(inputs):
@@ -106,7 +108,7 @@ class Evaluator:
     def _runner(self, node: onnx.NodeProto) -> Runner:
         names = list(dict.fromkeys(name for name in node.input if name))
         function = helper.make_function("", "one", names, results(node), [node], self.opsets)
-        evaluator = ReferenceEvaluator(function)
+        evaluator = ReferenceEvaluator(function, new_ops=CORRECTED)
         given = [name for name in node.input if name]
 
         def run(*inputs: np.ndarray) -> list[np.ndarray]:

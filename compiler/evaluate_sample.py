@@ -19,6 +19,10 @@ class Sample:
     def total(self) -> int:
         return self.past + self.new
 
+    def place(self, pick: str) -> int:
+        """Which of the new tokens is the "first" or the "last"."""
+        return 0 if pick == "first" else self.new - 1
+
     def position_array(self) -> np.ndarray:
         """[1, new] int64."""
         positions = self.positions or tuple(range(self.past, self.total))

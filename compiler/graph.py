@@ -1,4 +1,4 @@
-"""The canonical graph: what is left of a decoder once exporters' noise is evaluated away.
+"""The canonical graph: what is left of a transformer once exporters' noise is evaluated away.
 
 Every value is per token: `value[s, g, d]` for the new tokens s, in `groups` g of `width` d. A graph
 is a list of operators in execution order over such values and four kinds of operand:
@@ -12,18 +12,19 @@ The operators (`compiler.graph_rules.validate` checks their legality; `a` and `x
 
 | kind | inputs | output[s] |
 |---|---|---|
-| embed | Constant [V, D] | row input_ids[s] as (1, D) |
+| embed | Constant [V, D]; ids | row ids[s] of the input of that name as (1, D) |
 | linear | x (g, K), Constant [K, N] | x @ W as (g, N) |
 | add, sub, mul, max, min | a, Tensor/Constant/Scalar/Table | element-wise, 1 broadcasts |
 | sigmoid, exp, sqrt, recip, rsqrt, tanh | x | element-wise |
 | reduce_sum, reduce_max | x (g, d) | over d, as (g, 1) |
 | rotate | x (g, d); shift, signs [d] | out[g, i] = signs[i] * x[g, (i + shift) mod d] |
 | view | x (g, d) | the same numbers in the same order as (g', d') |
-| attention | q (H, d), k, v (Hkv, d); scale, layer | causal softmax(scale q Kᵀ) V as (H, d) |
+| attention | q (H, d), k, v (Hkv, d); scale, layer, causal | softmax(scale q Kᵀ) V as (H, d) |
 
 A constant operand is shaped (1 or groups, 1 or width); a table is one row a token, shared by all
-groups. Attention appends k and v to the cache `graph.caches[layer]` first: query i of S sees the
-keys 0..P+i of P+S; query head h uses key head h // (H // Hkv).
+groups. Attention appends k and v to the cache `graph.caches[layer]` first: if it is causal, query i
+of S sees the keys 0..P+i of P+S, else all of them, and P is 0 (an encoder); query head h uses key
+head h // (H // Hkv).
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,6 +113,8 @@ class Op:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str | bool):
+        return str(value)
     text = str(list(value)) if isinstance(value, Sequence) else f"{value:.9g}"
     return text if len(text) <= 24 else text[:20] + " …]"
 
@@ -131,16 +134,20 @@ class Cache:
 
 @dataclass(frozen=True)
 class Output:
-    """A graph output that is a per-token tensor, with its ONNX name and element type."""
+    """A graph output that is a per-token tensor, with its ONNX name and element type.
+
+    ``pick``: "first" or "last" if it is one token's alone, [1, size]; else [1, tokens, size].
+    """
 
     name: str
     tensor: Tensor
     elem_type: int
+    pick: str = ""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A decoder as canonical operators. Names of `inputs` are those of the ONNX file."""
+    """A transformer as canonical operators. Names are those of the ONNX file."""
 
     source: str
     max_context: int
@@ -149,7 +156,7 @@ class Graph:
     constants: Mapping[str, np.ndarray]
     tables: Mapping[str, np.ndarray]
     caches: tuple[Cache, ...]
-    logits: Output
+    outputs: tuple[Output, ...]
 
     def __str__(self) -> str:
         """One line an operator, after the constants, tables and caches."""
@@ -161,4 +168,10 @@ class Graph:
             for c in self.caches
         ]
         lines += [f"  {op}" for op in self.ops]
-        return "\n".join([*lines, f"  {self.logits.name} = {self.logits.tensor}"])
+        outputs = [f"  {o.name} = {o.pick and f'{o.pick} of '}{o.tensor}" for o in self.outputs]
+        return "\n".join([*lines, *outputs])
+
+    @property
+    def causal(self) -> bool:
+        """Whether no token sees a later one: a decoder, whose caches let it go on."""
+        return all(op.attributes["causal"] for op in self.ops if op.kind == "attention")

@@ -95,11 +95,18 @@ def validate(graph: Graph) -> None:
         if op.output.name in {tensor.name for tensor in defined}:
             raise ValueError(f"a tensor must have one operator, not two: {op}")
         defined.add(op.output)
-    layers = sorted(op.attributes["layer"] for op in graph.ops if op.kind == "attention")
+    layers = sorted(op.attributes["layer"] for op in _attentions(graph))
     if layers != list(range(len(graph.caches))):
         raise ValueError(f"each of {len(graph.caches)} caches needs one attention, not {layers}")
-    if graph.logits.tensor not in defined:
-        raise ValueError(f"logits must be the output of an operator, not {graph.logits.tensor}")
+    for output in graph.outputs:
+        if output.tensor not in defined:
+            raise ValueError(f"outputs must be made by an operator, not {output.tensor}")
+    if not graph.causal and any(op.attributes["causal"] for op in _attentions(graph)):
+        raise ValueError("attention must be causal in all layers or in none")
+
+
+def _attentions(graph: Graph) -> list[Op]:
+    return [op for op in graph.ops if op.kind == "attention"]
 
 
 def _exists(graph: Graph, x: Operand, defined: set[Tensor]) -> bool:

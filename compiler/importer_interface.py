@@ -1,4 +1,4 @@
-"""The roles of a decoder's graph inputs and outputs: ids, mask, positions, KV cache, logits."""
+"""The roles of a transformer's graph inputs and outputs: ids, mask, positions, KV cache, others."""
 
 import re
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from compiler.graph import Cache
 
 # Sizes unlike each other: a dimension is the number of tokens only if it follows all of them.
 SAMPLES = (Sample(7, 13), Sample(11, 5), Sample(3, 0), Sample(1, 17))
+IDS = ("input_ids", "token_type_ids")
 PAST = re.compile(r"^past\w*[._](\d+)[._](key|value)$")
 PRESENT = re.compile(r"^present\w*[._](\d+)[._](key|value)$")
 
@@ -20,15 +21,16 @@ PRESENT = re.compile(r"^present\w*[._](\d+)[._](key|value)$")
 class Interface:
     """Names by role; `elem_types` of every input; `mask` and `positions` may be absent ("").
 
-    Without `caches` the graph takes all tokens at once: its attention gets caches of its own.
+    `ids`: the inputs that select rows of embeddings, "input_ids" first; `outputs`: element types
+    by name, without the caches'. Without `caches` the graph takes all tokens at once: its
+    attention gets caches of its own.
     """
 
-    ids: str
+    ids: tuple[str, ...]
     mask: str
     positions: str
     caches: tuple[Cache, ...]
-    logits: str
-    logits_type: int
+    outputs: Mapping[str, int]
     elem_types: Mapping[str, int]
 
     @property
@@ -38,7 +40,7 @@ class Interface:
 
     def shapes(self, new: int, past: int) -> dict[str, tuple[int, ...]]:
         """Each input's shape for batch 1, `new` tokens after `past`."""
-        shapes: dict[str, tuple[int, ...]] = {self.ids: (1, new)}
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self.ids, (1, new))
         if self.mask:
             shapes[self.mask] = (1, past + new)
         if self.positions:
@@ -56,19 +58,22 @@ def find_interface(model: onnx.ModelProto, source: str) -> Interface:
     outputs = {v.name: v for v in model.graph.output}
     past = _by_layer(inputs, PAST)
     present = _by_layer(outputs, PRESENT)
-    if "input_ids" not in inputs:
-        raise CompileError(source, 'a decoder needs the input "input_ids"', _has(inputs))
-    if "logits" not in outputs:
+    if IDS[0] not in inputs:
+        raise CompileError(source, f'it needs the input "{IDS[0]}"', _has(inputs))
+    caches = _caches(inputs, past, present, source)
+    if caches and "logits" not in outputs:
         raise CompileError(source, 'a decoder needs the output "logits"', _has(outputs))
-    _refuse_others(inputs, past, {"input_ids", "attention_mask", "position_ids"}, source, "input")
-    _refuse_others(outputs, present, {"logits"}, source, "output")
+    _refuse_others(inputs, past, source)
     return Interface(
-        ids="input_ids",
+        ids=tuple(name for name in IDS if name in inputs),
         mask="attention_mask" if "attention_mask" in inputs else "",
         positions="position_ids" if "position_ids" in inputs else "",
-        caches=_caches(inputs, past, present, source),
-        logits="logits",
-        logits_type=outputs["logits"].type.tensor_type.elem_type,
+        caches=caches,
+        outputs={
+            name: v.type.tensor_type.elem_type
+            for name, v in outputs.items()
+            if name not in present.values()
+        },
         elem_types={name: v.type.tensor_type.elem_type for name, v in inputs.items()},
     )
 
@@ -76,7 +81,7 @@ def find_interface(model: onnx.ModelProto, source: str) -> Interface:
 def check_shapes(model: onnx.ModelProto, interface: Interface, source: str) -> None:
     """Every input must take batch 1 and any number of tokens; caches need a fixed geometry."""
     inputs = {v.name: v for v in model.graph.input}
-    for name in (interface.ids, interface.mask, interface.positions):
+    for name in (*interface.ids, interface.mask, interface.positions):
         if name:
             _check_two_free_axes(inputs[name], source)
     for cache in interface.caches:
@@ -97,18 +102,13 @@ def _by_layer(values: Mapping[str, onnx.ValueInfoProto], pattern: re.Pattern[str
     return found
 
 
-def _refuse_others(
-    values: Mapping[str, onnx.ValueInfoProto],
-    cache: Layers,
-    roles: set[str],
-    source: str,
-    what: str,
-) -> None:
-    unknown = [name for name in values if name not in roles and name not in cache.values()]
+def _refuse_others(inputs: Mapping[str, onnx.ValueInfoProto], cache: Layers, source: str) -> None:
+    roles = {*IDS, "attention_mask", "position_ids"}
+    unknown = [name for name in inputs if name not in roles and name not in cache.values()]
     if unknown:
         raise CompileError(
             source,
-            f"{what}s without a known role: {', '.join(unknown)}",
+            f"inputs without a known role: {', '.join(unknown)}",
             f"export without them; known are {', '.join(sorted(roles))} and the KV cache",
         )
 

@@ -2,7 +2,8 @@
 
 The program handles the S new tokens in chunks of at most ``chunk``: it fetches the chunk's
 embeddings and table rows token by token, then runs the whole graph once with M = the chunk's
-tokens. S and P are arguments in HBM, so one program serves every prompt length and every position.
+tokens; of an encoder, one part of the graph after another (`compiler.passes`). S and P are
+arguments in HBM, so one program serves every prompt length and every position.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,13 @@ from dataclasses import dataclass
 
 from compiler.builder import Builder
 from compiler.graph import Graph, Op
-from compiler.lower_attention import lower_attention, reserve_caches
+from compiler.layout import choose_layouts
+from compiler.lower_attention import (
+    lower_append,
+    lower_attend,
+    lower_attention,
+    reserve_caches,
+)
 from compiler.lower_elementwise import (
     BINARY,
     REDUCTIONS,
@@ -21,9 +28,17 @@ from compiler.lower_elementwise import (
     lower_unary,
     lower_view,
 )
-from compiler.lower_inputs import chunk_head, chunk_tail, lower_embed, token_loop
-from compiler.lower_linear import lower_linear, reserve_logits
-from compiler.lowering import Caches, Logits, Lowering, describe
+from compiler.lower_inputs import (
+    chunk_head,
+    chunk_tail,
+    load_arguments,
+    lower_embed,
+    token_loop,
+)
+from compiler.lower_linear import lower_linear, stores_itself
+from compiler.lower_outputs import bring, keep, reserve_outputs, store_output
+from compiler.lowering import Caches, Lowering, Stored, describe
+from compiler.passes import cut
 from compiler.rotate_signs import fold_rotate_signs
 from compiler.virtual import Buffer
 from isa.config import HBM_ATOM_BYTES, ChipConfig
@@ -33,6 +48,8 @@ HANDLERS: dict[str, Callable[[Lowering, Op], None]] = {
     **dict.fromkeys(UNARY, lower_unary),
     **dict.fromkeys(REDUCTIONS, lower_reduce),
     "attention": lower_attention,
+    "append": lower_append,
+    "attend": lower_attend,
     "embed": lower_embed,
     "linear": lower_linear,
     "rotate": lower_rotate,
@@ -45,12 +62,13 @@ class Lowered:
     """The virtual program and the places in HBM that the host has to know."""
 
     builder: Builder
-    body_start: int  # index of the first instruction behind the token loop
+    bodies: list[int]  # index of the first instruction behind the token loop of each pass
     arguments: Buffer
-    tokens: Buffer
+    ids: dict[str, Buffer]  # by input
     positions: Buffer
     caches: Caches
-    logits: Logits
+    outputs: dict[str, Stored]  # by tensor
+    kept: list[Buffer]  # what lies in HBM between the passes
 
 
 def lower(graph: Graph, config: ChipConfig, chunk: int) -> Lowered:
@@ -62,18 +80,34 @@ def lower(graph: Graph, config: ChipConfig, chunk: int) -> Lowered:
     build = Builder(config, chunk)
     graph = fold_rotate_signs(graph)
     arguments = build.hbm.reserve("arguments", HBM_ATOM_BYTES)
-    tokens = build.hbm.reserve("tokens", 4 * graph.max_context)
+    names = dict.fromkeys(op.attributes["ids"] for op in graph.ops if op.kind == "embed")
+    ids = {name: build.hbm.reserve(name, 4 * graph.max_context) for name in names}
     positions = build.hbm.reserve("positions", 4 * graph.max_context)
     caches = reserve_caches(graph, build)
-    logits = reserve_logits(graph, build)
-    low = Lowering.of(graph, config, build, caches, logits)
-    chunk_head(build, arguments, caches.row_bytes)
-    token_loop(low, tokens, positions)
-    start = len(build.items)
-    for op in graph.ops:
-        if op.kind not in HANDLERS:
-            raise low.refuse(op, f"{op.kind} has no lowering")
-        with build.working_for(describe(op)):
-            HANDLERS[op.kind](low, op)
-    chunk_tail(build)
-    return Lowered(build, start, arguments, tokens, positions, caches, logits)
+    layouts = choose_layouts(graph, config)
+    outputs = reserve_outputs(graph, build, layouts)
+    low = Lowering(graph, config, build, caches, outputs, layouts)
+    bodies = []
+    load_arguments(build, arguments)
+    for number, each in enumerate(cut(graph)):
+        build.start_pass()
+        chunk_head(build, f"chunk {number}", caches.row_bytes, graph.causal)
+        bring(low, each.brought)
+        token_loop(low, each.ops, f"token {number}", ids, positions)
+        bodies.append(len(build.items))
+        for op in each.ops:
+            _lower_op(low, op)
+        keep(low, each.kept)
+        chunk_tail(build, f"chunk {number}")
+    build.scalar("halt")
+    kept = list({entry.buffer.name: entry.buffer for entry in low.kept.values()}.values())
+    return Lowered(build, bodies, arguments, ids, positions, caches, outputs, kept)
+
+
+def _lower_op(low: Lowering, op: Op) -> None:
+    if op.kind not in HANDLERS:
+        raise low.refuse(op, f"{op.kind} has no lowering")
+    with low.builder.working_for(describe(op)):
+        HANDLERS[op.kind](low, op)
+        if op.output.name in low.outputs and not stores_itself(op):
+            store_output(low, op)

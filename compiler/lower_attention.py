@@ -12,8 +12,9 @@ from compiler.graph import Graph, Op, Tensor
 from compiler.lowering import Caches, Lowering
 from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
 from compiler.schedule import DoesNotFit
-from compiler.virtual import Buffer, FieldValue
+from compiler.virtual import LONGEST_ROW, Address, Buffer, FieldValue
 from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
+from isa.program import Reg
 
 
 def reserve_caches(graph: Graph, build: Builder) -> Caches:
@@ -27,7 +28,7 @@ def reserve_caches(graph: Graph, build: Builder) -> Caches:
     head_bytes = BF16_BYTES * round_up(width, max(config.rows, config.cols, config.lanes))
     row_bytes = round_up(heads * head_bytes, config.hbm_alignment_bytes)
     size = graph.max_context * row_bytes
-    if size >= 1 << 20:
+    if size > LONGEST_ROW:
         problem = f"a layer's keys of {graph.max_context} tokens take {size} bytes"
         remedy = "at most 1 MiB in one transfer: choose a smaller --max-context"
         raise CompileError(graph.source, problem, remedy)
@@ -47,37 +48,76 @@ def lower_attention(low: Lowering, op: Op) -> None:
     assert isinstance(q, Tensor)
     assert isinstance(k, Tensor)
     assert isinstance(v, Tensor)
+    buffers = _buffers(low, op)
+    keys, values = (_past_and_new(low, op, x, c) for x, c in zip((k, v), buffers, strict=True))
+    _attend(low, op, q, k.groups, keys, values)
+
+
+def lower_append(low: Lowering, op: Op) -> None:
+    """Keys and values of this chunk go to HBM: an encoder's queries wait for those of all."""
+    for new, cache in zip(op.inputs, _buffers(low, op), strict=True):
+        assert isinstance(new, Tensor)
+        rows = low.builder.sram(cache.name, low.builder.chunk * low.caches.row_bytes)
+        _write_new(low, op, new, rows, rows.at())
+        _store_new(low, cache, rows, rows.at())
+
+
+def lower_attend(low: Lowering, op: Op) -> None:
+    """Softmax(scale · Q Kᵀ) V for every head, over the keys and values of all tokens."""
+    (q,) = op.inputs
+    assert isinstance(q, Tensor)
+    keys, values = (_cached(low, cache) for cache in _buffers(low, op))
+    _attend(low, op, q, low.graph.caches[0].heads, keys, values)
+
+
+def _buffers(low: Lowering, op: Op) -> tuple[Buffer, Buffer]:
+    """The layer's keys and values in HBM."""
     layer = [cache.layer for cache in low.graph.caches].index(int(op.attributes["layer"]))
-    keys = _cache_rows(low, op, k, low.caches.buffers[layer][0])
-    values = _cache_rows(low, op, v, low.caches.buffers[layer][1])
+    return low.caches.buffers[layer]
+
+
+def _attend(low: Lowering, op: Op, q: Tensor, kv_heads: int, keys: Buffer, values: Buffer) -> None:
     queries = _queries(low, op, q, float(op.attributes["scale"]))
-    scores, row_bytes = _scores(low, q, k.groups, queries, keys)
+    scores, row_bytes = _scores(low, q, kv_heads, queries, keys)
     weights, weight_bytes, sums = _softmax(low, q.groups, scores, row_bytes)
-    _outputs(low, op, k.groups, (weights, weight_bytes), values, sums)
+    _outputs(low, op, kv_heads, (weights, weight_bytes), values, sums)
 
 
-def _cache_rows(low: Lowering, op: Op, new: Tensor, cache: Buffer) -> Buffer:
-    """The cache's rows 0 … P+m-1 in SRAM: the past fetched, the new ones written and stored."""
-    build = low.builder
-    context_bytes = low.graph.max_context * low.caches.row_bytes
-    rows = build.sram(cache.name, context_bytes)
-    whole = (rows.access(),)
+def _cached(low: Lowering, cache: Buffer) -> Buffer:
+    """The cache's rows in SRAM, as many as there are before this chunk's new ones, of an encoder
+    all; there is room for a whole context."""
+    rows = low.builder.sram(cache.name, low.graph.max_context * low.caches.row_bytes)
     fields: dict[str, FieldValue] = {
         "hbm": cache.at(0, HBM_ATOM_BYTES),
         "sram": rows.at(),
         "rows": 1,
         "bytes": b.PAST_LOAD_BYTES,
     }
-    build.emit("load", (cache.access(),), whole, True, fields)
-    source = low.place(new)
-    from_rows = low.rows_of(op, new, new.groups, new.width)
+    low.builder.emit("load", (cache.access(),), (rows.access(),), True, fields)
+    return rows
+
+
+def _past_and_new(low: Lowering, op: Op, new: Tensor, cache: Buffer) -> Buffer:
+    """The cache's rows 0 … P+m-1 in SRAM: the past fetched, the new ones written and stored."""
+    rows, build = _cached(low, cache), low.builder
     build.scalar("add", rd=b.SCRATCH, rs=b.PAST_BYTES, x=rows.at())
+    _write_new(low, op, new, rows, b.SCRATCH)
+    build.scalar("add", rd=b.SCRATCH, rs=b.PAST_BYTES, x=rows.at())
+    _store_new(low, cache, rows, b.SCRATCH)
+    return rows
+
+
+def _write_new(low: Lowering, op: Op, new: Tensor, rows: Buffer, place: Reg | Address) -> None:
+    """New keys or values, as bf16 rows of all heads; changes the register ``place``."""
+    build, source = low.builder, low.place(new)
+    from_rows = low.rows_of(op, new, new.groups, new.width)
     contiguous = new.groups * low.caches.head_bytes == low.caches.row_bytes
     for head in range(1 if contiguous else new.groups):
-        if head:
-            build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=low.caches.head_bytes)
-        fields = {
-            "dst": b.SCRATCH,
+        offset = head * low.caches.head_bytes
+        if head and isinstance(place, Reg):
+            build.scalar("add", rd=place, rs=place, x=low.caches.head_bytes)
+        fields: dict[str, FieldValue] = {
+            "dst": place if isinstance(place, Reg) else rows.at(offset),
             "dstride": low.caches.head_bytes if contiguous else low.caches.row_bytes,
             "a": source.buffer.at(head * from_rows.stride),
             "astride": from_rows.stride * (1 if contiguous else new.groups),
@@ -85,13 +125,21 @@ def _cache_rows(low: Lowering, op: Op, new: Tensor, cache: Buffer) -> Buffer:
             "cols": new.width,
             "dt": "bf16",
         }
-        build.emit("vmov", (source.buffer.access(),), whole, fields=fields)
-    build.scalar("add", rd=b.SCRATCH, rs=b.PAST_BYTES, x=rows.at())
+        build.emit("vmov", (source.buffer.access(),), (rows.access(),), fields=fields)
+
+
+def _store_new(low: Lowering, cache: Buffer, rows: Buffer, place: Reg | Address) -> None:
+    """m rows from ``place`` in SRAM to the cache's rows from P on."""
+    build = low.builder
     build.scalar("shr", rd=b.SCRATCH2, rs=b.PAST_BYTES, x=HBM_ATOM_BYTES.bit_length() - 1)
     build.scalar("add", rd=b.SCRATCH2, rs=b.SCRATCH2, x=cache.at(0, HBM_ATOM_BYTES))
-    fields = {"hbm": b.SCRATCH2, "sram": b.SCRATCH, "rows": 1, "bytes": b.M_BYTES}
-    build.emit("store", whole, (cache.access(),), fields=fields)
-    return rows
+    fields: dict[str, FieldValue] = {
+        "hbm": b.SCRATCH2,
+        "sram": place,
+        "rows": 1,
+        "bytes": b.M_BYTES,
+    }
+    build.emit("store", (rows.access(),), (cache.access(),), fields=fields)
 
 
 def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
@@ -117,7 +165,8 @@ def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
 def _scores(
     low: Lowering, q: Tensor, kv_heads: int, queries: Buffer, keys: Buffer
 ) -> tuple[Buffer, int]:
-    """fp32 scores, (m, heads) rows of the context's length, -inf where a key lies ahead."""
+    """fp32 scores, (m, heads) rows of the context's length; if causal, -inf where a key lies
+    ahead."""
     build, config, context = low.builder, low.config, low.graph.max_context
     if -(-context // config.cols) * build.chunk > config.acc_rows // 2:
         raise DoesNotFit
@@ -145,12 +194,12 @@ def _scores(
             "a": acc.at(),
             "astride": b.M,
             "at": "acc",
-            "b": MINUS_INFINITY,
-            "rep": b.LIMIT,
             "rows": b.M,
             "cols": b.CONTEXT,
         }
-        build.emit("vmask", (acc.access(),), (scores.access(),), fields=fields)
+        mask: dict[str, FieldValue] = {"b": MINUS_INFINITY, "rep": b.LIMIT}
+        mnemonic, fields = ("vmask", fields | mask) if low.graph.causal else ("vmov", fields)
+        build.emit(mnemonic, (acc.access(),), (scores.access(),), fields=fields)
     return scores, row_bytes
 
 

@@ -1,57 +1,72 @@
 """The head of a pass: chunk sizes in registers, embeddings and table rows fetched token by
 token."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from compiler import builder as b
 from compiler.builder import Builder, round_up
-from compiler.graph import Constant, Graph, Op
+from compiler.graph import Constant, Op, Table
 from compiler.lowering import Lowering, Tables
 from compiler.virtual import Buffer, FieldValue, Label
 from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
 from isa.numbers import to_bf16
 
 
-def chunk_head(build: Builder, arguments: Buffer, cache_row_bytes: int) -> None:
-    """Load S and P; at the label: m, P and T of this chunk and what derives from them."""
+def load_arguments(build: Builder, arguments: Buffer) -> None:
+    """S and P."""
     where = arguments.at(0, HBM_ATOM_BYTES)
     build.scalar("ld", rd=b.NEW_TOKENS, x=where, y=0)
     build.scalar("ld", rd=b.PAST, x=where, y=4)
+
+
+def chunk_head(build: Builder, label: str, cache_row_bytes: int, causal: bool) -> None:
+    """Begin a pass; at the label: m, P and T of this chunk and what derives from them. If it is not
+    causal, T is S, all of whose keys are in HBM when the first of them is wanted."""
     build.scalar("add", rd=b.DONE, rs=b.ZERO, x=0)
-    build.label("chunk")
+    build.label(label)
     build.scalar("sub", rd=b.M, rs=b.NEW_TOKENS, x=b.DONE)
     build.scalar("min", rd=b.M, rs=b.M, x=build.chunk)
     build.scalar("add", rd=b.PAST_NOW, rs=b.PAST, x=b.DONE)
-    build.scalar("add", rd=b.CONTEXT, rs=b.PAST_NOW, x=b.M)
-    build.scalar("add", rd=b.LIMIT, rs=b.PAST_NOW, x=1)
     build.scalar("mul", rd=b.PAST_BYTES, rs=b.PAST_NOW, x=cache_row_bytes)
     build.scalar("mul", rd=b.M_BYTES, rs=b.M, x=cache_row_bytes)
+    if not causal:
+        build.scalar("add", rd=b.CONTEXT, rs=b.NEW_TOKENS, x=0)
+        build.scalar("mul", rd=b.PAST_LOAD_BYTES, rs=b.NEW_TOKENS, x=cache_row_bytes)
+        return
+    build.scalar("add", rd=b.CONTEXT, rs=b.PAST_NOW, x=b.M)
+    build.scalar("add", rd=b.LIMIT, rs=b.PAST_NOW, x=1)
     # A transfer has at least one row: without a past, one row is fetched and then overwritten.
     build.scalar("max", rd=b.PAST_LOAD_BYTES, rs=b.PAST_BYTES, x=cache_row_bytes)
 
 
-def chunk_tail(build: Builder) -> None:
-    """All engines done; next chunk, or stop."""
+def chunk_tail(build: Builder, label: str) -> None:
+    """All engines done; next chunk, or go on."""
     build.scalar("sync")
     build.scalar("add", rd=b.DONE, rs=b.DONE, x=b.M)
-    build.scalar("blt", rs=b.DONE, x=b.NEW_TOKENS, y=Label("chunk"))
-    build.scalar("halt")
+    build.scalar("blt", rs=b.DONE, x=b.NEW_TOKENS, y=Label(label))
 
 
-def token_loop(low: Lowering, tokens: Buffer, positions: Buffer) -> None:
-    """Fetch each token's embedding and its row of the position tables."""
+def token_loop(
+    low: Lowering, ops: Sequence[Op], label: str, ids: Mapping[str, Buffer], positions: Buffer
+) -> None:
+    """Fetch each token's embeddings and its row of the position tables, where ``ops`` need them."""
     build = low.builder
-    rows = [(tokens, *_embedding(low, op)) for op in low.graph.ops if op.kind == "embed"]
-    if low.graph.tables:
-        rows.append((positions, *_tables(low, low.graph)))
+    rows = [(ids[op.attributes["ids"]], *_embedding(low, op)) for op in ops if op.kind == "embed"]
+    if any(isinstance(x, Table) for op in ops for x in op.inputs):
+        rows.append((positions, *_tables(low)))
+    if not rows:
+        return
     build.scalar("add", rd=b.INDEX, rs=b.ZERO, x=0)
-    build.label("token")
+    build.label(label)
     build.scalar("add", rd=b.OFFSET, rs=b.DONE, x=b.INDEX)
     build.scalar("shl", rd=b.OFFSET, rs=b.OFFSET, x=2)
     for selector, source, target, row_bytes in rows:
         _fetch_row(build, selector, source, target, row_bytes)
     build.scalar("add", rd=b.INDEX, rs=b.INDEX, x=1)
-    build.scalar("blt", rs=b.INDEX, x=b.M, y=Label("token"))
+    build.scalar("blt", rs=b.INDEX, x=b.M, y=Label(label))
     # The loop's loads carry no semaphores (their number varies); this one stands for them all.
     build.emit("lnop", (), tuple(target.access() for _, _, target, _ in rows))
 
@@ -97,10 +112,15 @@ def lower_embed(low: Lowering, op: Op) -> None:
     low.builder.emit("vmov", (rows.access(),), (out.buffer.access(),), fields=fields)
 
 
-def _tables(low: Lowering, graph: Graph) -> tuple[Buffer, Buffer, int]:
+def _tables(low: Lowering) -> tuple[Buffer, Buffer, int]:
     """All position tables side by side: one row, one transfer for each token."""
+    if low.tables:  # of an earlier pass
+        tables = low.tables
+        rows = low.builder.sram("position rows", low.builder.chunk * tables.row_bytes)
+        low.tables = replace(tables, rows=rows)
+        return tables.source, rows, tables.row_bytes
     pieces, offsets, offset = [], {}, 0
-    for name, table in graph.tables.items():
+    for name, table in low.graph.tables.items():
         width = round_up(table.shape[1], low.config.lanes)
         offsets[name] = F32_BYTES * offset
         pieces.append(np.pad(table, ((0, 0), (0, width - table.shape[1]))))
@@ -110,5 +130,5 @@ def _tables(low: Lowering, graph: Graph) -> tuple[Buffer, Buffer, int]:
     padding = row_bytes // F32_BYTES - joined.shape[1]
     source = low.builder.hbm.place("position tables", np.pad(joined, ((0, 0), (0, padding))))
     rows = low.builder.sram("position rows", low.builder.chunk * row_bytes)
-    low.tables = Tables(rows, row_bytes, offsets)
+    low.tables = Tables(source, rows, row_bytes, offsets)
     return source, rows, row_bytes

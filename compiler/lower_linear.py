@@ -3,15 +3,14 @@ prefetching."""
 
 import numpy as np
 
-from compiler import builder as b
-from compiler.builder import Builder, round_up
-from compiler.errors import CompileError
-from compiler.graph import Constant, Graph, Op, Tensor
+from compiler.builder import round_up
+from compiler.graph import Constant, Op, Tensor
 from compiler.layout import Layout, pack_weights, physical_weights
-from compiler.lowering import Logits, Lowering, describe
+from compiler.lower_outputs import store_block
+from compiler.lowering import Lowering
 from compiler.schedule import DoesNotFit
-from compiler.virtual import Buffer, FieldValue
-from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
+from compiler.virtual import LONGEST_ROW, Buffer, FieldValue
+from isa.config import BF16_BYTES, F32_BYTES
 
 
 def activation(low: Lowering, op: Op, tensor: Tensor, groups: int) -> tuple[Buffer, int]:
@@ -94,13 +93,13 @@ def _padded(low: Lowering, packed: np.ndarray) -> np.ndarray:
 def _block_shape(low: Lowering, op: Op, shape: tuple[int, ...], groups: int) -> tuple[int, int]:
     """Rows and columns of a block: bounded by the weight buffers and half the accumulators."""
     config = low.config
-    budget = min(config.sram_bytes // 32, (1 << 20) - config.line_bytes) // BF16_BYTES
+    budget = min(config.sram_bytes // 32, LONGEST_ROW + 1 - config.line_bytes) // BF16_BYTES
     k_step = max(config.rows, budget // config.cols // config.rows * config.rows)
     k_step = min(k_step, round_up(shape[0], config.rows))
     m = low.builder.chunk * groups
     panels = min(budget // (k_step * config.cols), config.acc_rows // 2 // m)
     unit = config.cols
-    if op.output.name == low.graph.logits.tensor.name:  # blocks are stored: whole HBM rows
+    if op.output.name in low.outputs and stores_itself(op):  # blocks are stored: whole HBM rows
         unit = max(unit, config.hbm_alignment_bytes // F32_BYTES)
     most = panels * config.cols // unit * unit
     if most < 1:
@@ -137,10 +136,15 @@ def _multiply(
     low.builder.emit("matmul", reads, (acc.access(),), fields=fields)
 
 
+def stores_itself(op: Op) -> bool:
+    """Whether an output goes to HBM block by block: logits are more than the SRAM holds."""
+    return op.kind == "linear" and op.output.groups == 1
+
+
 def _drain(low: Lowering, op: Op, acc: Buffer, n0: int, cols: int, groups: int) -> None:
     rows = low.builder.rows(groups)
-    if op.output.name == low.graph.logits.tensor.name:
-        _store_logits(low, op, acc, n0, cols)
+    if op.output.name in low.outputs and stores_itself(op):
+        store_block(low, op, acc, n0, cols)
         if not _used_again(low, op):
             return
     out = low.place(op.output)
@@ -157,47 +161,6 @@ def _drain(low: Lowering, op: Op, acc: Buffer, n0: int, cols: int, groups: int) 
     low.builder.emit("vmov", (acc.access(),), (out.buffer.access(),), fields=fields)
 
 
-def reserve_logits(graph: Graph, build: Builder) -> Logits:
-    """HBM room for the logits of every token that one launch may bring."""
-    tensor = graph.logits.tensor
-    producer = next(op for op in graph.ops if op.output.name == tensor.name)
-    if producer.kind != "linear":
-        where = f"{graph.source}: {describe(producer)}"
-        raise CompileError(where, "the logits must be a MatMul's result, with constant weights")
-    row_bytes = round_up(F32_BYTES * tensor.size, build.config.hbm_alignment_bytes)
-    return Logits(build.hbm.reserve("logits", graph.max_context * row_bytes), row_bytes)
-
-
-def _store_logits(low: Lowering, op: Op, acc: Buffer, n0: int, cols: int) -> None:
-    """One block of the logits: accumulators → SRAM → HBM row of each token."""
-    build, unit = low.builder, low.config.hbm_alignment_bytes
-    row_bytes = round_up(F32_BYTES * cols, unit)
-    block = build.sram("logits", build.chunk * row_bytes)
-    fields: dict[str, FieldValue] = {
-        "dst": block.at(),
-        "dstride": row_bytes,
-        "a": acc.at(),
-        "astride": b.M,
-        "at": "acc",
-        "rows": b.M,
-        "cols": cols,
-    }
-    build.emit("vmov", (acc.access(),), (block.access(),), fields=fields)
-    atoms = low.logits.row_bytes // HBM_ATOM_BYTES
-    build.scalar("mul", rd=b.SCRATCH, rs=b.DONE, x=atoms)
-    place = low.logits.buffer.at(F32_BYTES * n0, HBM_ATOM_BYTES)
-    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=place)
-    fields = {
-        "hbm": b.SCRATCH,
-        "hstride": atoms,
-        "sram": block.at(),
-        "sstride": row_bytes,
-        "rows": b.M,
-        "bytes": row_bytes,
-    }
-    build.emit("store", (block.access(),), (low.logits.buffer.access(),), fields=fields)
-
-
 def _used_again(low: Lowering, op: Op) -> bool:
-    """Whether another operator reads the logits too."""
+    """Whether an operator reads the output too."""
     return any(op.output in other.inputs for other in low.graph.ops)

@@ -7,7 +7,7 @@ import numpy as np
 from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
 from compiler.graph import Graph, Op, Tensor
-from compiler.layout import Layout, Placed, choose_layouts
+from compiler.layout import Layout, Placed
 from compiler.virtual import Access, Buffer, FieldValue
 from isa.config import F32_BYTES, ChipConfig
 
@@ -33,17 +33,28 @@ class Caches:
 
 
 @dataclass(frozen=True)
-class Logits:
-    """Where the logits go in HBM: one row for each new token."""
+class Stored:
+    """An output in HBM: one row for each new token."""
 
     buffer: Buffer
     row_bytes: int
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A tensor in HBM, from one pass to later ones: what lies in SRAM, chunk after chunk."""
+
+    buffer: Buffer
+    pitch_bytes: int  # from chunk to chunk
+    layout: Layout
 
 
 @dataclass(frozen=True)
 class Tables:
     """The position tables: one row in HBM for each position, all tables side by side."""
 
+    source: Buffer  # in HBM
     rows: Buffer  # in SRAM: the rows of the chunk's tokens
     row_bytes: int
     offset: dict[str, int]  # byte offset of each table in the row
@@ -58,20 +69,14 @@ class Lowering:
     config: ChipConfig
     builder: Builder
     caches: Caches
-    logits: Logits
+    outputs: dict[str, Stored]  # by tensor
     layouts: dict[str, Layout]
     tables: Tables | None = None
     embeddings: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # rows, row bytes
     tensors: dict[str, Placed] = field(default_factory=dict)
     activations: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # bf16 copies
     constants: dict[tuple[str, tuple[int, ...]], Buffer] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, graph: Graph, config: ChipConfig, builder: Builder, caches: Caches, logits: Logits
-    ) -> "Lowering":
-        """A fresh state."""
-        return cls(graph, config, builder, caches, logits, choose_layouts(graph, config))
+    kept: dict[str, Kept] = field(default_factory=dict)
 
     def place(self, tensor: Tensor) -> Placed:
         """The tensor's room in SRAM, made at its first mention."""

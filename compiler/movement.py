@@ -52,6 +52,13 @@ class Moved:
             return self.index
         return tuple(_own_order(shape, self.token_axis) for shape in self.shapes)
 
+    def of_token(self, places: Sequence[int]) -> "Moved":
+        """This value, which is that token's of each sample, as if it were the only one."""
+        assert isinstance(self.root, Tensor)
+        size = self.root.size
+        pairs = zip(self.indices(), places, strict=True)
+        return replace(self, index=tuple(i - np.sign(i) * place * size for i, place in pairs))
+
     def via(self, index: Sequence[np.ndarray], source: Source) -> "Moved":
         """This value after one more node."""
         index = tuple(index)

@@ -1,15 +1,18 @@
 """jcc's passes in order: ONNX file → canonical graph → virtual program → program image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy as np
+from onnx import helper
 
 from compiler import schedule
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
-from compiler.graph import Graph
+from compiler.graph import Constant, Graph
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
-from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
 from isa.iomap import IoMap, Tensor
 from isa.program import Op
@@ -20,10 +23,10 @@ CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # tokens in one pass: the largest that fits t
 def compile_file(
     path: Path,
     config: ChipConfig,
-    max_context: int,
+    max_context: int | None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> ProgramImage:
-    """Compile an ONNX decoder for a chip; CompileError says in one line what cannot be done."""
+    """Compile an ONNX transformer for a chip; CompileError says in one line what cannot be done."""
     progress("import")
     model = load_model(path)
     progress("canonicalise")
@@ -48,7 +51,7 @@ def compile_graph(
             continue
         try:
             lowered = lower(graph, config, chunk)
-            items = schedule.hoist_loads(lowered.builder.items, lowered.body_start)
+            items = schedule.hoist_loads(lowered.builder.items, lowered.bodies)
             addresses = schedule.allocate(items, config)
         except schedule.DoesNotFit:
             continue
@@ -98,27 +101,60 @@ def _image(
 
 
 def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
+    tensors = [*_inputs(graph, lowered), *_caches(graph, lowered), *_outputs(graph, lowered)]
+    for buffer in lowered.kept:
+        place = (buffer.address or 0, HBM_ATOM_BYTES, HBM_ATOM_BYTES // F32_BYTES)
+        rows = buffer.size // HBM_ATOM_BYTES
+        tensors.append(Tensor("", "scratch", *place, "f32", rows, "float32"))
+    arguments = lowered.arguments.address or 0
+    return IoMap(arguments, arguments + 4, graph.max_context, tuple(tensors), graph.causal)
+
+
+def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:
     context = graph.max_context
-    tokens, positions = lowered.tokens.address or 0, lowered.positions.address or 0
+    one = (4, 1, "int32", context, "int64")
+    limits = {
+        str(op.attributes["ids"]): len(graph.constants[x.name])
+        for op in graph.ops
+        for x in op.inputs
+        if op.kind == "embed" and isinstance(x, Constant)
+    }
     tensors = [
-        Tensor("input_ids", "tokens", tokens, 4, 1, "int32", context, "int64"),
-        Tensor("attention_mask", "mask", 0, 0, 1, "int32", context, "int64"),
-        Tensor(
-            "position_ids" if "position_ids" in graph.inputs else "",
-            *("positions", positions, 4, 1, "int32", context, "int64"),
-        ),
+        Tensor(name, "tokens", buffer.address or 0, *one, limit=limits[name])
+        for name, buffer in lowered.ids.items()
     ]
+    if "attention_mask" in graph.inputs:
+        tensors.append(Tensor("attention_mask", "mask", 0, 0, *one[1:]))
+    positions = "position_ids" if "position_ids" in graph.inputs else ""
+    place = lowered.positions.address or 0
+    return [*tensors, Tensor(positions, "positions", place, *one, limit=context)]
+
+
+def _caches(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:
     row, head = lowered.caches.row_bytes, lowered.caches.head_bytes
     for cache, (keys, values) in zip(graph.caches, lowered.caches.buffers, strict=True):
         for buffer, past, present in (
             (keys, cache.past_key, cache.present_key),
             (values, cache.past_value, cache.present_value),
         ):
-            shape = (buffer.address or 0, row, cache.width, "bf16", context, "float32")
-            tensors.append(Tensor(past, "kv", *shape, cache.heads, head, present))
-    output = graph.logits
-    place = (lowered.logits.buffer.address or 0, lowered.logits.row_bytes, output.tensor.size)
-    tensors.append(Tensor(output.name, "logits", *place, "f32", context, "float32"))
-    arguments = lowered.arguments.address or 0
-    known = [t for t in tensors if t.kind != "mask" or t.name in graph.inputs]
-    return IoMap(arguments, arguments + 4, context, tuple(known))
+            shape = (buffer.address or 0, row, cache.width, "bf16", graph.max_context, "float32")
+            yield Tensor(past, "kv", *shape, cache.heads, head, present)
+
+
+def _outputs(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:
+    for output in graph.outputs:
+        stored = lowered.outputs[output.tensor.name]
+        layout = stored.layout
+        yield Tensor(
+            output.name,
+            "output",
+            stored.buffer.address or 0,
+            stored.row_bytes,
+            layout.width,
+            "f32",
+            graph.max_context,
+            np.dtype(helper.tensor_dtype_to_np_dtype(output.elem_type)).name,
+            layout.segments,
+            F32_BYTES * layout.padded_width,
+            pick=output.pick,
+        )

@@ -1,5 +1,7 @@
 """Passes over the virtual program: move loads up, allocate SRAM, insert semaphores, resolve."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from compiler.errors import CompileError
@@ -16,16 +18,17 @@ class DoesNotFit(Exception):
     """The SRAM is too small for the chunk size that was tried."""
 
 
-def hoist_loads(items: list[Item], start: int) -> list[Item]:
+def hoist_loads(items: list[Item], bodies: Sequence[int]) -> list[Item]:
     """Move each prefetchable load up to just before the first use of the one PREFETCH_DEPTH before.
 
-    Nothing moves above index ``start``. The loads' order stays, so the load engine sees them in
-    order of need while the sequencer runs ahead.
+    Nothing leaves its loop, whose first index is one of ``bodies``. The loads' order stays, so the
+    load engine sees them in order of need while the sequencer runs ahead.
     """
     loads = [i for i, item in enumerate(items) if isinstance(item, VirtualOp) and item.prefetch]
     first_use = _first_uses(items, loads)
     target: dict[int, list[int]] = {}
     for order, index in enumerate(loads):
+        start = max(body for body in bodies if body <= index)
         place = first_use[loads[order - PREFETCH_DEPTH]] if order >= PREFETCH_DEPTH else start
         target.setdefault(min(max(place, start), index), []).append(index)
     moved = set(loads)
@@ -108,12 +111,23 @@ _SPACES = {"sram": 0, "acc": 1, "hbm": 2}
 
 def synchronise(items: list[Item], addresses: dict[str, int]) -> None:
     """Give every hazard between engines a semaphore token; edges implied by earlier ones are
-    dropped.
+    dropped, and those across a `sync`, at which all engines are done.
 
     Semaphore 4·p + c carries tokens from engine p to engine c. An engine's tokens are signalled and
     awaited in the same order, so the k-th wait always means the k-th signal.
     """
-    ops = [item for item in items if isinstance(item, VirtualOp) and item.engine in _ENGINES]
+    epoch: list[VirtualOp] = []
+    for item in items:
+        if isinstance(item, VirtualOp) and item.engine in _ENGINES:
+            epoch.append(item)
+        elif isinstance(item, VirtualOp) and item.mnemonic == "sync":
+            _synchronise(epoch, addresses)
+            epoch = []
+    _synchronise(epoch, addresses)
+
+
+def _synchronise(ops: list[VirtualOp], addresses: dict[str, int]) -> None:
+    """Semaphores between two `sync`."""
     history = _History(sum(len(_accesses(op)) for op in ops))
     known: dict[Engine, dict[Engine, int]] = {e: dict.fromkeys(_ENGINES, -1) for e in _ENGINES}
     knowledge: list[dict[Engine, int]] = []

@@ -4,7 +4,7 @@ transform."""
 from dataclasses import dataclass, field
 
 from isa.program import Reg
-from isa.table import BY_MNEMONIC, Engine
+from isa.table import BY_MNEMONIC, DMA, Engine, Operand
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ class Label:
     name: str
 
 
+_LENGTH = DMA.slots["bytes"].field
+assert isinstance(_LENGTH, Operand)
+LONGEST_ROW = (1 << _LENGTH.bits) - 1  # most bytes of a row of one transfer
 FieldValue = int | Reg | str | Address | Label
 
 

@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, field
 
 STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2}
-KINDS = ("tokens", "positions", "mask", "kv", "logits")
+KINDS = ("tokens", "positions", "mask", "kv", "output", "scratch")
+PICKS = ("", "first", "last")
 
 
 @dataclass(frozen=True)
@@ -13,12 +14,13 @@ class Tensor:
     Row t starts at byte ``address + t * row_bytes``. It holds ``groups`` groups (heads) that start
     ``group_bytes`` apart, each of ``width`` contiguous elements of type ``dtype``.
 
-    ``kind``: ``tokens`` and ``positions`` (int32, one element a row; positions of a model that has
-    no input for them have no name: the host counts tokens), ``mask`` (not in HBM: the
-    host checks that it is all ones), ``kv`` (a layer's keys or values; ``output`` names the
+    ``kind``: ``tokens`` and ``positions`` (int32 below ``limit``, one element a row; positions of a
+    model that has no input for them have no name: the host counts tokens), ``mask`` (not in HBM:
+    the host checks that it is all ones), ``kv`` (a layer's keys or values; ``output`` names the
     present.* output that continues the past ``name``; both are empty where the model has no such
-    inputs and outputs), ``logits``. ``onnx_dtype`` is the NumPy
-    name of the ONNX side's type, ``capacity`` the greatest number of rows.
+    inputs and outputs), ``output`` (``pick``: "first" or "last" where the model gives that token's
+    row alone), ``scratch`` (what the program keeps between its passes). ``onnx_dtype`` is the
+    NumPy name of the ONNX side's type, ``capacity`` the greatest number of rows.
     """
 
     name: str
@@ -32,11 +34,17 @@ class Tensor:
     groups: int = 1
     group_bytes: int = 0
     output: str = ""
+    limit: int = 0
+    pick: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(
                 f"tensor {self.name!r}: kind must be one of {KINDS}, not {self.kind!r}"
+            )
+        if self.pick not in PICKS:
+            raise ValueError(
+                f"tensor {self.name!r}: pick must be one of {PICKS}, not {self.pick!r}"
             )
         if self.dtype not in STORAGE_BYTES:
             known = tuple(STORAGE_BYTES)
@@ -56,25 +64,27 @@ class Tensor:
 
 @dataclass(frozen=True)
 class IoMap:
-    """Inputs and outputs of a decoder program.
+    """Inputs and outputs of a transformer's program.
 
     ``new_address`` and ``past_address``: byte addresses of the 32-bit words S (new tokens in this
     run) and P (tokens already in the KV cache). S + P is at most ``max_context``. After a run,
-    row t of each ``kv`` tensor holds token t for t < P + S, and row i of ``logits`` belongs to
-    new token i. Programs without a model (assembled by hand) have no tensors and addresses of -1.
+    row t of each ``kv`` tensor holds token t for t < P + S, and row i of an ``output`` belongs to
+    new token i. An encoder's program is not ``causal``: its P must be 0. Programs without a model
+    (assembled by hand) have no tensors and addresses of -1.
     """
 
     new_address: int = -1
     past_address: int = -1
     max_context: int = 0
     tensors: tuple[Tensor, ...] = field(default_factory=tuple)
+    causal: bool = True
 
     def of_kind(self, kind: str) -> list[Tensor]:
         return [tensor for tensor in self.tensors if tensor.kind == kind]
 
     @property
     def is_model(self) -> bool:
-        """Whether the program has the inputs of a decoder."""
+        """Whether the program has the inputs of a transformer."""
         return self.new_address >= 0
 
     def to_dict(self) -> dict[str, object]:
@@ -83,4 +93,5 @@ class IoMap:
     @classmethod
     def from_dict(cls, data: dict) -> "IoMap":
         tensors = tuple(Tensor(**tensor) for tensor in data["tensors"])
-        return cls(data["new_address"], data["past_address"], data["max_context"], tensors)
+        places = data["new_address"], data["past_address"], data["max_context"]
+        return cls(*places, tensors, data["causal"])

@@ -148,7 +148,7 @@ class Checker:
             self._store_target(command)
 
     def _store_target(self, command: Command) -> None:
-        outputs = [t for t in self.image.io.tensors if t.kind in ("kv", "logits")]
+        outputs = [t for t in self.image.io.tensors if t.kind in ("kv", "output", "scratch")]
         for access in footprint(self.config, command):
             inside = [t for t in outputs if t.address <= access.base and access.end <= t.end]
             if access.space == "hbm" and not inside:
@@ -235,7 +235,10 @@ def check_image(image: ProgramImage) -> int:
     if not image.io.is_model:
         return Checker(image.config, image).run(memory)
     total = 0
-    for new, past in corner_cases(image.io.max_context, int(str(image.meta.get("chunk", 1)))):
+    cases = corner_cases(image.io.max_context, int(str(image.meta.get("chunk", 1))))
+    for new, past in cases:
+        if past and not image.io.causal:
+            continue
         for address, value in ((image.io.new_address, new), (image.io.past_address, past)):
             memory[address : address + 4] = np.array([value], np.uint32).view(np.uint8)
         total += Checker(image.config, image).run(memory)

@@ -123,9 +123,12 @@ def generate(
 
     from sim import report
     from sim.generate import load_tokenizer, stream_text
+    from sim.host import InputError
     from sim.runtime import Session
 
     program, text = _load(image, config), load_tokenizer(tokenizer)
+    if not program.io.causal:
+        raise InputError(f"{image}: the program is an encoder's: it writes no text")
     session = Session(program, _backend(backend, program))
     start = time.perf_counter()
     for piece in stream_text(session, text, prompt, tokens):

@@ -1,4 +1,4 @@
-"""Inputs and outputs of a decoder program in HBM, checked and converted."""
+"""Inputs and outputs of a transformer's program in HBM, checked and converted."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,8 @@ class Host:
     """Writes what a run needs into ``hbm`` (uint8, all of it), and reads its results.
 
     Either `write` and `read` with all inputs and outputs as the ONNX file has them, or `prepare`
-    and `finish` with the KV cache staying in HBM. ``past``: tokens in the cache.
+    and `finish` with the KV cache staying in HBM. ``past``: tokens in the cache; an encoder has
+    none.
     """
 
     def __init__(self, image: ProgramImage, hbm: NDArray[np.uint8]) -> None:
@@ -33,25 +34,31 @@ class Host:
             raise InputError("the program has no model inputs (it was assembled by hand)")
         self.io, self.hbm = image.io, hbm
         self.past = 0
-        (self._ids,) = self.io.of_kind("tokens")
-        (self._logits,) = self.io.of_kind("logits")
+        self._ids = self.io.of_kind("tokens")
+        outputs = self.io.of_kind("output")
+        self._main = next((t for t in outputs if t.name == "logits"), outputs[0])
 
     @property
     def vocabulary(self) -> int:
         """Token ids are below it."""
-        return self._logits.width
+        return self._ids[0].limit
 
     def prepare(self, ids: Sequence[int] | NDArray) -> None:
-        """Append tokens to the context: ids (S,)."""
+        """Append tokens to the context: ids (S,); other inputs of the kind are 0."""
         tokens = np.asarray(ids, np.int64)
-        self._check_tokens("tokens", tokens, self.past)
-        self._write_tokens(tokens, np.arange(self.past, self.past + len(tokens)))
+        self._check_count("tokens", len(tokens), self.past)
+        self._check_range("tokens", tokens, self.vocabulary)
+        self._view(self._ids[0], len(tokens))[:, 0, 0] = tokens
+        for tensor in self._ids[1:]:
+            self._view(tensor, len(tokens))[...] = 0
+        self._write_positions(np.arange(self.past, self.past + len(tokens)))
         self._arguments(len(tokens), self.past)
 
     def finish(self, count: int) -> NDArray[np.float32]:
-        """After the run: the logits (S, vocabulary) of the ``count`` tokens just appended."""
-        self.past += count
-        return self._view(self._logits, count)[:, 0].copy()
+        """After the run: the logits (S, vocabulary) of the ``count`` tokens just appended, of a
+        model without logits its first output."""
+        self.past += count if self.io.causal else 0
+        return self._view(self._main, count).reshape(count, -1).copy()
 
     def write(self, inputs: Arrays) -> int:
         """All inputs of the ONNX file by name; returns S. Raises InputError.
@@ -59,14 +66,13 @@ class Host:
         ids, mask, positions: (1, S), (1, P + S), (1, S); KV cache: (1, heads, P, head_dim).
         """
         count, past = self._check_inputs(inputs)
-        positions = np.arange(past, past + count)
+        self._write_positions(np.arange(past, past + count))
         for tensor in self.io.tensors:
             if tensor.kind == "kv" and tensor.name:
                 rows = inputs[tensor.name][0].astype(np.float32).transpose(1, 0, 2)
                 self._view(tensor, past)[...] = to_bf16(rows)
-            elif tensor.kind == "positions" and tensor.name:
-                positions = inputs[tensor.name][0]
-        self._write_tokens(inputs[self._ids.name][0], positions)
+            elif tensor.kind in ("tokens", "positions") and tensor.name:
+                self._view(tensor, count)[:, 0, 0] = inputs[tensor.name][0]
         self._arguments(count, past)
         self.past = past
         return count
@@ -74,9 +80,15 @@ class Host:
     def read(self, count: int) -> Arrays:
         """After the run of S = ``count`` tokens: all outputs of the ONNX file by name.
 
-        logits: (1, S, vocabulary); KV cache: (1, heads, P + S, head_dim).
+        logits: (1, S, vocabulary); of one token alone (1, features); KV cache: (1, heads, P + S,
+        head_dim).
         """
-        outputs = {self._logits.name: self.finish(count)[None].astype(self._logits.onnx_dtype)}
+        self.finish(count)
+        outputs: Arrays = {}
+        for tensor in self.io.of_kind("output"):
+            rows = self._view(tensor, count).reshape(1, count, -1).astype(tensor.onnx_dtype)
+            places = {"": rows, "first": rows[:, 0], "last": rows[:, -1]}
+            outputs[tensor.name] = places[tensor.pick]
         for tensor in self.io.of_kind("kv"):
             if not tensor.output:
                 continue  # the model shows no cache
@@ -96,14 +108,14 @@ class Host:
             shape, _STORAGE[tensor.dtype], self.hbm.data, offset=tensor.address, strides=strides
         )
 
-    def _write_tokens(self, tokens: NDArray, positions: NDArray) -> None:
-        self._view(self._ids, len(tokens))[:, 0, 0] = tokens
+    def _write_positions(self, positions: NDArray) -> None:
         for tensor in self.io.of_kind("positions"):
             self._view(tensor, len(positions))[:, 0, 0] = positions
 
     def _check_inputs(self, inputs: Arrays) -> tuple[int, int]:
         """S and P, after all names, types, shapes and values have been checked."""
-        wanted = {t.name: t for t in self.io.tensors if t.kind != "logits" and t.name}
+        kinds = ("tokens", "positions", "mask", "kv")
+        wanted = {t.name: t for t in self.io.tensors if t.kind in kinds and t.name}
         for name in inputs:
             if name not in wanted:
                 raise InputError(f"unknown input {name!r}, the model has {', '.join(wanted)}")
@@ -112,19 +124,19 @@ class Host:
                 raise InputError(f"input {name!r} is missing")
             _check_dtype(tensor, inputs[name])
         caches = [tensor for tensor in wanted.values() if tensor.kind == "kv"]
-        ids = self._ids
-        count = inputs[ids.name].shape[-1] if inputs[ids.name].ndim else 0
+        ids = inputs[self._ids[0].name]
+        count = ids.shape[-1] if ids.ndim else 0
         first = inputs[caches[0].name].shape if caches else (0,) * 4
         past = first[2] if len(first) == 4 else 0
         for name, tensor in wanted.items():
             _check_shape(name, inputs[name].shape, _shape(tensor, count, past))
-        self._check_tokens(ids.name, inputs[ids.name][0], past)
+        self._check_count(self._ids[0].name, count, past)
         for tensor in wanted.values():
             self._check_values(tensor, inputs[tensor.name])
         return count, past
 
-    def _check_tokens(self, name: str, tokens: NDArray, past: int) -> None:
-        count, limit = len(tokens), self.io.max_context
+    def _check_count(self, name: str, count: int, past: int) -> None:
+        limit = self.io.max_context
         if not count:
             raise InputError(f"{name!r} must hold at least one token")
         if count + past > limit:
@@ -133,13 +145,12 @@ class Host:
                 f"{count} tokens{cached} exceed the program's context of {limit}: shorten the "
                 f"prompt or compile with a larger --max-context"
             )
-        self._check_range(name, tokens, self.vocabulary)
 
     def _check_values(self, tensor: Tensor, values: NDArray) -> None:
         if tensor.kind == "mask" and not np.all(values == 1):
             raise InputError(f"input {tensor.name!r} must be all ones: padding is not supported")
-        if tensor.kind == "positions":
-            self._check_range(tensor.name, values, self.io.max_context)
+        if tensor.kind in ("tokens", "positions"):
+            self._check_range(tensor.name, values, tensor.limit)
 
     def _check_range(self, name: str, values: NDArray, limit: int) -> None:
         outside = values[(values < 0) | (values >= limit)]

@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -80,13 +81,21 @@ def mutate_unit(unit: Unit, count: int, seed: int, jobs: int, known: Path) -> It
                 yield _keep(known / keys[mutant], unit, design, mutant, verdict, by)
             else:
                 unseen.append(mutant)
-        proven = equivalent(design.design, design.top, unseen)
+        proven = _proven(design, unseen, jobs)
         for mutant in unseen:
             verdict = "equivalent" if mutant in proven else "survived"
             yield _keep(known / keys[mutant], unit, design, mutant, verdict)
         for entry in design.built:
             for folder in entry.build.folder.glob("run-*"):  # failed runs keep theirs
                 shutil.rmtree(folder)
+
+
+def _proven(design: Design, mutants: list[Mutant], jobs: int) -> set[Mutant]:
+    """Those proven equivalent, by as many yosys at a time as there are jobs."""
+    with ThreadPoolExecutor(jobs) as pool:
+        shares = [mutants[start::jobs] for start in range(jobs)]
+        proven = pool.map(partial(equivalent, design.design, design.top), shares)
+        return {mutant for share in proven for mutant in share}
 
 
 def _keep(

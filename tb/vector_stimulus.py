@@ -106,7 +106,7 @@ def _columns(dice: np.random.Generator, mnemonic: str, lanes: int) -> tuple[int,
     if mnemonic != "vrot":
         return cols, int(dice.integers(0, 4))
     if dice.random() < 0.5:
-        cols = min(cols, lanes)
+        cols = lanes if dice.random() < 0.5 else min(cols, lanes)
         return cols, int(dice.integers(cols))
     vectors = int(dice.integers(1, 6))
     return vectors * lanes, int(dice.integers(vectors)) * lanes

@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 
 from compiler.canonical import canonicalise
+from compiler.graph import Constant, Graph
 from tests.compiler.decoder import feeds, past_of
 from tests.compiler.interpret import interpret
 from tests.support import rng
@@ -20,7 +21,7 @@ def difference(model: onnx.ModelProto, max_context: int, sizes: list, seed: int)
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     names = [output.name for output in session.get_outputs()]
     random, worst = rng(seed), 0.0
-    vocabulary = graph.logits.tensor.width
+    vocabulary = vocabulary_of(graph)
     for new, past_length in sizes:
         ids, past = random.integers(0, vocabulary, new), past_of(model, past_length, random)
         wanted = dict(zip(names, session.run(None, feeds(model, ids, past)), strict=True))
@@ -30,6 +31,13 @@ def difference(model: onnx.ModelProto, max_context: int, sizes: list, seed: int)
             assert got[name].shape == want.shape
             worst = max(worst, float(np.abs(got[name] - want).max() / np.abs(want).max()))
     return worst
+
+
+def vocabulary_of(graph: Graph) -> int:
+    """How many tokens the model knows."""
+    first = next(op.inputs[0] for op in graph.ops if op.kind == "embed")
+    assert isinstance(first, Constant)
+    return len(graph.constants[first.name])
 
 
 def kinds(model: onnx.ModelProto) -> list[str]:

@@ -172,6 +172,7 @@ def feeds(model: onnx.ModelProto, ids: np.ndarray, past: Mapping[str, np.ndarray
         "input_ids": ids[None],
         "attention_mask": np.ones((1, total), dtype=np.int64),
         "position_ids": np.arange(length, total, dtype=np.int64)[None],
+        "token_type_ids": ids[None] % 2,
         **past,
     }
     return {value.name: values[value.name] for value in model.graph.input if value.name in values}

@@ -48,8 +48,10 @@ class Interpreter:
                 size = (len(self.ids), op.output.groups, op.output.width)
                 assert value.shape == size, f"{op} gave {value.shape}"
                 self.values[op.output.name] = value
-        logits = self.values[self.graph.logits.tensor.name]
-        self.outputs[self.graph.logits.name] = logits.reshape(1, len(self.ids), -1)
+        for output in self.graph.outputs:
+            rows = self.values[output.tensor.name].reshape(1, len(self.ids), -1)
+            places = {"": rows, "first": rows[:, 0], "last": rows[:, -1]}
+            self.outputs[output.name] = places[output.pick]
         return self.outputs
 
     def operand(self, x: Operand) -> np.ndarray:
@@ -81,10 +83,10 @@ class Interpreter:
             order = (np.arange(op.output.width) + op.attributes["shift"]) % op.output.width
             return inputs[0][..., order] * np.array(op.attributes["signs"])
         assert op.kind == "attention"
-        return self.attention(*inputs, op.attributes["scale"], op.attributes["layer"])
+        return self.attention(*inputs, **op.attributes)
 
     def attention(
-        self, q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, layer: int
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, layer: int, causal: bool
     ) -> np.ndarray:
         cache = self.graph.caches[layer]
         key, value = k.swapaxes(0, 1), v.swapaxes(0, 1)
@@ -95,7 +97,7 @@ class Interpreter:
             self.outputs[cache.present_value] = value[None]
         out = np.empty_like(q)
         for i, query in enumerate(q):
-            seen = self.past_length + i + 1
+            seen = self.past_length + i + 1 if causal else key.shape[1]
             for h, row in enumerate(query):
                 shared = h // (len(query) // cache.heads)
                 scores = np.float32(scale) * (key[shared, :seen] @ row)

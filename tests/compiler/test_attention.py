@@ -44,7 +44,7 @@ def test_scale_is_the_product_of_all_numbers(scores):
     rest = " masked = Add(scaled, mask) weights = Softmax<axis = -1>(masked)"
     model = decoder(EXTRA, scores=scores + rest)
     op = attention_of(model)
-    assert op.attributes == {"scale": SCALES[scores], "layer": 0}
+    assert op.attributes == {"scale": SCALES[scores], "layer": 0, "causal": True}
     assert [str(x) for x in op.inputs] == ["%q(6×4)", "%k(2×4)", "%v(2×4)"]
     assert difference(model, 64, SIZES, seed=5) < 2e-5
 
@@ -86,7 +86,7 @@ def test_grouped_queries_instead_of_repeated_keys():
 REFUSED = {
     ("mask", "allowed = LessOrEqual(index, rows_t)", "allowed = Less(index, rows_t)"): (
         'node "weights" (Softmax): its mask is not causal for 7 tokens after 13; only attention to '
-        "all earlier tokens and itself can run on the chip"
+        "all earlier tokens and itself, or without a cache to all tokens, can run on the chip"
     ),
     ("mask", "allowed = LessOrEqual(index, rows_t)", "allowed = GreaterOrEqual(index, rows_t)"): (
         "its mask is not causal for 7 tokens after 13"

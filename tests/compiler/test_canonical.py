@@ -151,7 +151,12 @@ def test_reject_a_model_that_shows_half_a_cache():
 
 
 WITHOUT_CACHE = {
-    "bidirectional": ({"mask": "mask = Identity(nought)"}, "is not causal for 7 tokens after 0"),
+    "a window to both sides": (
+        {"scores": "raw = MatMul(q, keys_t)  scaled = Mul(raw, half)  far = Sub(rows_t, index) "
+         "size = Abs(far) near = LessOrEqual(size, three) "
+         "masked = Where(near, scaled, forbidden) weights = Softmax<axis = -1>(masked)"},
+        "is not causal for 7 tokens after 0",
+    ),
     "tokens mixed": (
         {"cache": "present_0_key = Identity(k) w = Slice(v, zero, one, two) "
          "u = Slice(v, one, big, two) present_0_value = Concat<axis = 2>(u, w)"},
@@ -184,8 +189,8 @@ def test_reject_inputs_and_outputs_without_a_role():
     model.graph.input.append(helper.make_tensor_value_info("use_cache", 9, [1]))
     assert refused(model).startswith("inputs without a known role: use_cache; export without")
     model = decoder()
-    model.graph.output.append(helper.make_tensor_value_info("y", 1, ["B", "S", MODEL]))
-    assert refused(model).startswith("outputs without a known role: y; export without")
+    model.graph.output[0].name = model.graph.node[-1].output[0] = "scores_of_words"
+    assert refused(model).startswith('a decoder needs the output "logits"; it has scores_of_words')
     model = decoder()
     del model.graph.output[1]
     assert refused(model) == "the KV cache of layer 0 needs past and present key and value"

@@ -36,7 +36,7 @@ def test_rows_of_views(layout, view, stride):
 
 
 def graph_of(*ops: Op) -> Graph:
-    return Graph("test", 16, (), ops, {}, {}, (), Output("logits", ops[-1].output, 1))
+    return Graph("test", 16, (), ops, {}, {}, (), (Output("logits", ops[-1].output, 1),))
 
 
 def test_views_share_the_narrowest_segment():

@@ -123,7 +123,7 @@ def test_loads_move_up_but_keep_their_order():
     items: list[Item] = [op("sync")]
     for buffer in buffers:
         items += [op("load", (), (buffer,), prefetch=True), op("matmul", (buffer,), ())]
-    moved = hoist_loads(items, 1)
+    moved = hoist_loads(items, [1])
     assert moved[0] is items[0]
     loads = [i for i in moved if isinstance(i, VirtualOp) and i.mnemonic == "load"]
     assert [i.writes[0].buffer for i in loads] == buffers

@@ -64,11 +64,11 @@ def echo_image() -> ProgramImage:
     rows[:, :, :4] = to_bf16(cache_table())
     hbm[0x800:] = rows.view(np.uint8).reshape(-1)
     tensors = (
-        Tensor("input_ids", "tokens", 0x100, 4, 1, "int32", 16, "int64"),
+        Tensor("input_ids", "tokens", 0x100, 4, 1, "int32", 16, "int64", limit=16),
         Tensor("attention_mask", "mask", 0, 0, 1, "int32", 16, "int64"),
-        Tensor("position_ids", "positions", 0x140, 4, 1, "int32", 16, "int64"),
+        Tensor("position_ids", "positions", 0x140, 4, 1, "int32", 16, "int64", limit=16),
         Tensor("past.0", "kv", 0x1000, 64, 4, "bf16", 16, "float32", 2, 32, "present.0"),
-        Tensor("logits", "logits", 0x2000, 64, 16, "f32", 16, "float32"),
+        Tensor("logits", "output", 0x2000, 64, 16, "f32", 16, "float32"),
     )
     io = IoMap(0, 4, CONTEXT, tensors)
     return replace(image, hbm=hbm, io=io, nodes=[(0, ""), (3, 'node "Gather_0" (Gather)')])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_generate(folder: Path, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out == " ".join(f"w{t}" for t in [1, 2, *chain(2, 3)]) + "\n"
     assert "5 tokens in " in captured.err
+
+
+def test_an_encoder_writes_no_text(folder: Path, monkeypatch, capsys):
+    image = echo_image()
+    save_image(replace(image, io=replace(image.io, causal=False)), "encoder.jx")
+    arguments = ["--tokenizer", "tokenizer.json", "--prompt", "w1"]
+    assert call(monkeypatch, "generate", "encoder.jx", *arguments) == 1
+    captured = capsys.readouterr()
+    assert "encoder.jx: the program is an encoder's: it writes no text" in captured.err
 
 
 def test_check(folder: Path, monkeypatch, capsys):

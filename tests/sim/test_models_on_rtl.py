@@ -33,6 +33,7 @@ def program_of(name: str, context: int) -> ProgramImage:
         ("stories260k/optimum_op18", 512, 12),
         ("glass_en/optimum_op18", 128, 2),
         ("exporters/gpt2/optimum_op18", 64, 2),
+        ("exporters/bert/optimum_op18", 64, 1),  # an encoder's steps are texts of their own
     ],
 )
 def test_prefill_and_decode_are_identical(name, context, steps):

@@ -1,0 +1,60 @@
+"""Cutting a graph into passes over the tokens, where a token needs what later ones compute.
+
+A decoder's chunk of tokens goes through the whole graph at once. In an encoder every token attends
+to all: keys and values of all chunks must be in HBM before the first chunk's queries meet them. So
+each attention ends a pass; the next one begins with it, and goes through all tokens again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from compiler.graph import Graph, Op, Tensor
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Operators that each chunk goes through before any chunk goes on. ``kept``: tensors made here
+    or before that a later pass needs; ``brought``: those of earlier passes that this one reads."""
+
+    ops: tuple[Op, ...]
+    kept: tuple[Tensor, ...] = ()
+    brought: tuple[Tensor, ...] = ()
+
+
+def cut(graph: Graph) -> list[Pass]:
+    """The passes in order; one for a decoder. An encoder's attention becomes two operators:
+    `append` (k, v) in one pass, `attend` (q) in the next."""
+    if graph.causal:
+        return [Pass(graph.ops)]
+    parts: list[list[Op]] = [[]]
+    for op in graph.ops:
+        if op.kind != "attention":
+            parts[-1].append(op)
+            continue
+        q, k, v = op.inputs
+        parts[-1].append(_part(op, "append", k, v))
+        parts.append([_part(op, "attend", q)])
+    made = [{op.output for op in part} for part in parts]
+    read = [set(_tensors(part)) for part in parts]
+    passes = []
+    for index, part in enumerate(parts):
+        later = set[Tensor]().union(*read[index + 1 :])
+        before = set[Tensor]().union(*made[:index])
+        kept = made[index] & later
+        passes.append(Pass(tuple(part), _ordered(kept), _ordered(read[index] & before)))
+    return passes
+
+
+def _part(op: Op, kind: str, *inputs: object) -> Op:
+    """One half of an attention; what `append` makes, nobody reads."""
+    tensors = tuple(x for x in inputs if isinstance(x, Tensor))
+    output = op.output if kind == "attend" else Tensor(f"{op.output.name}.{kind}", 1, 1)
+    return Op(kind, tensors, output, op.sources, op.attributes)
+
+
+def _tensors(ops: Iterable[Op]) -> Iterable[Tensor]:
+    return (x for op in ops for x in op.inputs if isinstance(x, Tensor))
+
+
+def _ordered(tensors: set[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(sorted(tensors, key=lambda tensor: tensor.name))

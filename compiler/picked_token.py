@@ -1,0 +1,49 @@
+"""One token of all: what a classifier reads of an encoder, or the last logits of a prompt.
+
+A chip's program computes every token; what follows the choice is computed for each of them, and the
+host reads the row of the one that was meant.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from compiler.canonical_context import Context, refuse
+from compiler.evaluate import results
+from compiler.evaluate_sample import Sample
+from compiler.graph import Tensor
+from compiler.movement import Moved
+
+
+def follow(context: Context, node: onnx.NodeProto) -> None:
+    """What is computed from a picked token is that token's: to be called before the node is."""
+    activations = [name for name in node.input if name and not context.is_known(name)]
+    picks = {context.picked.get(name, "") for name in activations}
+    if len(picks) > 1:
+        refuse(node, "it joins one token with others: only products and sums of one of them work")
+    pick = picks.pop() if picks else ""
+    for name in results(node) if pick else []:
+        context.picked[name] = pick
+
+
+def recognise(context: Context, node: onnx.NodeProto) -> None:
+    """Remember outputs of a moving node that are one token of a tensor: the first or the last."""
+    for name in results(node):
+        value = context.values.get(name)
+        if isinstance(value, Moved) and isinstance(value.root, Tensor) and value.index is not None:
+            known = context.picked_tensors.get(value.root.name)
+            if pick := known or _pick(value, value.root.size, context.samples):
+                context.picked[name] = pick
+
+
+def _pick(value: Moved, size: int, samples: Sequence[Sample]) -> str:
+    """ "first" or "last" if it is that token's in every sample, [1, …], else nothing."""
+    found = {"first", "last"}
+    for index, sample in zip(value.indices(), samples, strict=True):
+        same_shape = index.shape == value.shapes[0] and index.shape[:1] == (1,)
+        tokens = np.unique((abs(index) - 1) // size)
+        if not same_shape or tokens.size != 1:
+            return ""
+        found = {pick for pick in found if sample.place(pick) == tokens[0]}
+    return found.pop() if len(found) == 1 else ""

@@ -1,0 +1,141 @@
+"""Encoders: every token sees all others, pass after pass; other outputs than logits."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from compiler.canonical import canonicalise
+from compiler.errors import CompileError
+from compiler.importer import load_model
+from compiler.passes import cut
+from sim.host import InputError
+from tests.compiler.agreement import difference
+from tests.compiler.decoder import MODEL, decoder, decoder_without_cache, feeds
+from tests.compiler.models import model_path
+from tests.compiler.test_compiled import BOUND, ODD, TINY, WIDE, compare, compiled, reference
+from tests.support import rng
+
+ALL = "mask = Identity(nought)"  # every key is allowed
+# The embedding has an outlier. Behind a norm, scores are small enough for roundings of queries to
+# stay roundings of weights: e^x multiplies the error of x by x.
+NORM = "x = LayerNormalization(embedded, gain)"
+LENGTHS = [(1, 0), (7, 0), (8, 0), (9, 0), (30, 0), (64, 0)]
+
+
+def encoder(**parts: str) -> onnx.ModelProto:
+    return decoder_without_cache(**({"mask": ALL, "feature": NORM} | parts))
+
+
+def with_output(model: onnx.ModelProto, name: str, *shape: object) -> onnx.ModelProto:
+    model.graph.output.append(helper.make_tensor_value_info(name, 1, shape))
+    return model
+
+
+def test_every_token_sees_all():
+    assert difference(encoder(), 64, [(9, 0), (1, 0), (30, 0)], 1) < 1e-5
+    graph = canonicalise(encoder(), 64, "model")
+    assert not graph.causal
+    assert canonicalise(decoder_without_cache(), 64, "model").causal
+
+
+@pytest.mark.parametrize("config", [TINY, ODD, WIDE], ids=lambda config: config.name)
+def test_chunks_of_an_encoder(config):
+    """More tokens than one chunk: all keys are there before the first query. The error is that of
+    all lengths together: the 19 logits of one token have no deviation to speak of."""
+    model = encoder()
+    session, expected, random = compiled(model, config), reference(model), rng(2)
+    pairs = []
+    for length, _ in LENGTHS:
+        inputs = feeds(model, random.integers(0, 19, length), {})
+        pairs.append((session.run(inputs)["logits"][0], expected.run(None, inputs)[0][0]))
+    actual, wanted = (np.concatenate(rows) for rows in zip(*pairs, strict=True))
+    assert np.abs(actual - wanted).mean() < BOUND * wanted.std()
+
+
+@pytest.mark.parametrize("name", ["bert/optimum_op18", "bert/dynamo_op23"])
+def test_exported_encoders(name):
+    """Two layers; the second model's pooled output is the first token's alone."""
+    model = load_model(model_path(f"exporters/{name}"))
+    assert compare(model, TINY, LENGTHS) < 2 * BOUND
+
+
+def test_what_a_pass_needs_is_kept():
+    """Each attention ends a pass; nothing is read that the pass neither makes nor brings."""
+    passes = cut(canonicalise(load_model(model_path("exporters/bert/optimum_op18")), 64, "bert"))
+    assert len(passes) == 3
+    kept = set()
+    for each in passes:
+        assert set(each.brought) <= kept
+        known = {*each.brought, *(op.output for op in each.ops)}
+        for op in each.ops:
+            assert known.issuperset(x for x in op.inputs if hasattr(x, "groups")), op
+        kept |= set(each.kept)
+    assert passes[0].kept
+    assert not passes[-1].kept
+    assert len(cut(canonicalise(decoder(), 64, "model"))) == 1
+
+
+PICKS = {
+    "first of a slice": ("p = Slice(y, zero, one, one) q_ = Squeeze(p, one)", "first"),
+    "first by index": ("q_ = Gather<axis = 1>(y, zero_scalar)", "first"),
+    "last by index": ("q_ = Gather<axis = 1>(y, last_scalar)", "last"),
+    "last of a slice": ("p = Slice(y, minus_one, big, one) q_ = Squeeze(p, one)", "last"),
+}
+EXTRA = {"last_scalar": np.array(-1, np.int64), "minus_one": np.array([-1], np.int64)}
+
+
+@pytest.mark.parametrize("case", PICKS)
+@pytest.mark.parametrize("causal", [True, False])
+def test_one_token(case, causal):
+    """A classifier of one token: a norm and a product of it, behind what picks it; the same of all
+    tokens has the same bits."""
+    how, pick = PICKS[case]
+    parts = {"feature": NORM} | ({} if causal else {"mask": ALL})
+    logits = (
+        f"n = LayerNormalization(y, gain) logits = MatMul(n, head) {how} "
+        "z_ = LayerNormalization(q_, gain) pooled = MatMul(z_, head)"
+    )
+    model = with_output(decoder_without_cache(EXTRA, logits=logits, **parts), "pooled", 1, 19)
+    graph = canonicalise(model, 64, "model")
+    assert [(o.name, o.pick) for o in graph.outputs] == [("logits", ""), ("pooled", pick)]
+    assert difference(model, 64, [(5, 0), (1, 0), (30, 0)], 1) < 1e-5
+    session, row = compiled(model, TINY), 0 if pick == "first" else -1
+    for length in (1, 5, 8, 30):
+        actual = session.run(feeds(model, rng(length).integers(0, 19, length), {}))
+        np.testing.assert_array_equal(actual["pooled"], actual["logits"][:, row])
+
+
+def test_more_outputs_of_a_decoder():
+    """Hidden states of a model with a cache, of widths that leave gaps between lines."""
+    model = with_output(with_output(decoder(), "y", 1, "S", MODEL), "k_flat", 1, "S", 8)
+    sizes = [(1, 0), (3, 7), (17, 9), (1, 63)]
+    assert compare(model, TINY, sizes) < BOUND
+    assert compare(model, WIDE, sizes) < BOUND
+
+
+def test_what_is_picked_must_not_meet_the_others():
+    logits = "logits = MatMul(y, head) p = Slice(y, zero, one, one) added = Add(p, y)"
+    model = with_output(encoder(logits=logits), "added", 1, "S", MODEL)
+    with pytest.raises(CompileError, match=r'"added" \(Add\): it joins one token with others'):
+        canonicalise(model, 64, "model")
+
+
+def test_outputs_have_a_row_for_each_token():
+    model = with_output(encoder(), "q_heads", 1, "S", 6, 4)
+    with pytest.raises(CompileError, match=r'output "q_heads": it must be \[batch, tokens, feat'):
+        canonicalise(model, 64, "model")
+
+
+def test_an_encoder_has_no_past():
+    """Every step is a text of its own; types that nobody gives are 0."""
+    model = load_model(model_path("exporters/bert/optimum_op18"))
+    session, ids = compiled(model, TINY), rng(3).integers(0, 256, 12)
+    session.step(ids[:5])
+    inputs = feeds(model, ids, {}) | {"token_type_ids": np.zeros((1, 12), np.int64)}
+    (wanted,) = reference(model).run(None, inputs)
+    assert np.abs(session.step(ids) - wanted[0]).mean() < 2 * BOUND * wanted.std()
+    assert session.past == 0
+    wrong = inputs | {"token_type_ids": np.full((1, 12), 2)}
+    with pytest.raises(InputError, match=r"^'token_type_ids' must be 0 … 1, not 2$"):
+        session.run(wrong)
