@@ -1,9 +1,8 @@
 """Attention, recognised by what it computes: scores of all keys, a mask, a Softmax.
 
 The cache is a Concat of a past input and new tokens. A MatMul of a tensor with moved keys starts
-`Scores`; scalars multiply its scale, known masks are kept until the Softmax and then evaluated at
-several sizes: together they must be exactly causal or, without a cache, forbid nothing (an
-encoder). A MatMul with moved values ends it.
+`Scores`; scalars multiply its scale, a Tanh caps it, known masks are kept until the Softmax and
+then evaluated at several sizes (`compiler.attention_masks`). A MatMul with moved values ends it.
 """
 
 from dataclasses import dataclass, replace
@@ -12,30 +11,15 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compiler.attention_masks import EVERYTHING, FORBIDDEN, Mask, Visibility, visibility
 from compiler.attention_uncached import new_heads
 from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_operands import scalar
 from compiler.evaluate import results, source_of
-from compiler.evaluate_sample import Sample
-from compiler.graph import Scalar, Source, Tensor
+from compiler.graph import Operand, Scalar, Source, Tensor
 from compiler.movement import CacheRoot, Moved, Past
 
-FORBIDDEN = -1e30  # an additive mask below this leaves no weight in float32
-
-
-@dataclass(frozen=True)
-class Mask:
-    """A known value that forbids keys: additive, or a condition that keeps or drops scores."""
-
-    name: str
-    form: str  # "additive", "keep" or "drop"
-
-    def allowed(self, array: np.ndarray) -> np.ndarray | None:
-        """Where keys are allowed; None if the values are neither 0 nor forbidding."""
-        if self.form != "additive":
-            return array.astype(bool) if self.form == "keep" else ~array.astype(bool)
-        zero, forbidden = array == 0, array <= FORBIDDEN
-        return zero if (zero | forbidden).all() else None
+BEFORE_SOFTMAX = ("scores", "capped")
 
 
 @dataclass(frozen=True)
@@ -47,8 +31,9 @@ class Scores:
     scale: float
     sources: tuple[Source, ...]
     masks: tuple[Mask, ...] = ()
-    stage: str = "scores"  # then "weights"; "nan" is IsNaN(weights)
-    causal: bool = True  # known from the Softmax on
+    stage: str = "scores"  # perhaps "capped", then "weights"; "nan" is IsNaN(weights)
+    capped: float = 0.0  # what tanh(scale · q Kᵀ) is multiplied with, if there is a Tanh
+    seen: Visibility = EVERYTHING  # known from the Softmax on
 
     def then(self, node: onnx.NodeProto, **changes: Any) -> "Scores":
         """The scores after one more node."""
@@ -154,28 +139,61 @@ def continue_scores(context: Context, node: onnx.NodeProto) -> None:
     """A node with scores, attention weights or their IsNaN among its inputs."""
     value = next(v for n in node.input if isinstance(v := context.values.get(n), Scores))
     kind, out = node.op_type, node.output[0]
-    if value.stage == "scores" and kind in ("Mul", "Div"):
-        factor = _factor(context, node)[1]
-        if value.masks and factor < 0:
-            refuse(node, f"masked scores must be multiplied by a positive number, not {factor}")
-        context.values[out] = value.then(node, scale=value.scale * factor)
-    elif value.stage == "scores" and kind in ("Add", "Where"):
+    if value.stage in BEFORE_SOFTMAX and kind in ("Mul", "Div"):
+        context.values[out] = _multiplied(context, node, value)
+    elif value.stage == "scores" and kind == "Tanh" and not value.masks:
+        context.values[out] = value.then(node, stage="capped", capped=1.0)
+    elif value.stage in BEFORE_SOFTMAX and kind in ("Add", "Where"):
         mask = _mask(context, node)
         context.values[out] = value.then(node, masks=(*value.masks, mask))
-    elif value.stage == "scores" and kind == "Softmax":
-        causal = _is_causal(context, node, value)
-        context.values[out] = value.then(node, stage="weights", causal=causal)
+    elif value.stage in BEFORE_SOFTMAX and kind == "Softmax":
+        shape = context.shapes(out)[0]
+        if attribute(node, "axis", -1) % len(shape) != len(shape) - 1:
+            refuse(node, "the Softmax of attention must be over the keys, its last axis")
+        seen = visibility(context, node, value.masks, value.q.groups)
+        context.values[out] = value.then(node, stage="weights", seen=seen)
     elif value.stage == "weights" and kind == "IsNaN":
         context.values[out] = replace(value, stage="nan")
     elif kind == "Where" and _replaces_nan(context, node):
         context.values[out] = context.values[node.input[2]]
     elif value.stage == "weights" and kind == "MatMul":
         _finish(context, node, value)
-    elif kind in ("Cast", "Identity", "Dropout"):
+    elif kind == "Max" and value.stage in BEFORE_SOFTMAX and _is_low(context, node):
+        context.values[out] = value
+    elif kind in ("Cast", "Identity", "Dropout") or _keeps_order(context, node, value):
         for name in results(node):
             context.values[name] = value
     else:
         refuse(node, f"it cannot be applied to attention {value.stage}")
+
+
+def _is_low(context: Context, node: onnx.NodeProto) -> bool:
+    """Whether it is a maximum of scores and a number that forbids, too."""
+    numbers = [scalar(context, name) for name in node.input]
+    return len(numbers) == 2 and any(n is not None and n <= FORBIDDEN for n in numbers)
+
+
+def _keeps_order(context: Context, node: onnx.NodeProto, scores: Scores) -> bool:
+    """Whether only the axes before (tokens, keys) are written in another way."""
+    if node.op_type not in ("Flatten", "Reshape", "Squeeze", "Unsqueeze"):
+        return False
+    shapes = zip(context.shapes(node.output[0]), context.samples, strict=True)
+    size = scores.q.groups
+    return all(
+        len(s) > 1 and s[-2:] == (x.new, x.total) and int(np.prod(s[:-2])) == size
+        for s, x in shapes
+    )
+
+
+def _multiplied(context: Context, node: onnx.NodeProto, scores: Scores) -> Scores:
+    """Scores times a number, and what has been added to them so far."""
+    factor = _factor(context, node)[1]
+    if scores.masks and factor < 0:
+        refuse(node, f"masked scores must be multiplied by a positive number, not {factor}")
+    masks = tuple(replace(mask, factor=mask.factor * factor) for mask in scores.masks)
+    if scores.stage == "capped":
+        return scores.then(node, capped=scores.capped * factor, masks=masks)
+    return scores.then(node, scale=scores.scale * factor, masks=masks)
 
 
 def _mask(context: Context, node: onnx.NodeProto) -> Mask:
@@ -192,43 +210,6 @@ def _mask(context: Context, node: onnx.NodeProto) -> Mask:
     if not context.is_known(name) or context.is_known(node.input[kept]):
         refuse(node, "scores can only be masked by what depends on positions and attention_mask")
     return Mask(name, form)
-
-
-def _is_causal(context: Context, node: onnx.NodeProto, scores: Scores) -> bool:
-    """Whether the masks of these scores are exactly causal, else they forbid nothing; refused are
-    all others, and a Softmax over anything but the keys."""
-    shapes = context.shapes(node.output[0])
-    if attribute(node, "axis", -1) % len(shapes[0]) != len(shapes[0]) - 1:
-        refuse(node, "the Softmax of attention must be over the keys, its last axis")
-    runs = list(zip(context.samples, context.runs, strict=True))
-    # The last tokens of a full context show windows that short samples do not.
-    last = Sample(min(3, context.max_context), max(0, context.max_context - 3))
-    if not context.evaluator.interface.caches:
-        last = Sample(context.max_context, 0)
-    runs.append((last, context.evaluator.run(last, [mask.name for mask in scores.masks])))
-    causal, full = True, not context.evaluator.interface.caches
-    for sample, run in runs:
-        size = (*shapes[0][:-2], sample.new, sample.total)
-        keys, queries = np.arange(sample.total), np.arange(sample.past, sample.total)[:, None]
-        allowed = np.ones(size, dtype=bool)
-        for mask in scores.masks:
-            array = mask.allowed(context.evaluator.known(mask.name, run))
-            if array is None:
-                refuse(node, f'mask "{mask.name}" must add 0 or at most {FORBIDDEN}')
-            try:
-                allowed &= array
-            except ValueError:
-                refuse(node, f'mask "{mask.name}" of shape {array.shape} does not fit {size}')
-        full &= bool(allowed.all())
-        causal &= bool((allowed == (keys <= queries)).all())
-        if not (full or causal):
-            refuse(
-                node,
-                f"its mask is not causal for {sample.new} tokens after {sample.past}",
-                "only attention to all earlier tokens and itself, or without a cache to all "
-                "tokens, can run on the chip",
-            )
-    return causal
 
 
 def _replaces_nan(context: Context, node: onnx.NodeProto) -> bool:
@@ -264,9 +245,22 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     if value.part != "value" or value.cache != key.cache or moved.scale != 1:
         refuse(node, f"it must use the values of the cache of layer {key.cache.layer}")
     sources = dict.fromkeys((*weights.sources, *moved.sources, source_of(node)))
-    layer = context.caches.index(key.cache)
-    attributes = {"scale": weights.scale, "layer": layer, "causal": weights.causal}
-    inputs, size = (q, key.new, value.new), (q.groups, value.cache.width)
+    seen = weights.seen
+    inputs: list[Operand] = [q, key.new, value.new]
+    attributes = {
+        "scale": weights.scale * (weights.capped or 1.0),
+        "layer": context.caches.index(key.cache),
+        "behind": seen.behind,
+        "ahead": seen.ahead,
+        "softcap": abs(weights.capped),
+    }
+    name = f"{node.output[0]}.bias"
+    if seen.bias is not None:
+        rows = np.broadcast_to(seen.bias, (q.groups, context.max_context))
+        inputs.append(context.add_constant(name, rows))
+    for head, table in enumerate(seen.table if seen.table is not None else ()):
+        inputs.append(context.add_table(f"{name}.{head}", table))
+    size = q.groups, value.cache.width
     out = node.output[0]
     result = context.emit("attention", inputs, size, out, tuple(sources), attributes)
     context.define(out, result, node)

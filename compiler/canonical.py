@@ -34,6 +34,8 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(elementwise.BINARY, elementwise.binary),
     **dict.fromkeys((*elementwise.UNARY, "Reciprocal"), elementwise.unary),
     **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax"), elementwise.reduce),
+    **dict.fromkeys(("Clip", "Relu"), elementwise.clip),
+    "Abs": elementwise.absolute,
     "Pow": elementwise.power,
     "Softmax": elementwise.softmax,
     "LayerNormalization": layer_norm,
@@ -190,6 +192,7 @@ def _finish(context: Context, source: str) -> Graph:
         tables={k: v for k, v in context.tables.items() if Table(k) in used},
         caches=tuple(context.caches),
         outputs=tuple(outputs),
+        excluded={name: sorted(ids) for name, ids in context.evaluator.excluded.items()},
     )
 
 
@@ -201,12 +204,13 @@ def _output(context: Context, name: str) -> Output:
     tensor, pick = context.tensor(name, producer), context.picked.get(name, "")
     layout, shape = context.layout(name, producer), context.shapes(name)[0]
     wanted = 0 if pick else 1
-    if layout.token_axis != wanted or layout.rank != wanted + 2 or layout.heads > 1:
+    squeezed = layout.rank == wanted + 1
+    if layout.token_axis != wanted or layout.rank > wanted + 2 or layout.heads > 1:
         problem = (
             f"it must be [batch, tokens, features], or one token's alone, not of shape {shape}"
         )
         raise CompileError(where, problem)
-    return Output(name, tensor, context.evaluator.interface.outputs[name], pick)
+    return Output(name, tensor, context.evaluator.interface.outputs[name], pick, squeezed)
 
 
 def _live(ops: dict[str, Op], outputs: Sequence[Output]) -> tuple[Op, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from compiler.canonical_arrange import LARGEST, arrange
 from compiler.canonical_select import select
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
@@ -252,15 +253,18 @@ class Context:
                 attributes = {"shift": turned[0], "signs": turned[1]}
                 source = self.view(root, size, f"{name}.view", sources)
                 return self.once("rotate", (source,), size, name, sources, attributes)
-        tensor = select(self, root, features.position, sources)
-        if tensor is None or (features.sign < 0).any():
+        if (features.sign > 0).all() and features.size < root.size:
+            tensor = select(self, root, features.position, sources)
+            if tensor is not None:
+                return self.view(tensor, size, name, sources)
+        tensor = arrange(self, [root], features, size, name, sources)
+        if tensor is None:
             refuse(
                 node,
-                f'its input from "{sources[-1].name}" ({sources[-1].op_type}) rearranges the '
-                "features of a token; only reinterpreting them, rotating halves of a head, and "
-                "taking features of a product can run on the chip",
+                f'its input from "{sources[-1].name}" ({sources[-1].op_type}) rearranges '
+                f"{root.size} features of a token, more than {LARGEST}",
             )
-        return self.view(tensor, size, name, sources)
+        return tensor
 
     def _negative(self, tensor: Tensor, name: str, value: Moved) -> Tensor:
         size = tensor.groups, tensor.width

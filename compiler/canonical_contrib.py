@@ -16,7 +16,7 @@ from compiler.movement import CacheRoot, Moved, Past
 
 # Inputs of GroupQueryAttention.
 _QUERY, _KEY, _VALUE, _PAST_KEY, _PAST_VALUE, _LAST, _TOTAL, _COS, _SIN = range(9)
-_FIXED = {"local_window_size": -1, "softcap": 0.0, "rotary_interleaved": 0, "smooth_softmax": 0}
+_FIXED = {"rotary_interleaved": 0, "smooth_softmax": 0}
 
 
 def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
@@ -42,9 +42,16 @@ def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
         context.values[out] = Moved(root, context.shapes(out))
     layer = context.caches.index(key_past.cache)
     scale = attribute(node, "scale", 0.0) or width**-0.5
-    attributes, sources = {"scale": scale, "layer": layer, "causal": True}, _sources(node)
+    window = attribute(node, "local_window_size", -1)  # tokens, itself among them
+    attributes = {
+        "scale": scale,
+        "layer": layer,
+        "behind": window - 1 if window > 0 else -1,
+        "ahead": 0,
+        "softcap": attribute(node, "softcap", 0.0),
+    }
     out, size = node.output[0], (heads, width)
-    result = context.emit("attention", (q, k, v), size, out, sources, attributes)
+    result = context.emit("attention", (q, k, v), size, out, _sources(node), attributes)
     context.define(out, result, node)
 
 

@@ -103,6 +103,28 @@ def unary(context: Context, node: onnx.NodeProto) -> None:
     context.define(node.output[0], result, node)
 
 
+def clip(context: Context, node: onnx.NodeProto) -> None:
+    """Clip and Relu: between two numbers, either of which may be left out."""
+    x, emitter = context.tensor(node.input[0], node), Emitter(context, node)
+    limits: list[float | None] = [0.0 if node.op_type == "Relu" else None, None]
+    for index, name in enumerate(node.input[1:3]):
+        limits[index] = scalar(context, name) if name else None
+        if name and limits[index] is None:
+            refuse(node, f'its limit "{name}" must be one number')
+    for kind, limit in zip(("max", "min"), limits, strict=True):
+        if limit is not None:
+            x = emitter.emit(kind, x, Scalar(limit))
+    context.define(node.output[0], x, node)
+
+
+def absolute(context: Context, node: onnx.NodeProto) -> None:
+    """Abs."""
+    x, emitter = context.tensor(node.input[0], node), Emitter(context, node)
+    context.define(
+        node.output[0], emitter.emit("max", x, emitter.emit("mul", x, Scalar(-1.0))), node
+    )
+
+
 def power(context: Context, node: onnx.NodeProto) -> None:
     """Pow with one of the exponents in POWERS."""
     exponent = scalar(context, node.input[1])

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import onnx
 
+from compiler.canonical_arrange import joined
 from compiler.canonical_context import Context, is_ids, refuse
 from compiler.evaluate import results, source_of
 from compiler.movement import Moved
 
 MOVES = {
-    "Concat", "Expand", "Flatten", "Gather", "Neg", "Reshape", "Slice", "Split", "Squeeze",
-    "Transpose", "Unsqueeze",
+    "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Neg", "Reshape",
+    "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
 ALIASES = {"Cast", "Dropout", "Identity"}
 FLOATS = {
@@ -30,7 +31,9 @@ def move(context: Context, node: onnx.NodeProto) -> None:
     if len(moved) + len(known) != len(names):
         refuse(node, "the past of a cache can only be joined with new tokens, on its token axis")
     if len({(value.root, value.scale) for value in moved}) != 1:
-        refuse(node, "it joins different values; only pieces of one value can be joined")
+        if node.op_type == "Concat" and not known and joined(context, node):
+            return
+        refuse(node, "it joins different values; only features of the same tokens can be joined")
     if node.op_type != "Concat" and names[0] in known:
         refuse(node, "its sizes or indices depend on the tokens")
     if node.op_type == "Concat" and known:

@@ -59,6 +59,7 @@ class Evaluator:
         self._runners: dict[int, Runner] = {}
         self._nodes = list(model.graph.node)
         self._elem_types: dict[str, int] = {}
+        self.excluded: dict[str, set[int]] = {}  # numbers that ids of an input must not be
         self.symbols: dict[str, tuple[Dim, ...]] = {}
         wanted = [v.name for v in model.graph.output]
         self.consumed = {name for node in model.graph.node for name in node.input}.union(wanted)
@@ -71,9 +72,29 @@ class Evaluator:
         found = {*self.interface.ids, *pasts}
         for node in self._nodes:
             inputs = node.input[: TYPE_ONLY.get(node.op_type, len(node.input))]
+            if self._looks_for_padding(node):
+                continue
             if node.op_type not in SHAPE_ONLY and found.intersection(inputs):
                 found.update(node.output)
         return found
+
+    def _looks_for_padding(self, node: onnx.NodeProto) -> bool:
+        """Whether it compares ids with a number: padding, which the host excludes; so it is known
+        that they differ."""
+        if node.op_type != "Equal" or len(node.input) != 2:
+            return False
+        for name, other in (node.input, node.input[::-1]):
+            ids = self._ids_of(name)
+            if ids and other not in self.varying and self.constant(other).size == 1:
+                self.excluded.setdefault(ids, set()).add(int(self.constant(other).reshape(())))
+                return True
+        return False
+
+    def _ids_of(self, name: str) -> str:
+        """The input of ids that `name` is, in another type perhaps."""
+        while (node := self.producer.get(name)) and node.op_type in ("Cast", "Identity"):
+            name = node.input[0]
+        return name if name in self.interface.ids else ""
 
     @cached_property
     def varying(self) -> set[str]:
@@ -148,6 +169,8 @@ class Evaluator:
                 continue
             if node.output[0] in self.activations:
                 self._infer(node, values)
+            elif self._looks_for_padding(node):
+                values.known[node.output[0]] = np.zeros((1, sample.new), bool)
             else:
                 arrays = [self._array(name, values) for name in node.input if name]
                 outputs = self.run_node(node, arrays)

@@ -18,13 +18,16 @@ The operators (`compiler.graph_rules.validate` checks their legality; `a` and `x
 | sigmoid, exp, sqrt, recip, rsqrt, tanh | x | element-wise |
 | reduce_sum, reduce_max | x (g, d) | over d, as (g, 1) |
 | rotate | x (g, d); shift, signs [d] | out[g, i] = signs[i] * x[g, (i + shift) mod d] |
+| arrange | x (g, d), y (g, e) …; lists of w | out[g, i] = signs[i] * (x or y …)[g, position[i]] |
 | view | x (g, d) | the same numbers in the same order as (g', d') |
-| attention | q (H, d), k, v (Hkv, d); scale, layer, causal | softmax(scale q Kᵀ) V as (H, d) |
+| attention | q (H, d), k, v (Hkv, d), bias …; see below | softmax(scores) V as (H, d) |
 
 A constant operand is shaped (1 or groups, 1 or width); a table is one row a token, shared by all
-groups. Attention appends k and v to the cache `graph.caches[layer]` first: if it is causal, query i
-of S sees the keys 0..P+i of P+S, else all of them, and P is 0 (an encoder); query head h uses key
-head h // (H // Hkv).
+groups. Attention appends k and v to the cache `graph.caches[layer]` first. Token i sees those from
+i - `behind` to i + `ahead`, -1 for all; where any token sees later ones, P is 0 (an encoder). Query
+head h uses key head h // (H // Hkv). Scores are `scale` q Kᵀ, with a `softcap` c > 0 after that c
+tanh(scores / c), plus the bias: nothing, a constant (H, max_context) for each key, or one table for
+all heads, or one for each, whose rows hold a number for each key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,13 +139,15 @@ class Cache:
 class Output:
     """A graph output that is a per-token tensor, with its ONNX name and element type.
 
-    ``pick``: "first" or "last" if it is one token's alone, [1, size]; else [1, tokens, size].
+    ``pick``: "first" or "last" if it is one token's alone, [1, size]; else [1, tokens, size]. One
+    number a token may have no axis of its own.
     """
 
     name: str
     tensor: Tensor
     elem_type: int
     pick: str = ""
+    squeezed: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,7 @@ class Graph:
     tables: Mapping[str, np.ndarray]
     caches: tuple[Cache, ...]
     outputs: tuple[Output, ...]
+    excluded: Mapping[str, Sequence[int]] = field(default_factory=dict)  # ids, by input
 
     def __str__(self) -> str:
         """One line an operator, after the constants, tables and caches."""
@@ -174,4 +180,4 @@ class Graph:
     @property
     def causal(self) -> bool:
         """Whether no token sees a later one: a decoder, whose caches let it go on."""
-        return all(op.attributes["causal"] for op in self.ops if op.kind == "attention")
+        return all(op.attributes["ahead"] == 0 for op in self.ops if op.kind == "attention")

@@ -50,33 +50,55 @@ def _rotate(graph: Graph, op: Op) -> bool:
     return _unary(graph, op) and 0 <= shift < width == len(signs) and set(signs) <= {-1, 1}
 
 
+def _arrange(graph: Graph, op: Op) -> bool:
+    columns = [op.attributes[name] for name in ("source", "position", "signs")]
+    sizes = [_size(graph, x) for x in op.inputs]
+    if not _tensors(op, len(sizes)) or {len(c) for c in columns} != {op.output.width}:
+        return False
+    inside = all(
+        0 <= s < len(sizes) and 0 <= p < sizes[s][1] and sign in (-1, 1)
+        for s, p, sign in zip(*columns, strict=True)
+    )
+    return inside and {groups for groups, _ in sizes} == {op.output.groups}
+
+
 def _view(graph: Graph, op: Op) -> bool:
     (x,) = op.inputs
     return isinstance(x, Tensor) and x.size == op.output.size
 
 
 def _attention(graph: Graph, op: Op) -> bool:
-    if not _tensors(op, 3) or not 0 <= op.attributes["layer"] < len(graph.caches):
+    if (
+        len(op.inputs) < 3
+        or not _tensors(op, 3)
+        or not 0 <= op.attributes["layer"] < len(graph.caches)
+    ):
         return False
     cache = graph.caches[op.attributes["layer"]]
-    q, k, v = (_size(graph, x) for x in op.inputs)
+    q, k, v = (_size(graph, x) for x in op.inputs[:3])
     fits = k == v == (cache.heads, cache.width) and q[1] == cache.width
-    return fits and q[0] % k[0] == 0 and q == _size(graph, op.output)
+    for bias in (biases := op.inputs[3:]):
+        groups = q[0] if isinstance(bias, Constant) else 1
+        fits &= _size(graph, bias) == (groups, graph.max_context)
+        fits &= len(biases) == 1 or (isinstance(bias, Table) and len(biases) == q[0])
+    window = op.attributes["behind"] >= -1 <= op.attributes["ahead"]
+    return fits and window and q[0] % k[0] == 0 and q == _size(graph, op.output)
 
 
 def _tensors(op: Op, count: int) -> bool:
-    return len(op.inputs) == count and all(isinstance(x, Tensor) for x in op.inputs)
+    return all(isinstance(x, Tensor) for x in op.inputs[:count])
 
 
-RULES: dict[str, tuple[int, Rule]] = {
-    **dict.fromkeys(("add", "sub", "mul", "max", "min"), (2, _elementwise)),
-    **dict.fromkeys(("sigmoid", "exp", "sqrt", "recip", "rsqrt", "tanh"), (1, _unary)),
-    **dict.fromkeys(("reduce_sum", "reduce_max"), (1, _reduce)),
-    "embed": (1, _embed),
-    "linear": (2, _linear),
-    "rotate": (1, _rotate),
-    "view": (1, _view),
-    "attention": (3, _attention),
+RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
+    **dict.fromkeys(("add", "sub", "mul", "max", "min"), ((2,), _elementwise)),
+    **dict.fromkeys(("sigmoid", "exp", "sqrt", "recip", "rsqrt", "tanh"), ((1,), _unary)),
+    **dict.fromkeys(("reduce_sum", "reduce_max"), ((1,), _reduce)),
+    "embed": ((1,), _embed),
+    "linear": ((2,), _linear),
+    "rotate": ((1,), _rotate),
+    "arrange": ((), _arrange),  # any number
+    "view": ((1,), _view),
+    "attention": ((), _attention),
 }
 
 
@@ -86,27 +108,21 @@ def validate(graph: Graph) -> None:
     for op in graph.ops:
         if op.kind not in RULES:
             raise ValueError(f"operator kind must be one of {', '.join(RULES)}, not {op.kind!r}")
-        arity, rule = RULES[op.kind]
+        arities, rule = RULES[op.kind]
         missing = [x for x in op.inputs if not _exists(graph, x, defined)]
         if missing:
             raise ValueError(f"operands must exist before they are used, not {missing[0]}: {op}")
-        if len(op.inputs) != arity or not rule(graph, op):
+        if (arities and len(op.inputs) not in arities) or not rule(graph, op):
             raise ValueError(f"operands must fit the operator, not {op}")
         if op.output.name in {tensor.name for tensor in defined}:
             raise ValueError(f"a tensor must have one operator, not two: {op}")
         defined.add(op.output)
-    layers = sorted(op.attributes["layer"] for op in _attentions(graph))
+    layers = sorted(op.attributes["layer"] for op in graph.ops if op.kind == "attention")
     if layers != list(range(len(graph.caches))):
         raise ValueError(f"each of {len(graph.caches)} caches needs one attention, not {layers}")
     for output in graph.outputs:
         if output.tensor not in defined:
             raise ValueError(f"outputs must be made by an operator, not {output.tensor}")
-    if not graph.causal and any(op.attributes["causal"] for op in _attentions(graph)):
-        raise ValueError("attention must be causal in all layers or in none")
-
-
-def _attentions(graph: Graph) -> list[Op]:
-    return [op for op in graph.ops if op.kind == "attention"]
 
 
 def _exists(graph: Graph, x: Operand, defined: set[Tensor]) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from compiler.builder import Builder
 from compiler.graph import Graph, Op
 from compiler.layout import choose_layouts
+from compiler.lower_arrange import lower_arrange
 from compiler.lower_attention import (
     lower_append,
     lower_attend,
@@ -40,6 +41,7 @@ from compiler.lower_outputs import bring, keep, reserve_outputs, store_output
 from compiler.lowering import Caches, Lowering, Stored, describe
 from compiler.passes import cut
 from compiler.rotate_signs import fold_rotate_signs
+from compiler.scale_biases import scale_biases
 from compiler.virtual import Buffer
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 
@@ -47,6 +49,7 @@ HANDLERS: dict[str, Callable[[Lowering, Op], None]] = {
     **dict.fromkeys(BINARY, lower_binary),
     **dict.fromkeys(UNARY, lower_unary),
     **dict.fromkeys(REDUCTIONS, lower_reduce),
+    "arrange": lower_arrange,
     "attention": lower_attention,
     "append": lower_append,
     "attend": lower_attend,
@@ -78,7 +81,7 @@ def lower(graph: Graph, config: ChipConfig, chunk: int) -> Lowered:
     chunk size would mend.
     """
     build = Builder(config, chunk)
-    graph = fold_rotate_signs(graph)
+    graph = scale_biases(fold_rotate_signs(graph))
     arguments = build.hbm.reserve("arguments", HBM_ATOM_BYTES)
     names = dict.fromkeys(op.attributes["ids"] for op in graph.ops if op.kind == "embed")
     ids = {name: build.hbm.reserve(name, 4 * graph.max_context) for name in names}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from compiler.graph import Constant, Op, Scalar, Table, Tensor
-from compiler.lowering import Lowering
+from compiler.lowering import Lowering, Rows
 from compiler.numerics import LOG2_E, float_bits
 from compiler.virtual import FieldValue
 
@@ -88,12 +88,14 @@ def _with_constant(low: Lowering, op: Op, a: Tensor, constant: object) -> None:
     if values.size == 1:
         _with_scalar(low, op, a, float(values.reshape(())))
         return
-    values = values.reshape((-1, values.shape[-1]))
-    if values.shape == (1, a.width):
+    values, layout = values.reshape((-1, values.shape[-1])), low.place(a).layout
+    if values.shape == (1, a.width) and layout.row_bytes(a.groups, a.width) is not None:
         rows = low.rows_of(op, a, a.groups, a.width)
-    else:
-        values = np.broadcast_to(values, (a.groups, a.width)).reshape(1, -1)
-        rows = low.rows_of(op, a, 1, a.size)
+    else:  # a token's numbers in one row, gaps and all
+        full = np.zeros(layout.token_elements, np.float32)
+        places = layout.place(np.arange(a.size))
+        full[places] = np.broadcast_to(values, (a.groups, a.width)).reshape(-1)
+        values, rows = full[: places[-1] + 1], Rows(1, int(places[-1]) + 1, layout.token_bytes)
     row = low.constant_row(constant.name, values)
     fields: dict[str, FieldValue] = {"b": row.at(), "bstride": 0}
     low.vector(BINARY[op.kind], (op.output, rows), (a, rows), (row.access(),), fields)

@@ -32,12 +32,12 @@ def chunk_head(build: Builder, label: str, cache_row_bytes: int, causal: bool) -
     build.scalar("add", rd=b.PAST_NOW, rs=b.PAST, x=b.DONE)
     build.scalar("mul", rd=b.PAST_BYTES, rs=b.PAST_NOW, x=cache_row_bytes)
     build.scalar("mul", rd=b.M_BYTES, rs=b.M, x=cache_row_bytes)
+    build.scalar("add", rd=b.LIMIT, rs=b.PAST_NOW, x=1)
     if not causal:
         build.scalar("add", rd=b.CONTEXT, rs=b.NEW_TOKENS, x=0)
         build.scalar("mul", rd=b.PAST_LOAD_BYTES, rs=b.NEW_TOKENS, x=cache_row_bytes)
         return
     build.scalar("add", rd=b.CONTEXT, rs=b.PAST_NOW, x=b.M)
-    build.scalar("add", rd=b.LIMIT, rs=b.PAST_NOW, x=1)
     # A transfer has at least one row: without a past, one row is fetched and then overwritten.
     build.scalar("max", rd=b.PAST_LOAD_BYTES, rs=b.PAST_BYTES, x=cache_row_bytes)
 

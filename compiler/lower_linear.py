@@ -1,6 +1,9 @@
 """Lowering of products with constant weights: streamed in blocks, double-buffered by
 prefetching."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from compiler.builder import round_up
@@ -9,7 +12,7 @@ from compiler.layout import Layout, pack_weights, physical_weights
 from compiler.lower_outputs import store_block
 from compiler.lowering import Lowering
 from compiler.schedule import DoesNotFit
-from compiler.virtual import LONGEST_ROW, Buffer, FieldValue
+from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, FieldValue
 from isa.config import BF16_BYTES, F32_BYTES
 
 
@@ -56,31 +59,66 @@ def _physical_length(layout: Layout, width: int) -> int:
     return layout.token_elements
 
 
+@dataclass(frozen=True)
+class Term:
+    """A product with weights (K, N), of one or more tensors' bf16 rows, which are added up."""
+
+    name: str
+    weights: np.ndarray
+    rows: tuple[tuple[Buffer, int], ...]  # with strides
+
+
+@dataclass(frozen=True)
+class Block:
+    """Weights in SRAM, packed."""
+
+    weights: Buffer
+    packed_rows: int
+    rows: int
+    cols: int
+
+
 def lower_linear(low: Lowering, op: Op) -> None:
     """x W, block by block: load, matmul (accumulating over K), then fp32 rows from the
     accumulators."""
     x, name = op.inputs
     assert isinstance(x, Tensor)
     assert isinstance(name, Constant)
-    out = op.output
-    acts = activation(low, op, x, x.groups)
-    x_layout, out_layout = low.place(x).layout, low.layouts[out.name]
-    if x.groups > 1 and (x_layout.row_bytes(x.groups, x.width) is None):
-        raise low.refuse(op, f"rows of {x.width} elements of {x.name} have gaps")
     weights = np.asarray(low.graph.constants[name.name], np.float32)
-    if x.groups == 1:
-        weights = physical_weights(weights, x_layout, out_layout)
-    k_step, n_step = _block_shape(low, op, weights.shape, x.groups)
-    for n0 in range(0, weights.shape[1], n_step):
-        acc = low.builder.accumulators()
-        columns = weights[:, n0 : n0 + n_step]
-        for k0 in range(0, weights.shape[0], k_step):
-            block = columns[k0 : k0 + k_step]
-            packed = pack_weights(block, low.config)
-            place = f"{name.name}[{k0}:,{n0}:]"
-            source = low.builder.hbm.place(place, _padded(low, packed))
-            _multiply(low, source, block.shape, packed.shape[1], acts, acc, k0, x.groups)
-        _drain(low, op, acc, n0, columns.shape[1], x.groups)
+    multiply(low, op, [Term(name.name, weights, (activation(low, op, x, x.groups),))], x.groups)
+
+
+def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int) -> None:
+    """The sum of all terms, of the operator's inputs in order."""
+    padded = []
+    for x, term in zip(op.inputs, terms, strict=False):
+        assert isinstance(x, Tensor)
+        layout, weights = low.place(x).layout, term.weights
+        if groups > 1 and (layout.row_bytes(groups, x.width) is None):
+            raise low.refuse(op, f"rows of {x.width} elements of {x.name} have gaps")
+        if groups == 1:
+            weights = physical_weights(weights, layout, low.layouts[op.output.name])
+        padded.append(replace(term, weights=weights))
+    longest = max(len(term.weights) for term in padded)
+    cols = padded[0].weights.shape[1]
+    k_step, n_step = _block_shape(low, op, (longest, cols), groups)
+    for n0 in range(0, cols, n_step):
+        acc, first = low.builder.accumulators(), True
+        for term in padded:
+            columns = term.weights[:, n0 : n0 + n_step]
+            for k0 in range(0, len(columns), k_step):
+                packed = pack_weights(columns[k0 : k0 + k_step], low.config)
+                place = f"{term.name}[{k0}:,{n0}:]"
+                block = Block(
+                    low.builder.load("weights", low.builder.hbm.place(place, _padded(low, packed))),
+                    packed.shape[1],
+                    *columns[k0 : k0 + k_step].shape,
+                )
+                for acts, stride in term.rows:
+                    where = acts.at(BF16_BYTES * k0), stride
+                    _multiply(low, block, (acts.access(), *where), acc, groups, first)
+                    first = False
+        _drain(low, op, acc, n0, min(n_step, cols - n0), groups)
 
 
 def _padded(low: Lowering, packed: np.ndarray) -> np.ndarray:
@@ -110,29 +148,27 @@ def _block_shape(low: Lowering, op: Op, shape: tuple[int, ...], groups: int) -> 
 
 def _multiply(
     low: Lowering,
-    source: Buffer,
-    shape: tuple[int, ...],
-    packed_rows: int,
-    acts: tuple[Buffer, int],
+    block: Block,
+    acts: tuple[Access, Address, int],
     acc: Buffer,
-    k0: int,
     groups: int,
+    first: bool,
 ) -> None:
-    weights = low.builder.load("weights", source)
+    """acc (+)= acts · block; acts: what is read, its first row, the distance of rows."""
     col_bytes = low.config.array_col_bytes
     fields: dict[str, FieldValue] = {
         "acc": acc.at(),
-        "a": acts[0].at(BF16_BYTES * k0),
-        "astride": acts[1],
-        "w": weights.at(),
+        "a": acts[1],
+        "astride": acts[2],
+        "w": block.weights.at(),
         "wstride": col_bytes,
-        "wpanel": packed_rows * col_bytes,
+        "wpanel": block.packed_rows * col_bytes,
         "m": low.builder.rows(groups),
-        "k": shape[0],
-        "n": shape[1],
-        "mode": "accumulate" if k0 else "overwrite",
+        "k": block.rows,
+        "n": block.cols,
+        "mode": "overwrite" if first else "accumulate",
     }
-    reads = (acts[0].access(), weights.access(), *((acc.access(),) if k0 else ()))
+    reads = (acts[0], block.weights.access(), *(() if first else (acc.access(),)))
     low.builder.emit("matmul", reads, (acc.access(),), fields=fields)
 
 

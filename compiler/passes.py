@@ -8,7 +8,7 @@ each attention ends a pass; the next one begins with it, and goes through all to
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from compiler.graph import Graph, Op, Tensor
+from compiler.graph import Graph, Op, Operand, Tensor
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Pass:
 
 def cut(graph: Graph) -> list[Pass]:
     """The passes in order; one for a decoder. An encoder's attention becomes two operators:
-    `append` (k, v) in one pass, `attend` (q) in the next."""
+    `append` (k, v) in one pass, `attend` (q and a bias) in the next."""
     if graph.causal:
         return [Pass(graph.ops)]
     parts: list[list[Op]] = [[]]
@@ -31,9 +31,9 @@ def cut(graph: Graph) -> list[Pass]:
         if op.kind != "attention":
             parts[-1].append(op)
             continue
-        q, k, v = op.inputs
+        q, k, v, *bias = op.inputs
         parts[-1].append(_part(op, "append", k, v))
-        parts.append([_part(op, "attend", q)])
+        parts.append([_part(op, "attend", q, *bias)])
     made = [{op.output for op in part} for part in parts]
     read = [set(_tensors(part)) for part in parts]
     passes = []
@@ -45,11 +45,10 @@ def cut(graph: Graph) -> list[Pass]:
     return passes
 
 
-def _part(op: Op, kind: str, *inputs: object) -> Op:
+def _part(op: Op, kind: str, *inputs: Operand) -> Op:
     """One half of an attention; what `append` makes, nobody reads."""
-    tensors = tuple(x for x in inputs if isinstance(x, Tensor))
     output = op.output if kind == "attend" else Tensor(f"{op.output.name}.{kind}", 1, 1)
-    return Op(kind, tensors, output, op.sources, op.attributes)
+    return Op(kind, inputs, output, op.sources, op.attributes)
 
 
 def _tensors(ops: Iterable[Op]) -> Iterable[Tensor]:

@@ -119,8 +119,16 @@ def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:
         for x in op.inputs
         if op.kind == "embed" and isinstance(x, Constant)
     }
+    excluded = graph.excluded
     tensors = [
-        Tensor(name, "tokens", buffer.address or 0, *one, limit=limits[name])
+        Tensor(
+            name,
+            "tokens",
+            buffer.address or 0,
+            *one,
+            limit=limits[name],
+            excluded=excluded.get(name, ()),
+        )
         for name, buffer in lowered.ids.items()
     ]
     if "attention_mask" in graph.inputs:
@@ -157,4 +165,5 @@ def _outputs(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:
             layout.segments,
             F32_BYTES * layout.padded_width,
             pick=output.pick,
+            squeezed=output.squeezed,
         )

@@ -1,5 +1,6 @@
 """Where a program keeps its inputs and outputs in HBM: the contract of compiler and host."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2}
@@ -14,13 +15,14 @@ class Tensor:
     Row t starts at byte ``address + t * row_bytes``. It holds ``groups`` groups (heads) that start
     ``group_bytes`` apart, each of ``width`` contiguous elements of type ``dtype``.
 
-    ``kind``: ``tokens`` and ``positions`` (int32 below ``limit``, one element a row; positions of a
-    model that has no input for them have no name: the host counts tokens), ``mask`` (not in HBM:
-    the host checks that it is all ones), ``kv`` (a layer's keys or values; ``output`` names the
-    present.* output that continues the past ``name``; both are empty where the model has no such
-    inputs and outputs), ``output`` (``pick``: "first" or "last" where the model gives that token's
-    row alone), ``scratch`` (what the program keeps between its passes). ``onnx_dtype`` is the
-    NumPy name of the ONNX side's type, ``capacity`` the greatest number of rows.
+    ``kind``: ``tokens`` and ``positions`` (int32 below ``limit``, none of ``excluded``, one a row;
+    positions of a model that has no input for them have no name: the host counts tokens), ``mask``
+    (not in HBM: the host checks that it is all ones), ``kv`` (a layer's keys or values; ``output``
+    names the present.* output that continues the past ``name``; both are empty where the model has
+    no such inputs and outputs), ``output`` (``pick``: "first" or "last" where the model gives that
+    token's row alone; ``squeezed`` where its one number has no axis), ``scratch`` (what the program
+    keeps between its passes). ``onnx_dtype`` is the NumPy name of the ONNX side's type,
+    ``capacity`` the greatest number of rows.
     """
 
     name: str
@@ -35,7 +37,9 @@ class Tensor:
     group_bytes: int = 0
     output: str = ""
     limit: int = 0
+    excluded: Sequence[int] = ()
     pick: str = ""
+    squeezed: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -47,7 +47,7 @@ class Host:
         """Append tokens to the context: ids (S,); other inputs of the kind are 0."""
         tokens = np.asarray(ids, np.int64)
         self._check_count("tokens", len(tokens), self.past)
-        self._check_range("tokens", tokens, self.vocabulary)
+        self._check_ids("tokens", tokens, self._ids[0])
         self._view(self._ids[0], len(tokens))[:, 0, 0] = tokens
         for tensor in self._ids[1:]:
             self._view(tensor, len(tokens))[...] = 0
@@ -88,7 +88,8 @@ class Host:
         for tensor in self.io.of_kind("output"):
             rows = self._view(tensor, count).reshape(1, count, -1).astype(tensor.onnx_dtype)
             places = {"": rows, "first": rows[:, 0], "last": rows[:, -1]}
-            outputs[tensor.name] = places[tensor.pick]
+            array = places[tensor.pick]
+            outputs[tensor.name] = array[..., 0] if tensor.squeezed else array
         for tensor in self.io.of_kind("kv"):
             if not tensor.output:
                 continue  # the model shows no cache
@@ -150,12 +151,15 @@ class Host:
         if tensor.kind == "mask" and not np.all(values == 1):
             raise InputError(f"input {tensor.name!r} must be all ones: padding is not supported")
         if tensor.kind in ("tokens", "positions"):
-            self._check_range(tensor.name, values, tensor.limit)
+            self._check_ids(tensor.name, values, tensor)
 
-    def _check_range(self, name: str, values: NDArray, limit: int) -> None:
-        outside = values[(values < 0) | (values >= limit)]
+    def _check_ids(self, name: str, values: NDArray, tensor: Tensor) -> None:
+        outside = values[(values < 0) | (values >= tensor.limit)]
         if outside.size:
-            raise InputError(f"{name!r} must be 0 … {limit - 1}, not {outside.flat[0]}")
+            raise InputError(f"{name!r} must be 0 … {tensor.limit - 1}, not {outside.flat[0]}")
+        padding = values[np.isin(values, list(tensor.excluded))]
+        if padding.size:
+            raise InputError(f"{name!r} must not be {padding.flat[0]}: padding is not supported")
 
 
 def _shape(tensor: Tensor, count: int, past: int) -> tuple[int, ...]:

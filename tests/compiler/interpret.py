@@ -51,7 +51,8 @@ class Interpreter:
         for output in self.graph.outputs:
             rows = self.values[output.tensor.name].reshape(1, len(self.ids), -1)
             places = {"": rows, "first": rows[:, 0], "last": rows[:, -1]}
-            self.outputs[output.name] = places[output.pick]
+            array = places[output.pick]
+            self.outputs[output.name] = array[..., 0] if output.squeezed else array
         return self.outputs
 
     def operand(self, x: Operand) -> np.ndarray:
@@ -82,13 +83,18 @@ class Interpreter:
         if op.kind == "rotate":
             order = (np.arange(op.output.width) + op.attributes["shift"]) % op.output.width
             return inputs[0][..., order] * np.array(op.attributes["signs"])
+        if op.kind == "arrange":
+            names = ("source", "position", "signs")
+            rows = zip(*(op.attributes[name] for name in names), strict=True)
+            return np.stack([sign * inputs[x][..., i] for x, i, sign in rows], axis=-1)
         assert op.kind == "attention"
-        return self.attention(*inputs, **op.attributes)
+        return self.attention(op, *inputs)
 
     def attention(
-        self, q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, layer: int, causal: bool
+        self, op: Op, q: np.ndarray, k: np.ndarray, v: np.ndarray, *biases: np.ndarray
     ) -> np.ndarray:
-        cache = self.graph.caches[layer]
+        cache, scale = self.graph.caches[op.attributes["layer"]], np.float32(op.attributes["scale"])
+        behind, ahead, cap = (op.attributes[name] for name in ("behind", "ahead", "softcap"))
         key, value = k.swapaxes(0, 1), v.swapaxes(0, 1)
         if cache.past_key:
             key = np.concatenate([self.past[cache.past_key][0], key], axis=1)
@@ -97,10 +103,17 @@ class Interpreter:
             self.outputs[cache.present_value] = value[None]
         out = np.empty_like(q)
         for i, query in enumerate(q):
-            seen = self.past_length + i + 1 if causal else key.shape[1]
+            place = self.past_length + i
+            first = max(0, place - behind) if behind >= 0 else 0
+            end = min(place + ahead + 1, key.shape[1]) if ahead >= 0 else key.shape[1]
             for h, row in enumerate(query):
                 shared = h // (len(query) // cache.heads)
-                scores = np.float32(scale) * (key[shared, :seen] @ row)
+                scores = scale * (key[shared, first:end] @ row)
+                if cap:
+                    scores = cap * np.tanh(scores / np.float32(cap))
+                for bias in biases[:1] if len(biases) == 1 else biases[h : h + 1]:
+                    by_token = bias[i, 0] if bias.ndim == 3 else bias[h]  # a table, a constant
+                    scores = scores + by_token[first:end]
                 weights = np.exp(scores - scores.max())
-                out[i, h] = weights @ value[shared, :seen] / weights.sum()
+                out[i, h] = weights @ value[shared, first:end] / weights.sum()
         return out

@@ -1,4 +1,4 @@
-"""Attention in every spelling; what is not causal attention over the cache is refused."""
+"""Attention in every spelling; what is not attention over the cache is refused."""
 
 import numpy as np
 import onnx
@@ -39,12 +39,15 @@ SCALES = {
 }
 
 
+PLAIN = {"layer": 0, "behind": -1, "ahead": 0, "softcap": 0.0}
+
+
 @pytest.mark.parametrize("scores", SCALES)
 def test_scale_is_the_product_of_all_numbers(scores):
     rest = " masked = Add(scaled, mask) weights = Softmax<axis = -1>(masked)"
     model = decoder(EXTRA, scores=scores + rest)
     op = attention_of(model)
-    assert op.attributes == {"scale": SCALES[scores], "layer": 0, "causal": True}
+    assert op.attributes == {**PLAIN, "scale": SCALES[scores]}
     assert [str(x) for x in op.inputs] == ["%q(6×4)", "%k(2×4)", "%v(2×4)"]
     assert difference(model, 64, SIZES, seed=5) < 2e-5
 
@@ -85,23 +88,16 @@ def test_grouped_queries_instead_of_repeated_keys():
 
 REFUSED = {
     ("mask", "allowed = LessOrEqual(index, rows_t)", "allowed = Less(index, rows_t)"): (
-        'node "weights" (Softmax): its mask is not causal for 7 tokens after 13; only attention to '
-        "all earlier tokens and itself, or without a cache to all tokens, can run on the chip"
+        'node "weights" (Softmax): its mask forbids a token every key'
     ),
     ("mask", "allowed = LessOrEqual(index, rows_t)", "allowed = GreaterOrEqual(index, rows_t)"): (
-        "its mask is not causal for 7 tokens after 13"
+        'node "weights" (Softmax): its mask is not causal for 3 tokens after 61'
     ),
-    (
-        "mask",
-        "allowed = LessOrEqual(index, rows_t)",
-        "seen = LessOrEqual(index, rows_t) far = Sub(rows_t, index) near = Less(far, window) "
-        "allowed = And(seen, near)",
-    ): "its mask is not causal for 3 tokens after 61",  # a window of 40 shows in long contexts
     ("mask", "Where(allowed, nought, forbidden)", "Where(allowed, nought, soft)"): (
-        'node "weights" (Softmax): mask "mask" must add 0 or at most -1e+30'
+        'node "weights" (Softmax): its mask is not causal for 3 tokens after 61'
     ),
-    ("mask", "Where(allowed, nought, forbidden)", "Where(allowed, half, forbidden)"): (
-        'mask "mask" must add 0 or at most -1e+30'
+    ("mask", "Where(allowed, nought, forbidden)", "Where(allowed, by_size, forbidden)"): (
+        "what is added to its scores must depend on heads, positions and keys"
     ),
     ("scores", "Add(scaled, mask)", "Identity(scaled)"): "its mask is not causal",
     ("scores", "Add(scaled, mask)", "Where(allowed, scaled, soft)"): (
@@ -113,8 +109,11 @@ REFUSED = {
     ("scores", "Mul(raw, half)", "Mul(raw, raw)"): (
         'node "scaled" (Mul): scores and caches can only be multiplied or divided by a number'
     ),
-    ("scores", "Mul(raw, half)", "Tanh(raw)"): (
-        'node "scaled" (Tanh): it cannot be applied to attention scores'
+    ("scores", "Mul(raw, half)", "Exp(raw)"): (
+        'node "scaled" (Exp): it cannot be applied to attention scores'
+    ),
+    ("scores", "Softmax<axis = -1>(masked)", "Tanh(masked)"): (
+        'node "weights" (Tanh): it cannot be applied to attention scores'
     ),
     ("scores", "axis = -1", "axis = 2"): "the Softmax of attention must be over the keys",
     ("repeat", "Expand(value_5d, wide)", "Expand(key_5d, wide)"): (
@@ -139,10 +138,70 @@ REFUSED = {
 def test_refuse_what_is_not_causal_attention_over_the_cache(change):
     part, old, new = change
     assert old in PARTS[part]
-    model = decoder(EXTRA, **{part: PARTS[part].replace(old, new)})
+    text = PARTS[part].replace(old, new)
+    if "by_size" in new:
+        text = text.replace(
+            "mask = ", "sizes = Mul(index, total) by_size = Cast<to = 1>(sizes) mask = "
+        )
+    model = decoder(EXTRA, **{part: text})
     with pytest.raises(CompileError) as error:
         canonicalise(model, 64, "model")
     assert REFUSED[change] in str(error.value)
+
+
+SEEN = "allowed = LessOrEqual(index, rows_t)"
+WINDOW = PARTS["mask"].replace(
+    SEEN,
+    "seen = LessOrEqual(index, rows_t) far = Sub(rows_t, index) near = Less(far, nine) "
+    "allowed = And(seen, near)",
+)
+ODD_KEYS = PARTS["mask"].replace(
+    SEEN,
+    "seen = LessOrEqual(index, rows_t) rest = Mod(index, three) some = Equal(rest, zero) "
+    "own = Equal(index, rows_t) other = Or(some, own) allowed = And(seen, other)",
+)
+SLOPES = """
+    by_key = Cast<to = 1>(index) wide_keys = Mul(by_key, slopes)
+    causal = Identity(mask_) mask = Add(causal, wide_keys)"""
+BY_ANGLE = """
+    by_key = Cast<to = 1>(index) by_row = Cast<to = 1>(rows_t) product = Mul(by_key, by_row)
+    angle_ = Mul(product, slopes) waves = Sin(angle_) mask = Add(mask_, waves)"""
+PLAIN_MASK = PARTS["mask"].replace("mask = Where", "mask_ = Where")
+CAPPED = (
+    "raw = MatMul(q, keys_t) small = Div(raw, nine_f) curve = Tanh(small) "
+    "scaled = Mul(curve, nine_f) masked = Add(scaled, mask) weights = Softmax<axis = -1>(masked)"
+)
+KINDS = {  # parts of the decoder, and attributes or number of biases that show it
+    "window": ({"mask": WINDOW}, {"behind": 8, "ahead": 0}, 0),
+    "some keys": ({"mask": ODD_KEYS}, {"behind": -1, "ahead": 0}, 1),
+    "by head and key": ({"mask": PLAIN_MASK + SLOPES}, {"behind": -1, "ahead": 0}, 1),
+    "by head, position and key": ({"mask": PLAIN_MASK + BY_ANGLE}, {"ahead": 0}, 6),
+    "softcap": ({"scores": CAPPED}, {"softcap": 9.0, "scale": 1.0}, 0),
+    "softcap, bias and window": (
+        {"scores": CAPPED, "mask": WINDOW.replace("mask = ", "mask_ = ") + SLOPES},
+        {"softcap": 9.0, "behind": -1},  # the last token does not show the bias of all keys
+        6,
+    ),
+}
+KIND_EXTRA = EXTRA | {
+    "nine": np.array(9, np.int64),
+    "nine_f": np.array(9, np.float32),
+    "slopes": (0.5 ** np.arange(1, 7, dtype=np.float32)).reshape(1, 6, 1, 1),
+}
+
+
+def kind_of_attention(kind: str) -> onnx.ModelProto:
+    return decoder(KIND_EXTRA, **KINDS[kind][0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_attention(kind):
+    _, attributes, biases = KINDS[kind]
+    model = kind_of_attention(kind)
+    op = attention_of(model)
+    assert attributes.items() <= op.attributes.items()
+    assert len(op.inputs) == 3 + biases
+    assert difference(model, 64, [*SIZES, (30, 0), (7, 23)], seed=5) < 2e-5
 
 
 def test_a_window_as_long_as_the_context_is_causal():

@@ -86,17 +86,12 @@ FEATURES = {
     "n, mean = LayerNormalization(embedded, gain) x = Sub(n, mean)": (
         'node "n" (LayerNormalization): its statistics cannot be used: mean'
     ),
+    "x = Clip(embedded, gain)": 'node "x" (Clip): its limit "gain" must be one number',
     "n = IsNaN(embedded) x = Where(n, embedded, embedded)": (
         'node "n" (IsNaN): it is supported in attention only'
     ),
     "r = ReduceSum(embedded, one) x = Add(embedded, r)": (
         'node "r" (ReduceSum): it must reduce the last axis, features of one token, not axes [1]'
-    ),
-    "r = Slice(embedded, one, big, two) s = Slice(embedded, zero, one, two) "
-    "t = Concat<axis = 2>(r, s) x = Mul(t, gain)": (
-        'node "x" (Mul): its input from "t" (Concat) rearranges the features of a token; only '
-        "reinterpreting them, rotating halves of a head, and taking features of a product can run "
-        "on the chip"
     ),
     "a = Slice(embedded, one, big, one) b = Slice(embedded, zero, one, one) "
     "t = Concat<axis = 1>(a, b) x = Mul(t, gain)": (
@@ -151,11 +146,10 @@ def test_reject_a_model_that_shows_half_a_cache():
 
 
 WITHOUT_CACHE = {
-    "a window to both sides": (
-        {"scores": "raw = MatMul(q, keys_t)  scaled = Mul(raw, half)  far = Sub(rows_t, index) "
-         "size = Abs(far) near = LessOrEqual(size, three) "
-         "masked = Where(near, scaled, forbidden) weights = Softmax<axis = -1>(masked)"},
-        "is not causal for 7 tokens after 0",
+    "a bias by length": (
+        {"scores": "raw = MatMul(q, keys_t)  scaled = Mul(raw, half)  p = Mul(index, total) "
+         "b = Cast<to = 1>(p) masked = Add(scaled, b) weights = Softmax<axis = -1>(masked)"},
+        "what is added to its scores must depend on heads, positions and keys",
     ),
     "tokens mixed": (
         {"cache": "present_0_key = Identity(k) w = Slice(v, zero, one, two) "

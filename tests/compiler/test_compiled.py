@@ -16,6 +16,7 @@ from sim.check import check_image
 from sim.runtime import Session
 from tests.compiler.decoder import decoder, decoder_without_positions, feeds, past_of
 from tests.compiler.models import MODELS, model_path
+from tests.compiler.test_attention import KINDS, kind_of_attention
 from tests.support import rng
 
 TINY = load_config("tiny")
@@ -81,6 +82,14 @@ def test_operators(feature):
     half_as_wide = rng(6).standard_normal((12, 24)).astype(np.float32) / 4
     extra = {"minus_one": np.array([-1], np.int64), "half_as_wide": half_as_wide}
     assert compare(decoder(extra, feature=feature), TINY, [(4, 3), (1, 11)]) < BOUND
+
+
+@pytest.mark.parametrize("config", [TINY, ODD, WIDE], ids=lambda config: config.name)
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_attention(kind, config):
+    """A cap multiplies errors by at most 1, a bias is fp32: no roundings come in."""
+    sizes = [(5, 0), (3, 7), (17, 9), (1, 63)]
+    assert compare(kind_of_attention(kind), config, sizes) < BOUND
 
 
 @pytest.mark.parametrize(

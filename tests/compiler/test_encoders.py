@@ -9,9 +9,10 @@ from compiler.canonical import canonicalise
 from compiler.errors import CompileError
 from compiler.importer import load_model
 from compiler.passes import cut
+from isa.config import ChipConfig
 from sim.host import InputError
 from tests.compiler.agreement import difference
-from tests.compiler.decoder import MODEL, decoder, decoder_without_cache, feeds
+from tests.compiler.decoder import MODEL, PARTS, decoder, decoder_without_cache, feeds
 from tests.compiler.models import model_path
 from tests.compiler.test_compiled import BOUND, ODD, TINY, WIDE, compare, compiled, reference
 from tests.support import rng
@@ -25,6 +26,17 @@ LENGTHS = [(1, 0), (7, 0), (8, 0), (9, 0), (30, 0), (64, 0)]
 
 def encoder(**parts: str) -> onnx.ModelProto:
     return decoder_without_cache(**({"mask": ALL, "feature": NORM} | parts))
+
+
+def mean_error(model: onnx.ModelProto, config: ChipConfig) -> float:
+    """Of the logits of LENGTHS, relative to their deviation."""
+    session, expected, random = compiled(model, config), reference(model), rng(2)
+    pairs = []
+    for length, _ in LENGTHS:
+        inputs = feeds(model, random.integers(0, 19, length), {})
+        pairs.append((session.run(inputs)["logits"][0], expected.run(None, inputs)[0][0]))
+    actual, wanted = (np.concatenate(rows) for rows in zip(*pairs, strict=True))
+    return float(np.abs(actual - wanted).mean() / wanted.std())
 
 
 def with_output(model: onnx.ModelProto, name: str, *shape: object) -> onnx.ModelProto:
@@ -43,14 +55,7 @@ def test_every_token_sees_all():
 def test_chunks_of_an_encoder(config):
     """More tokens than one chunk: all keys are there before the first query. The error is that of
     all lengths together: the 19 logits of one token have no deviation to speak of."""
-    model = encoder()
-    session, expected, random = compiled(model, config), reference(model), rng(2)
-    pairs = []
-    for length, _ in LENGTHS:
-        inputs = feeds(model, random.integers(0, 19, length), {})
-        pairs.append((session.run(inputs)["logits"][0], expected.run(None, inputs)[0][0]))
-    actual, wanted = (np.concatenate(rows) for rows in zip(*pairs, strict=True))
-    assert np.abs(actual - wanted).mean() < BOUND * wanted.std()
+    assert mean_error(encoder(), config) < BOUND
 
 
 @pytest.mark.parametrize("name", ["bert/optimum_op18", "bert/dynamo_op23"])
@@ -58,6 +63,73 @@ def test_exported_encoders(name):
     """Two layers; the second model's pooled output is the first token's alone."""
     model = load_model(model_path(f"exporters/{name}"))
     assert compare(model, TINY, LENGTHS) < 2 * BOUND
+
+
+BANDS = {  # masks that are no decoder's, and what they become
+    "to both sides": (
+        "far = Sub(rows_t, index) size = Abs(far) allowed = LessOrEqual(size, three)",
+        {"behind": 3, "ahead": 3},
+        3,
+    ),
+    "two ahead": (
+        "far = Sub(index, rows_t) allowed = LessOrEqual(far, two)",
+        {"behind": -1, "ahead": 2},
+        3,
+    ),
+    "every third": (
+        "sum = Add(rows_t, index) rest = Mod(sum, three) far = Sub(rows_t, index) "
+        "own = Equal(far, zero) third = Equal(rest, zero) allowed = Or(own, third)",
+        {"behind": -1, "ahead": -1},
+        4,
+    ),
+}
+COUNT = """
+    total_scalar = Squeeze(total)  index = Range(zero_scalar, total_scalar, one_scalar)
+    rows = Unsqueeze(position_ids, one_two)  rows_t = Transpose<perm = [0, 1, 3, 2]>(rows)"""
+
+
+@pytest.mark.parametrize("config", [TINY, WIDE], ids=lambda config: config.name)
+@pytest.mark.parametrize("name", BANDS)
+def test_bands_and_tables(name, config):
+    """Windows to both sides; and what is no band is a table by position."""
+    mask, attributes, inputs = BANDS[name]
+    model = encoder(mask=f"{COUNT} {mask} mask = Where(allowed, nought, forbidden)")
+    (op,) = (o for o in canonicalise(model, 64, "model").ops if o.kind == "attention")
+    assert attributes.items() <= op.attributes.items()
+    assert len(op.inputs) == inputs
+    assert difference(model, 64, [(9, 0), (1, 0), (30, 0)], 1) < 1e-5
+    assert mean_error(model, config) < BOUND
+
+
+def test_ids_of_padding():
+    """RoBERTa counts the tokens that are no padding: which the host then refuses."""
+    tables = PARTS["tables"].replace("position_ids", "counted")
+    count = """
+        pads = Equal(input_ids, four) real = Not(pads) ones_ = Cast<to = 7>(real)
+        sum_ = CumSum(ones_, one_scalar) more = Mul(sum_, ones_) counted = Sub(more, one_scalar)"""
+    model = encoder(tables=f"{count} {tables}")
+    del model.graph.input[2]  # position_ids
+    assert canonicalise(model, 64, "model").excluded == {"input_ids": [4]}
+    session, expected = compiled(model, TINY), reference(model)
+    ids = np.array([3, 18, 0, 5, 7, 7, 1, 11, 12])
+    inputs = feeds(model, ids, {})
+    (wanted,) = expected.run(None, inputs)
+    assert np.abs(session.run(inputs)["logits"] - wanted).mean() < BOUND * wanted.std()
+    with pytest.raises(InputError, match=r"^'input_ids' must not be 4: padding is not supported$"):
+        session.run(feeds(model, np.array([3, 4]), {}))
+
+
+def test_an_output_of_one_number_a_token():
+    """As in extractive question answering: the axis of features is gone."""
+    logits = (
+        "logits = MatMul(y, head) z_ = Slice(logits, one, two, two) start = Squeeze(z_, two) "
+        "p = Gather<axis = 1>(start, zero_scalar)"
+    )
+    model = with_output(with_output(encoder(logits=logits), "start", 1, "S"), "p", 1)
+    assert difference(model, 64, [(9, 0), (1, 0), (30, 0)], 1) < 1e-5
+    outputs = compiled(model, TINY).run(feeds(model, np.arange(12), {}))
+    np.testing.assert_array_equal(outputs["start"], outputs["logits"][..., 1])
+    np.testing.assert_array_equal(outputs["p"], outputs["start"][:, 0])
 
 
 def test_what_a_pass_needs_is_kept():

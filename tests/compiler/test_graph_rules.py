@@ -51,8 +51,8 @@ ILLEGAL = [
     ("rotate", (X,), (1, 24), {"shift": 1, "signs": (1,) * 23}),
     ("rotate", (X,), (1, 24), {"shift": 1, "signs": (2,) * 24}),
     ("view", (X,), (1, 23), {}),
-    ("attention", (X, X, X), (1, 24), {"scale": 1.0, "layer": 0, "causal": True}),
-    ("attention", (X, X, X), (1, 24), {"scale": 1.0, "layer": 7, "causal": True}),
+    ("attention", (X, X, X), (1, 24), {"scale": 1.0, "layer": 0, "behind": -1, "ahead": 0}),
+    ("attention", (X, X, X), (1, 24), {"scale": 1.0, "layer": 7, "behind": -1, "ahead": 0}),
 ]
 
 
@@ -102,18 +102,6 @@ def test_logits_must_be_computed():
     logits = replace(graph().outputs[0], tensor=Tensor("logits", 1, 20))
     with pytest.raises(ValueError, match=r"^outputs must be made by an operator, not %logits"):
         validate(replace(graph(), outputs=(logits,)))
-
-
-def test_attention_is_causal_in_all_layers_or_in_none():
-    first = next(op for op in graph().ops if op.kind == "attention")
-    second = replace(
-        first,
-        output=replace(first.output, name="more"),
-        attributes={**first.attributes, "layer": 1, "causal": False},
-    )
-    caches = (*graph().caches, replace(graph().caches[0], layer=1))
-    with pytest.raises(ValueError, match=r"^attention must be causal in all layers or in none$"):
-        validate(replace(graph(), ops=(*graph().ops, second), caches=caches))
 
 
 def test_scalars_and_constants_print_what_they_are():
