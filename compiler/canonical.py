@@ -48,6 +48,7 @@ HANDLERS: dict[str, Handler] = {
     "RotaryEmbedding": rotary_embedding,
     "GroupQueryAttention": group_query_attention,
     "MatMulNBits": linear.matmul_n_bits,
+    "GatherBlockQuantized": linear.embed_quantised,
     "MatMul": linear.matmul,
     "Gemm": linear.gemm,
 }

@@ -11,12 +11,12 @@ from compiler.canonical_rotary import rotated
 from compiler.canonical_select import select
 from compiler.contrib import integer
 from compiler.evaluate import source_of
-from compiler.graph import Operand, Source, Tensor
+from compiler.graph import Source, Tensor
 from compiler.movement import CacheRoot, Moved, Past
 
 # Inputs of GroupQueryAttention.
 _QUERY, _KEY, _VALUE, _PAST_KEY, _PAST_VALUE, _LAST, _TOTAL, _COS, _SIN = range(9)
-_FIXED = {"rotary_interleaved": 0, "smooth_softmax": 0}
+_FIXED = {"smooth_softmax": 0}
 
 
 def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
@@ -35,7 +35,8 @@ def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
     q, k, v = _parts(context, node, heads, key_past.cache.heads, width)
     if attribute(node, "do_rotary", 0):
         tables = [_table(context, node, names[i], width) for i in (_COS, _SIN)]
-        q, k = (rotated(context, node, x, *tables) for x in (q, k))
+        interleaved = bool(attribute(node, "rotary_interleaved", 0))
+        q, k = (rotated(context, node, x, tables, interleaved) for x in (q, k))
     for index, past, new in ((1, key_past, k), (2, value_past, v)):
         root = CacheRoot(past.cache, past.part, new)
         out = node.output[index]
@@ -88,13 +89,13 @@ def _parts(
     return [context.view(x, (n, width), node.output[0], _sources(node)) for x, n in sized]
 
 
-def _table(context: Context, node: onnx.NodeProto, name: str, width: int) -> Operand:
-    """A row of cosines or sines for each position, both halves of a head alike."""
+def _table(context: Context, node: onnx.NodeProto, name: str, width: int) -> np.ndarray:
+    """A row of cosines or sines for each position."""
     if name in context.evaluator.varying:
         refuse(node, f'the table "{name}" must be constant')
     table = context.evaluator.constant(name)
-    if table.shape[1] * 2 != width:
-        refuse(node, f"it must rotate whole heads of {width}, not {2 * table.shape[1]} of them")
+    if table.ndim != 2 or table.shape[1] * 2 > width:
+        refuse(node, f'the table "{name}" must have pairs of {width} features, not {table.shape}')
     if len(table) < context.max_context:
         refuse(node, f'the table "{name}" has {len(table)} positions, not {context.max_context}')
-    return context.add_table(name, np.tile(table[: context.max_context], 2))
+    return table[: context.max_context].astype(np.float32)

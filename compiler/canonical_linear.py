@@ -6,7 +6,7 @@ import onnx
 from compiler.canonical_context import Context, attribute, is_ids, refuse
 from compiler.canonical_elementwise import Emitter
 from compiler.canonical_operands import operand
-from compiler.contrib import dequantised
+from compiler.contrib import dequantised, dequantised_rows
 from compiler.evaluate import source_of
 from compiler.graph import Scalar, Tensor
 from compiler.movement import Moved
@@ -14,8 +14,24 @@ from compiler.movement import Moved
 
 def embed(context: Context, node: onnx.NodeProto) -> None:
     """Gather(weight [V, D], ids) → (1, D)."""
+    _embed(context, node, _weight(context, node.input[0], node))
+
+
+def embed_quantised(context: Context, node: onnx.NodeProto) -> None:
+    """onnxruntime's GatherBlockQuantized: the weights are worked out now."""
+    names = [node.input[0], *node.input[2:]]
+    if any(name in context.evaluator.varying for name in names if name):
+        refuse(node, "its weights must be constant")
+    known = [context.evaluator.constant(name) if name else None for name in names]
+    try:
+        weights = dequantised_rows(node, known)
+    except ValueError as error:
+        refuse(node, f"its codes, scales and zero points do not fit: {error}")
+    _embed(context, node, weights)
+
+
+def _embed(context: Context, node: onnx.NodeProto, weight: np.ndarray) -> None:
     ids = context.values[node.input[1]]
-    weight = _weight(context, node.input[0], node)
     if not is_ids(ids) or attribute(node, "axis", 0) != 0:
         refuse(node, "it must select rows of a constant by ids of tokens")
     assert isinstance(ids, Moved)

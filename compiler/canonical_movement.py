@@ -6,7 +6,7 @@ import onnx
 
 from compiler.canonical_arrange import joined
 from compiler.canonical_context import Context, is_ids, refuse
-from compiler.evaluate import results, source_of
+from compiler.evaluate import FLOATS, results, source_of
 from compiler.movement import Moved
 
 MOVES = {
@@ -14,12 +14,6 @@ MOVES = {
     "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
 ALIASES = {"Cast", "Dropout", "Identity"}
-FLOATS = {
-    onnx.TensorProto.FLOAT,
-    onnx.TensorProto.FLOAT16,
-    onnx.TensorProto.BFLOAT16,
-    onnx.TensorProto.DOUBLE,
-}
 
 
 def move(context: Context, node: onnx.NodeProto) -> None:

@@ -55,6 +55,11 @@ def _same(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
     return [inputs[0]] * 4
 
 
+def _rows(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
+    data, ids = inputs[:2]
+    return [(*ids, *data[1:-1], data[-1] * 8 // integer(node, "bits", 4))]
+
+
 def _product(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
     return [(*inputs[0][:-1], integer(node, "N"))]
 
@@ -72,6 +77,8 @@ INFERENCE: dict[str, Inference] = {
     "SkipLayerNormalization": _same,
     **dict.fromkeys(("Gelu", "BiasGelu", "FastGelu", "QuickGelu"), _same),
     "MatMulNBits": _product,
+    "GatherBlockQuantized": _rows,
+    "RotaryEmbedding": _same,
     "GroupQueryAttention": _attention,
 }
 
@@ -115,6 +122,26 @@ def _features(model: onnx.ModelProto, name: str) -> int | None:
         size = int(numpy_helper.to_array(last)[-1])
         return size if size > 0 else None
     return None
+
+
+def dequantised_rows(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> np.ndarray:
+    """The embedding (V, D) fp32 of a GatherBlockQuantized: data, scales, zero points.
+
+    Codes of 4 or 8 bits in bytes, the lowest first, blocks along D; the zero point is 2^(bits-1) if
+    none is given. ValueError where sizes differ or other axes are meant.
+    """
+    bits, block = integer(node, "bits", 4), integer(node, "block_size", 128)
+    data, scales, zeros = (*inputs, None)[:3]
+    if integer(node, "gather_axis", 0) != 0 or integer(node, "quantize_axis", 1) != 1:
+        raise ValueError("rows must be gathered and blocks lie along them")
+    if data is None or scales is None or data.dtype != np.uint8 or data.ndim != 2 or bits > 8:
+        raise ValueError("codes in rows of bytes, and scales, must be given")
+    codes = _unpacked(data, bits).astype(np.float32)
+    zero = np.full(codes.shape, 1 << bits - 1, np.float32)
+    if zeros is not None:
+        zero = np.repeat(_unpacked(zeros, bits), block, axis=1)[:, : codes.shape[1]]
+    scale = np.repeat(scales.astype(np.float32), block, axis=1)[:, : codes.shape[1]]
+    return (codes - zero) * scale
 
 
 def dequantised(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> np.ndarray:

@@ -28,6 +28,12 @@ SHAPE_ONLY = {"Shape", "Size"}  # known whatever their input holds
 TYPE_ONLY = {"CastLike": 1}  # of the inputs from this one on only the type counts
 LARGEST_SHAPE_INPUT = 64  # elements: what shape inference may need the value of
 
+FLOATS = {
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+    onnx.TensorProto.DOUBLE,
+}
 Runner = Callable[..., list[np.ndarray]]
 
 
@@ -231,15 +237,18 @@ class Evaluator:
             values.elem_types[name] = tensor.elem_type
 
     def _infer_contrib(self, node: onnx.NodeProto, values: Values) -> None:
-        if node.input[0] not in values.shapes:
+        first = next((name for name in node.input if name in values.shapes), "")
+        if node.input[0] != first and node.op_type != "GatherBlockQuantized":
             raise CompileError(str(source_of(node)), "its first input must depend on the tokens")
+        known = {n: self.known(n, values).shape for n in node.input if n and n not in values.shapes}
         try:
-            found = infer(node, values.shapes)
+            found = infer(node, {**values.shapes, **known})
         except ValueError as error:
             raise CompileError(str(source_of(node)), f"its shapes do not fit: {error}") from error
         for name, shape in found.items():
             values.shapes[name] = shape
-            values.elem_types[name] = values.elem_types[node.input[0]]
+            ids = values.elem_types[first] not in FLOATS
+            values.elem_types[name] = onnx.TensorProto.FLOAT if ids else values.elem_types[first]
 
     def _infer_types(
         self,

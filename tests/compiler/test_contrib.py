@@ -39,6 +39,11 @@ def constants() -> dict[str, np.ndarray]:
         "codes_8": codes_8,
         "zeros": random.integers(0, 256, MODEL, np.uint8),
         "by_fours": np.array([1, -1, 4]),
+        "rows_4": random.integers(0, 256, (19, 16), np.uint8),
+        "rows_8": random.integers(0, 256, (19, 32), np.uint8),
+        "row_zeros": random.integers(0, 256, (19, 1), np.uint8),
+        "row_scales": random.random((19, 2), np.float32) / 8,
+        "back": random.standard_normal((32, MODEL), np.float32),
         "as_rows": np.array([1, -1, MODEL]),
     }
 
@@ -65,6 +70,15 @@ EXPRESSIONS = [
     f"x = com.microsoft.MatMulNBits{N_BITS}(embedded, codes, scales)",
     f"x = com.microsoft.MatMulNBits{N_BITS}(embedded, codes, scales, zeros)",
     f"x = com.microsoft.MatMulNBits{N_BITS}(embedded, codes, scales, zeros_f)",
+    *(
+        f"r = com.microsoft.GatherBlockQuantized<bits = {bits}, block_size = 16, quantize_axis = 1>"
+        f"({codes}, input_ids, row_scales{zeros}) t = MatMul(r, back) x = Add(t, embedded)"
+        for bits, codes, zeros in (
+            (4, "rows_4", ""),
+            (4, "rows_4", ", row_zeros"),
+            (8, "rows_8", ""),
+        )
+    ),
 ]
 
 
@@ -106,16 +120,18 @@ def with_attention(name: str, value: float) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize(("name", "value"), [("local_window_size", 8), ("softcap", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("local_window_size", 8), ("softcap", 0.5), ("rotary_interleaved", 1)]
+)
 def test_kinds_of_attention(name, value):
     model, sizes = with_attention(name, value), [(12, 0), (1, 12), (7, 13), (1, 63)]
     assert difference(model, 64, sizes, seed=3) < 1e-4
 
 
 def test_reject_attention_of_another_kind():
-    text = r"GroupQueryAttention\): its rotary_interleaved must be 0, not 1"
+    text = r"GroupQueryAttention\): its smooth_softmax must be 0, not 1"
     with pytest.raises(CompileError, match=text):
-        canonicalise(with_attention("rotary_interleaved", 1), 64, "model")
+        canonicalise(with_attention("smooth_softmax", 1), 64, "model")
 
 
 @pytest.mark.parametrize("name", ["num_heads", "kv_num_heads", "N", "K", "block_size"])

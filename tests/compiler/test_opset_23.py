@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
@@ -47,16 +48,26 @@ def test_rotary_embedding_becomes_the_operators_of_its_parts(case):
     assert sorted(k for k in kinds if k != "view") == sorted(k for k in wanted if k != "view")
 
 
-@pytest.mark.parametrize(
-    ("attributes", "text"),
-    [
-        ("<interleaved = 1>", "its interleaved must be 0"),
-        ("<rotary_embedding_dim = 2>", "it must rotate whole heads of 4"),
-    ],
-)
-def test_reject_other_rotations(attributes, text):
-    with pytest.raises(CompileError, match=text):
-        canonicalise(rotary("by position", attributes), 64, "model")
+@pytest.mark.parametrize("case", ["by position", "as it is"])
+def test_neighbours_rotate(case):
+    assert difference(rotary(case, "<interleaved = 1>"), 64, SIZES, seed=1) < 2e-5
+
+
+@pytest.mark.parametrize("interleaved", [0, 1])
+def test_some_features_rotate(interleaved):
+    """The tables have as many columns as pairs rotate."""
+    attributes = f"<rotary_embedding_dim = 2, interleaved = {interleaved}>"
+    model = rotary("by position", attributes)
+    for tensor in model.graph.initializer:
+        if tensor.name in ("c_half", "s_half"):
+            first = numpy_helper.to_array(tensor)[:, :1]
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(first), tensor.name))
+    assert difference(model, 64, SIZES, seed=1) < 2e-5
+
+
+def test_reject_tables_that_do_not_fit():
+    with pytest.raises(CompileError, match=r'"c_half" must give 1 numbers, by the position alone'):
+        canonicalise(rotary("by position", "<rotary_embedding_dim = 2>"), 64, "model")
 
 
 def test_attention_is_replaced_by_its_definition_and_keeps_its_name():
