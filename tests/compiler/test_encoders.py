@@ -88,12 +88,15 @@ COUNT = """
     rows = Unsqueeze(position_ids, one_two)  rows_t = Transpose<perm = [0, 1, 3, 2]>(rows)"""
 
 
+def encoder_of(name: str) -> onnx.ModelProto:
+    return encoder(mask=f"{COUNT} {BANDS[name][0]} mask = Where(allowed, nought, forbidden)")
+
+
 @pytest.mark.parametrize("config", [TINY, WIDE], ids=lambda config: config.name)
 @pytest.mark.parametrize("name", BANDS)
 def test_bands_and_tables(name, config):
     """Windows to both sides; and what is no band is a table by position."""
-    mask, attributes, inputs = BANDS[name]
-    model = encoder(mask=f"{COUNT} {mask} mask = Where(allowed, nought, forbidden)")
+    (_, attributes, inputs), model = BANDS[name], encoder_of(name)
     (op,) = (o for o in canonicalise(model, 64, "model").ops if o.kind == "attention")
     assert attributes.items() <= op.attributes.items()
     assert len(op.inputs) == inputs

@@ -17,6 +17,9 @@ from sim.check import check_image
 from sim.runtime import Session
 from sim.verify import verify
 from tests.compiler.models import model_path
+from tests.compiler.test_arrange import rotated
+from tests.compiler.test_attention import kind_of_attention
+from tests.compiler.test_encoders import encoder_of
 from tests.support import ROOT, rng
 
 TINY = load_config("tiny")
@@ -41,6 +44,21 @@ def test_prefill_and_decode_are_identical(name, context, steps):
     runs = list(verify(image, (make_backend("functional"), make_backend("rtl")), steps))
     assert [run.difference for run in runs] == [None] * (steps + 1)
     print(f"{name}: cycles {[run.second.cycles for run in runs]}")
+
+
+LAYERS = {
+    "softcap, window and bias": lambda: kind_of_attention("softcap, bias and window"),
+    "partial rotation": lambda: rotated("partial"),
+    "encoder, a window to both sides": lambda: encoder_of("to both sides"),
+    "encoder, a table by position": lambda: encoder_of("every third"),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_of_other_kinds_are_identical(layer):
+    image = compile_graph(canonicalise(LAYERS[layer](), 64, layer), TINY)
+    runs = list(verify(image, (make_backend("functional"), make_backend("rtl")), 2))
+    assert [run.difference for run in runs] == [None] * 3
 
 
 def test_decode_at_the_last_position_is_identical():
