@@ -5,9 +5,11 @@ Parameters: `generation`, `mapping`, `channels`, `names` (of the device ports), 
 """
 
 import random
+from collections import Counter
 
 import cocotb
 
+from isa.counters import COUNTER_BITS, HBM_COUNTERS, HBM_LATENCIES
 from isa.hbm import BANK_GROUPS, BANKS_PER_GROUP, COLUMN_BYTES
 from isa.hbm_map import HbmMap
 from sim.hbm_device import COLUMN_COMMANDS, ROW_COMMANDS
@@ -26,19 +28,28 @@ _COLUMN = {code: name for name, code in COLUMN_COMMANDS.items()}
 
 
 class Buses:
-    """Counts what is seen on the buses of a device."""
+    """Counts what is seen on the buses of a device, as `isa.counters.HBM_COUNTERS` define it."""
 
     def __init__(self, port: DevicePort, cover: Coverage) -> None:
         self.port, self.cover, self.before = port, cover, ""
+        self.counts: Counter[str] = Counter()
+        self.used: set[int] = set()  # banks whose row has been used since it was opened
 
     def look(self, busy: bool) -> None:
         bus = self.port.bus
         if name := _ROW.get(bus.get("row_cmd", 0)):
             self.cover.hit("row command", name, "yes" if busy else "no")
+            if name == "ACT":
+                self.counts["row_misses"] += 1
+                self.used.discard(bus["row_bank"])
         if name := _COLUMN.get(bus.get("col_cmd", 0)):
             self.cover.hit("column command", name, bus["col_bank"] // BANKS_PER_GROUP)
+            self.counts["reads" if name == "RD" else "writes"] += 1
+            self.counts["row_hits"] += bus["col_bank"] in self.used
+            self.used.add(bus["col_bank"])
             if self.before:
                 self.cover.hit("in turn", self.before, name)
+                self.counts["turnarounds"] += self.before != name
             self.before = name
 
 
@@ -50,6 +61,17 @@ def _declare(sizes: dict) -> Coverage:
     cover.point("column command", {"kind": COLUMN_COMMANDS, "group": range(BANK_GROUPS)})
     cover.point("in turn", {"before": COLUMN_COMMANDS, "after": COLUMN_COMMANDS})
     return cover
+
+
+def _compare(counters: int, seen: Counter[str]) -> None:
+    """The chip's counters with what was seen on the buses; latencies only by their number, and not
+    those that take longer than the bench."""
+    names = [*HBM_COUNTERS, *HBM_LATENCIES]
+    mask = (1 << COUNTER_BITS) - 1
+    found = {n: counters >> COUNTER_BITS * place & mask for place, n in enumerate(names)}
+    for name in ("reads", "writes", "row_misses", "row_hits", "turnarounds"):
+        assert found[name] == seen[name], f"{name}: {found[name]}, {seen[name]} were seen"
+    assert found["ecc_corrected"] == 0
 
 
 @cocotb.test()
@@ -88,4 +110,6 @@ async def random_bursts(dut) -> None:
         await step()
     assert int(dut.idle.value)
     assert devices.content() == memory
+    if hasattr(dut, "counters"):
+        _compare(int(dut.counters.value), sum((bus.counts for bus in buses), Counter()))
     cover.save()

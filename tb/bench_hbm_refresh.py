@@ -40,6 +40,9 @@ class Surroundings:
         self.times = Times(generation.timing)
         self.device = HbmDevice(generation, np.zeros(generation.bytes, np.uint8))
         self.now = self.made = self.quiet = self.until = 0
+        timing = generation.timing
+        self.takes = timing.rfc_pb if self.per_bank else timing.rfc_ab
+        self.left = 0  # cycles until the refresh that was made last is over
         self.working, self.idle_now = False, True
         self.mood, self.rest = "long", 0
 
@@ -97,6 +100,7 @@ class Surroundings:
         dut = self.dut
         held = 0 if not self.working else 1 << self.bank if self.per_bank else _ALL
         assert int(dut.hold.value) == held, f"cycle {self.now}: {self.due} are due"
+        assert bool(dut.busy.value) == (self.working or self.left > 0), f"cycle {self.now}"
         wants = self._wants()
         for name in _WANTS:
             assert bool(getattr(dut, name).value) == (name in wants), f"cycle {self.now}: {name}"
@@ -123,6 +127,7 @@ class Surroundings:
             self.cover.hit("closed for its refresh", self.bank)
         self.working = not ended and (self.working or wanted)
         self.made += ended
+        self.left = self.takes if ended else max(0, self.left - 1)
         self.quiet = self.quiet + 1 if self.idle_now else 0
         self.now += 1
 

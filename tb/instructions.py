@@ -54,6 +54,10 @@ class InstructionMaker:
                 fields[name] = 0
                 continue
             value = dice.getrandbits(dice.randint(1, field.bits))
+            if name in ("bytes", "k", "n", "cols") and dice.random() < 0.4:
+                # What ends a power of two behind a line: there each low bit of the end decides.
+                value += (1 << dice.randrange(line.bit_length())) - value % line
+                value &= (1 << field.bits) - 1
             if name in _ALIGNED and not (name == "hplane" and mnemonic != "gather"):
                 value -= value % line
             fields[name] = max(1, value) if name in _COUNTS else value

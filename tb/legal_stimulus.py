@@ -8,7 +8,7 @@ from isa.config import ChipConfig, load_config
 from isa.program import Op
 from isa.table import BY_MNEMONIC, Engine
 from isa.traps import Cause, Fault
-from rtl.decode import CHOICES, OPERANDS
+from rtl.decode import CHOICES, OPERANDS, VALUE_BITS
 from tb.instructions import ENGINE_MNEMONICS, InstructionMaker, values_of
 
 ATOMS = 1024
@@ -21,14 +21,14 @@ BASES = ("hbm", "sram", "hplane", "acc", "a", "w", "dst", "b")  # addresses of o
 Case = tuple[dict, Fault | None]  # what the decoder makes of an instruction, its first fault
 
 
-def issue_entry(op: Op, overflowing: str | None = None) -> dict:
+def issue_entry(op: Op, overflowing: str = "", bit: int = 0) -> dict:
     """What the decoder makes of an instruction; ``overflowing``: an operand whose register holds
-    one bit more than the field."""
+    that bit as well."""
     engine, values = op.spec.engine, dict(zip(op.spec.format.slots, values_of(op), strict=True))
     operands = [values[field.name] for field in OPERANDS[engine]]
     for index, field in enumerate(OPERANDS[engine]):
         if field.name == overflowing:
-            operands[index] |= 1 << field.bits
+            operands[index] |= 1 << bit
     choices, offset = 0, 0
     for choice in CHOICES[engine]:
         choices |= choice.values.index(values[choice.name]) << offset
@@ -62,6 +62,17 @@ def random_cases(config: ChipConfig, atoms: int, count: int, seed: int) -> Itera
     for index in range(count):
         op = maker.op(maker.dice.choice(ENGINE_MNEMONICS), 0.0 if index % 3 else 0.1)
         yield issue_entry(op), maker.fault(op)
+
+
+def overflow_cases(config: ChipConfig, atoms: int, seed: int) -> Iterator[Case]:
+    """Legal instructions with one bit too many in the register of each operand in turn."""
+    maker = InstructionMaker(config, atoms, seed)
+    for mnemonic in ENGINE_MNEMONICS:
+        op = maker.legal(mnemonic)
+        for field in OPERANDS[op.spec.engine]:
+            where = list(op.spec.format.slots).index(field.name)
+            for bit in range(field.bits, VALUE_BITS) if field.name in op.spec.uses else ():
+                yield issue_entry(op, field.name, bit), Fault(Cause.REGISTER_OVERFLOW, where)
 
 
 def boundary_cases(config: ChipConfig, atoms: int, each: int, seed: int) -> Iterator[Case]:

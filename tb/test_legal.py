@@ -16,6 +16,7 @@ from tb.legal_stimulus import (
     Case,
     boundary_cases,
     moved_cases,
+    overflow_cases,
     random_cases,
     scalar_cases,
 )
@@ -34,8 +35,8 @@ def _write(path: Path, cases: list[Case]) -> str:
 
 @pytest.mark.parametrize(
     ("config", "atoms", "stall"),
-    [(TINY, ATOMS, 0.0), (ODD, (1 << 32) - 9, 0.3)],
-    ids=["tiny", "odd"],
+    [(TINY, ATOMS, 0.1), (TINY, 0x6D3A95C1, 0.0), (ODD, (1 << 32) - 9, 0.3)],
+    ids=["tiny", "tiny, much memory", "odd"],
 )
 def test_instructions(
     bench,
@@ -50,6 +51,7 @@ def test_instructions(
     cases = list(random_cases(config, atoms, 6000 if many else 600, seed))
     cases += scalar_cases(atoms, 3000 if many else 300, seed)
     cases += boundary_cases(config, atoms, 60 if many else 3, seed)
+    cases += overflow_cases(config, atoms, seed)
     if many:
         cases += moved_cases(config, atoms, tuple(ENGINE_MNEMONICS), 3, seed)
     file = _write(tmp_path / "cases.npz", cases)
