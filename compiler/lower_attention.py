@@ -5,19 +5,15 @@ them by the vector unit and stored to HBM from there. Softmax leaves out the div
 are 2^(s - max), rounded to bf16, and the output row is multiplied by the reciprocal of their sum.
 """
 
-from collections.abc import Iterator
-
-import numpy as np
-
 from compiler import builder as b
 from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
-from compiler.graph import Constant, Graph, Op, Table, Tensor
+from compiler.graph import Graph, Op, Tensor
+from compiler.lower_scores import lower_scores
 from compiler.lowering import Caches, Lowering
-from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
-from compiler.schedule import DoesNotFit
+from compiler.numerics import LOG2_E, float_bits
 from compiler.virtual import LONGEST_ROW, Address, Buffer, FieldValue
-from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
+from isa.config import BF16_BYTES, HBM_ATOM_BYTES
 from isa.program import Reg
 
 
@@ -83,7 +79,7 @@ def _buffers(low: Lowering, op: Op) -> tuple[Buffer, Buffer]:
 def _attend(low: Lowering, op: Op, q: Tensor, kv_heads: int, keys: Buffer, values: Buffer) -> None:
     scale, cap = float(op.attributes["scale"]), float(op.attributes["softcap"])
     queries = _queries(low, op, q, -2 * scale / cap if cap else scale)
-    scores, row_bytes = _scores(low, op, q, kv_heads, queries, keys)
+    scores, row_bytes = lower_scores(low, op, q, kv_heads, queries, keys)
     weights, weight_bytes, sums = _softmax(low, q.groups, scores, row_bytes)
     _outputs(low, op, kv_heads, (weights, weight_bytes), values, sums)
 
@@ -165,97 +161,6 @@ def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
     }
     build.emit("vmul", (source.buffer.access(),), (buffer.access(),), fields=fields)
     return buffer
-
-
-def _scores(
-    low: Lowering, op: Op, q: Tensor, kv_heads: int, queries: Buffer, keys: Buffer
-) -> tuple[Buffer, int]:
-    """fp32 scores · log2 e, (m, heads) rows of the context's length, -inf where a key is not
-    seen."""
-    build, config, context = low.builder, low.config, low.graph.max_context
-    if -(-context // config.cols) * build.chunk > config.acc_rows // 2:
-        raise DoesNotFit
-    row_bytes = F32_BYTES * round_up(context, config.lanes)
-    scores = build.sram("scores", build.chunk * q.groups * row_bytes)
-    biases = _biases(low, op, row_bytes)
-    for head in range(q.groups):
-        acc = build.accumulators()
-        shared = head // (q.groups // kv_heads) * low.caches.head_bytes
-        fields: dict[str, FieldValue] = {
-            "acc": acc.at(),
-            "a": queries.at(head * low.caches.head_bytes),
-            "astride": q.groups * low.caches.head_bytes,
-            "w": keys.at(shared),
-            "wstride": low.caches.row_bytes,
-            "wpanel": config.cols * low.caches.row_bytes,
-            "m": b.M,
-            "k": q.width,
-            "n": b.CONTEXT,
-            "layout": "transposed",
-        }
-        build.emit("matmul", (queries.access(), keys.access()), (acc.access(),), fields=fields)
-        row: dict[str, FieldValue] = {
-            "dst": scores.at(head * row_bytes),
-            "dstride": q.groups * row_bytes,
-            "rows": b.M,
-            "cols": b.CONTEXT,
-        }
-        drained: dict[str, FieldValue] = {"a": acc.at(), "astride": b.M, "at": "acc"}
-        kept: dict[str, FieldValue] = {"a": row["dst"], "astride": row["dstride"]}
-        source, fields = acc, row | drained
-        bias = biases[head % len(biases)] if biases else None
-        for mnemonic, more, used in _steps(low, op, bias):  # one by one: they set registers
-            reads = (source.access(), *(buffer.access() for buffer in used))
-            build.emit(mnemonic, reads, (scores.access(),), fields=fields | more)
-            source, fields = scores, row | kept
-    return scores, row_bytes
-
-
-def _steps(
-    low: Lowering, op: Op, bias: tuple[Buffer, int, int] | None
-) -> Iterator[tuple[str, dict[str, FieldValue], tuple[Buffer, ...]]]:
-    """What happens to the scores of a head, and what is read for it: softcap, bias, limits of what
-    is seen."""
-    build, attributes = low.builder, op.attributes
-    if cap := float(attributes["softcap"]) * LOG2_E:
-        # c tanh(x) = 2c / (1 + 2^(-2 x log2 e)) - c; the queries bring -2 log2 e / c.
-        yield "vexp2", {}, ()
-        yield "vadd", {"b": float_bits(1.0), "bt": "scalar"}, ()
-        yield "vrecip", {}, ()
-        yield "vmul", {"b": float_bits(2 * cap), "bt": "scalar"}, ()
-        yield "vsub", {"b": float_bits(cap), "bt": "scalar"}, ()
-    if bias:
-        rows, place, stride = bias
-        yield "vadd", {"b": rows.at(place), "bstride": stride}, (rows,)
-    limit: Reg = b.LIMIT
-    if attributes["ahead"] >= 0:
-        if attributes["ahead"]:
-            build.scalar("add", rd=b.SCRATCH, rs=b.LIMIT, x=int(attributes["ahead"]))
-            limit = b.SCRATCH
-        yield "vmask", {"b": MINUS_INFINITY, "rep": limit}, ()
-    if attributes["behind"] >= 0:
-        build.scalar("sub", rd=b.SCRATCH, rs=b.LIMIT, x=int(attributes["behind"]) + 1)
-        build.scalar("and", rd=b.SCRATCH, rs=b.SCRATCH, x=0xFFFF)  # 16 bits, two's complement
-        yield "vmaskl", {"b": MINUS_INFINITY, "rep": b.SCRATCH}, ()
-    if not (cap or bias or attributes["ahead"] >= 0 or attributes["behind"] >= 0):
-        yield "vmov", {}, ()
-
-
-def _biases(low: Lowering, op: Op, row_bytes: int) -> list[tuple[Buffer, int, int]]:
-    """For each head, or for all: the bias in SRAM, its place there, and the distance of the rows of
-    one token from the next's."""
-    found = []
-    for name in op.inputs:  # behind the tensors
-        if isinstance(name, Table):
-            assert low.tables is not None
-            place = low.tables.offset[name.name]
-            found.append((low.tables.rows, place, low.tables.row_bytes))
-        elif isinstance(name, Constant):
-            values = low.graph.constants[name.name]
-            room = row_bytes // F32_BYTES - values.shape[1]
-            rows = low.constant_row(name.name, np.pad(values, ((0, 0), (0, room))))
-            found += [(rows, head * row_bytes, 0) for head in range(len(values))]
-    return found
 
 
 def _softmax(
