@@ -96,6 +96,7 @@ class IoMap:
 
     @classmethod
     def from_dict(cls, data: dict) -> "IoMap":
-        tensors = tuple(Tensor(**tensor) for tensor in data["tensors"])
+        made = (tensor | {"excluded": tuple(tensor["excluded"])} for tensor in data["tensors"])
+        tensors = tuple(Tensor(**tensor) for tensor in made)
         places = data["new_address"], data["past_address"], data["max_context"]
         return cls(*places, tensors, data["causal"])

@@ -24,6 +24,33 @@ def _copies(unit: str, config: ChipConfig) -> Copies:
     return Copies(Coverage(unit), config, sizes["copies"], short, unit == "dma_load")
 
 
+class Waiting:
+    """What an engine says that it waits for, against the handshakes of the cycle; comes after their
+    agents. A load moves with a beat; a store's beat waits for the line that is read."""
+
+    def __init__(self, dut, memory, port, numbers=None) -> None:
+        self.dut, self.memory, self.port, self.numbers = dut, memory, port, numbers
+
+    def idle(self) -> None:
+        """Drives nothing."""
+
+    def drive(self) -> None:
+        """Drives nothing."""
+
+    def sample(self) -> None:
+        bank, memory = (bool(getattr(self.dut, f"waiting_{x}").value) for x in ("bank", "memory"))
+        port = self.port.state == "refused"
+        numbers = self.numbers is not None and self.numbers.state == "refused"
+        assert not (bank and memory)
+        if self.memory.state == "taken":
+            assert not bank
+            assert not memory
+        elif port:
+            assert bank
+        assert not bank or port or numbers
+        assert not memory or not port
+
+
 @cocotb.test()
 async def loads(dut) -> None:
     """At each `done` the SRAM holds what was copied and nothing else has changed."""
@@ -60,7 +87,7 @@ async def loads(dut) -> None:
         cover.hit("list", numbers.state)
         cover.hit("bursts in flight", len(memory.queue))
 
-    agents = (memory, port, numbers)
+    agents = (memory, port, numbers, Waiting(dut, memory, port, numbers))
     await _run(dut, copies, agents, (sram, expected, expect), observe, place_list)
     cover.save()
 
@@ -96,7 +123,8 @@ async def stores(dut) -> None:
         cover.hit("cycle", port.state, memory.state)
         cover.hit("unanswered bursts", memory.unanswered)
 
-    await _run(dut, copies, (memory, port), (hbm, expected, expect), observe)
+    agents = (memory, port, Waiting(dut, memory, port))
+    await _run(dut, copies, agents, (hbm, expected, expect), observe)
     for asked, beat in zip(memory.asked_at, memory.first_at, strict=True):
         cover.hit("order", "together" if asked == beat else "address" if asked < beat else "beat")
     cover.save()

@@ -2,7 +2,7 @@
 
 import random
 
-from isa.config import ChipConfig
+from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.legal import fault_of
 from isa.program import Op
 from isa.table import INSTRUCTIONS, Choice, Engine, Operand
@@ -61,6 +61,11 @@ class InstructionMaker:
             if name in _ALIGNED and not (name == "hplane" and mnemonic != "gather"):
                 value -= value % line
             fields[name] = max(1, value) if name in _COUNTS else value
+        if {"offset", "bytes"} <= fields.keys() and dice.random() < 0.4:
+            # The same in HBM: a row ends a power of two behind an atom.
+            end, bytes_ = int(fields["offset"]) + int(fields["bytes"]), int(fields["bytes"])
+            bytes_ += ((1 << dice.randrange(6)) - end) % HBM_ATOM_BYTES
+            fields["bytes"] = bytes_ & (1 << spec.format.slots["bytes"].field.bits) - 1 or 1
         return Op(mnemonic, fields)
 
     def legal(self, mnemonic: str) -> Op:
