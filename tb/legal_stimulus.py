@@ -21,14 +21,14 @@ BASES = ("hbm", "sram", "hplane", "acc", "a", "w", "dst", "b")  # addresses of o
 Case = tuple[dict, Fault | None]  # what the decoder makes of an instruction, its first fault
 
 
-def issue_entry(op: Op, overflowing: str = "", bit: int = 0) -> dict:
+def issue_entry(op: Op, overflowing: str = "", bit: int | None = None) -> dict:
     """What the decoder makes of an instruction; ``overflowing``: an operand whose register holds
-    that bit as well."""
+    that bit as well, by default the first behind the field's."""
     engine, values = op.spec.engine, dict(zip(op.spec.format.slots, values_of(op), strict=True))
     operands = [values[field.name] for field in OPERANDS[engine]]
     for index, field in enumerate(OPERANDS[engine]):
         if field.name == overflowing:
-            operands[index] |= 1 << bit
+            operands[index] |= 1 << (field.bits if bit is None else bit)
     choices, offset = 0, 0
     for choice in CHOICES[engine]:
         choices |= choice.values.index(values[choice.name]) << offset
