@@ -8,6 +8,7 @@ import typer
 
 from isa.terminal import run as run_command_line
 from sim.hbm_cli import hbm
+from sim.inspect_cli import inspect
 
 if TYPE_CHECKING:
     from isa.image import ProgramImage
@@ -285,6 +286,7 @@ def fuzz(
 
 
 app.command()(hbm)
+app.command()(inspect)
 
 
 def main() -> None:
