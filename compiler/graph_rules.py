@@ -81,7 +81,7 @@ def _attention(graph: Graph, op: Op) -> bool:
         groups = q[0] if isinstance(bias, Constant) else 1
         fits &= _size(graph, bias) == (groups, graph.max_context)
         fits &= len(biases) == 1 or (isinstance(bias, Table) and len(biases) == q[0])
-    window = op.attributes["behind"] >= -1 <= op.attributes["ahead"]
+    window = min(op.attributes["behind"], op.attributes["ahead"]) >= -1
     return fits and window and q[0] % k[0] == 0 and q == _size(graph, op.output)
 
 

@@ -113,12 +113,11 @@ def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
 def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:
     context = graph.max_context
     one = (4, 1, "int32", context, "int64")
-    limits = {
-        str(op.attributes["ids"]): len(graph.constants[x.name])
-        for op in graph.ops
-        for x in op.inputs
-        if op.kind == "embed" and isinstance(x, Constant)
-    }
+    limits: dict[str, int] = {}  # several embeddings may be chosen from: the smallest counts
+    for op in graph.ops:
+        if op.kind == "embed" and isinstance(x := op.inputs[0], Constant):
+            name, rows = str(op.attributes["ids"]), len(graph.constants[x.name])
+            limits[name] = min(rows, limits.get(name, rows))
     excluded = graph.excluded
     tensors = [
         Tensor(
