@@ -10,8 +10,11 @@ import cocotb
 import numpy as np
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.program import Op, Reg, encode_program
 from isa.table import INSTRUCTION_BYTES, INSTRUCTIONS, SIGNALS, WAITS
 from isa.traps import IMPRECISE, Cause, Fault
+from rtl.axi import ADDRESS_BITS
+from rtl.fetch import BURST
 from rtl.sequencer import ENGINES
 from tb.agents import STATES, Ports, Pulse, Sink, cycle, reset
 from tb.coverage import Coverage
@@ -30,6 +33,7 @@ _INPUTS = (
     "sram_error",
 )
 _IMPRECISE = tuple(cause.name for cause in IMPRECISE)
+_ERRORS = ("bus_error", "sram_error")
 
 
 class Control:
@@ -72,15 +76,18 @@ class Surroundings:
         self.agents = [self.control, self.retired, *self.queues.values(), *self.clients]
 
     async def run(self, cover: Coverage, count: int, disturb: tuple[int, str] = (0, "")) -> None:
-        """From `start` to the end; `disturb`: a cycle and the input that pulses in it."""
+        """From `start` to the end; `disturb`: a cycle and the input that pulses in it. More errors
+        of memories follow it."""
         dut = self.dut
         dut.code_count.value, dut.memory_atoms.value = count, len(self.memory) // HBM_ATOM_BYTES
         dut.start.value = 1
         await cycle(dut, self.agents)
         dut.start.value = 0
         for now in range(_LIMIT):
-            pulse = now == disturb[0] and disturb[1]
+            pulse = disturb[1] if now == disturb[0] else ""
             dut.error_atom.value = self.atom if pulse else random.getrandbits(32)
+            if disturb[1] and now > disturb[0] and random.random() < 0.2:
+                pulse = random.choice(_ERRORS)
             if pulse:
                 getattr(dut, pulse).value = 1
             await cycle(dut, self.agents)
@@ -109,6 +116,29 @@ class Surroundings:
         if wanted.end is None:
             assert self.retired.count == wanted.executed
             assert self.control.operations == wanted.operations
+
+
+class Far:
+    """A program of ``count`` instructions, at ``base``, of which only the last one counts:
+    the first jumps there. Nothing behind it may be read, and before it nothing but the rest of its
+    first burst."""
+
+    def __init__(self, base: int, count: int, last: Op) -> None:
+        beq = Op("beq", {"rs": Reg(0), "x": 0, "y": count - 1})
+        self.base, self.count = base, count
+        self.words = {0: encode_program([beq]), count - 1: encode_program([last])}
+
+    def __len__(self) -> int:
+        return 1 << ADDRESS_BITS
+
+    def __getitem__(self, part: slice) -> bytes:
+        first, end = part.start - self.base, part.stop - self.base
+        before = self.base % (BURST * INSTRUCTION_BYTES)
+        assert -before <= first < end <= self.count * INSTRUCTION_BYTES, "outside the program"
+        number, offset = divmod(first, INSTRUCTION_BYTES)
+        size = -(-end // INSTRUCTION_BYTES) - number
+        words = [self.words.get(number + i, bytes(INSTRUCTION_BYTES)) for i in range(size)]
+        return b"".join(words)[offset : offset + end - first]
 
 
 def _cover() -> Coverage:
@@ -172,3 +202,24 @@ async def watchdog_and_errors_of_memories_trap(dut) -> None:
             items = [payload for kind, _, payload in wanted.items if kind == engine]
             assert list(queue.received) == items[: len(queue.received)]
     cover.save()
+
+
+@cocotb.test()
+async def programs_of_any_length_end_where_they_must(dut) -> None:
+    """A program anywhere in the memory, its last instruction reached by a jump: `halt`, or another
+    one and then the end of the program."""
+    sizes = bench_parameters()
+    config = ChipConfig.from_dict(sizes["config"], "bench")
+    for bits in range(1, 32):
+        count = random.getrandbits(bits) | 1 << bits
+        room = (1 << ADDRESS_BITS) - count * INSTRUCTION_BYTES
+        base = random.getrandbits(ADDRESS_BITS) % room // HBM_ATOM_BYTES
+        last = random.choice(["halt", "mnop"])
+        program = Far(base * HBM_ATOM_BYTES, count, Op(last))
+        world = Surroundings(dut, config, bytearray(HBM_ATOM_BYTES), sizes["stall"])
+        await reset(dut, world.agents)
+        world.clients[0].memory = program
+        dut.code_base.value = base
+        await world.run(_cover(), count)
+        end = None if last == "halt" else (Fault(Cause.END_OF_PROGRAM, 0), count)
+        assert world.end() == end, f"{world.end()}, not {end}"

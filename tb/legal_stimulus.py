@@ -1,5 +1,6 @@
 """Instructions for the legality check: anything, and what is just legal or just not."""
 
+import itertools
 import random
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ ODD = TINY.replace(
     name="odd", rows=4, cols=16, lanes=8, line_bytes=64, sram_bytes=1 << 16, acc_rows=64,
     axi_bytes=16, element="fp8",
 )  # fmt: skip
+DISTANCES = ("hstride", "hplane", "sstride", "splane")  # of what a DMA engine writes
 BASES = ("hbm", "sram", "hplane", "acc", "a", "w", "dst", "b")  # addresses of operands
 Case = tuple[dict, Fault | None]  # what the decoder makes of an instruction, its first fault
 
@@ -94,6 +96,48 @@ def boundary_cases(config: ChipConfig, atoms: int, each: int, seed: int) -> Iter
             for index in (at - 1, at):
                 if 0 <= index < len(places):
                     yield issue_entry(moved(places[index])), maker.fault(moved(places[index]))
+
+
+def distance_cases(config: ChipConfig, atoms: int, each: int, seed: int) -> Iterator[Case]:
+    """The least distance at which rows or planes do not meet, and the last one at which they do."""
+    maker = InstructionMaker(config, atoms, seed)
+    for mnemonic, name in itertools.product(ENGINE_MNEMONICS, DISTANCES):
+        spec = BY_MNEMONIC[mnemonic]
+        if name not in spec.uses or (mnemonic, name) == ("gather", "hplane"):
+            continue
+        bases = [base for base in BASES if base in spec.uses and base != name]
+        unit = 1 if name in ("hstride", "hplane") else config.line_bytes
+        places = range(0, 1 << spec.format.slots[name].field.bits, unit)
+        for _ in range(each):
+            op = maker.of_any_size(mnemonic, bases)
+            at = bisect_left(places, True, key=lambda p, o=op, n=name: not _meets(maker, o, n, p))
+            for index in (at - 1, at):
+                if 0 <= index < len(places):
+                    moved = Op(mnemonic, op.fields | {name: places[index]})
+                    yield issue_entry(moved), maker.fault(moved)
+
+
+def _meets(maker: InstructionMaker, op: Op, name: str, distance: int) -> bool:
+    fault = maker.fault(Op(op.mnemonic, op.fields | {name: distance}))
+    return fault is not None and fault.cause == Cause.OVERLAP
+
+
+def power_cases(config: ChipConfig, atoms: int, each: int, seed: int) -> Iterator[Case]:
+    """Distances that are powers of two, and counts of one more: where an operand ends depends on
+    one bit of a product, however far behind its memory that is."""
+    maker = InstructionMaker(config, atoms, seed)
+    for mnemonic in ENGINE_MNEMONICS:
+        for _ in range(each):
+            op = maker.legal(mnemonic)
+            fields = dict(op.fields)
+            for name in op.spec.uses:
+                field = op.spec.format.slots[name].field
+                if name.endswith(("stride", "plane", "panel")):
+                    fields[name] = 1 << maker.dice.randrange(field.bits)
+                elif name in ("rows", "planes", "m"):
+                    fields[name] = (1 << maker.dice.randrange(field.bits)) + 1
+            moved = Op(mnemonic, fields)
+            yield issue_entry(moved), maker.fault(moved)
 
 
 def _is_behind(maker: InstructionMaker, op: Op, name: str) -> bool:

@@ -15,8 +15,10 @@ from tb.legal_stimulus import (
     TINY,
     Case,
     boundary_cases,
+    distance_cases,
     moved_cases,
     overflow_cases,
+    power_cases,
     random_cases,
     scalar_cases,
 )
@@ -51,6 +53,8 @@ def test_instructions(
     cases = list(random_cases(config, atoms, 6000 if many else 600, seed))
     cases += scalar_cases(atoms, 3000 if many else 300, seed)
     cases += boundary_cases(config, atoms, 60 if many else 3, seed)
+    cases += distance_cases(config, atoms, 30 if many else 3, seed)
+    cases += power_cases(config, atoms, 200 if many else 10, seed)
     cases += overflow_cases(config, atoms, seed)
     if many:
         cases += moved_cases(config, atoms, tuple(ENGINE_MNEMONICS), 3, seed)

@@ -51,4 +51,4 @@ def test_random_programs(
     config = CHIPS[chip]
     cases = _write_cases(config, tmp_path, seed, rounds=8 if simulator == "verilator" else 1)
     parameters = {"config": config.to_dict(), "cases": cases, "stall": stall}
-    assert bench(Sequencer(config), "sequencer", "tb.bench_sequencer", parameters) == 2
+    assert bench(Sequencer(config), "sequencer", "tb.bench_sequencer", parameters) == 3
