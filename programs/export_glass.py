@@ -15,165 +15,38 @@ from pathlib import Path
 import numpy as np
 import onnx
 from glassllm import GlassLM, load_pretrained
-from onnx import TensorProto, helper
 
 from glass_tokenizer import tokenizer_json
-from graph_writer import GraphWriter
-
-OPSET = 20
-IR_VERSION = 9  # the first that opset 20 belongs to
-
-
-def halves_first(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Columns of each head from pairs (0,1), (2,3)… to all first, then all second coordinates.
-
-    weight: (K, heads * d) → the same shape.
-    """
-    width = weight.shape[1] // heads
-    order = np.r_[np.arange(0, width, 2), np.arange(1, width, 2)]
-    return weight.reshape(-1, heads, width)[:, :, order].reshape(weight.shape)
-
-
-def _norm(g: GraphWriter, x: str, gamma: np.ndarray, eps: float, name: str) -> str:
-    square = g.op("Mul", x, x, name=f"{name}/square")
-    mean = g.op("ReduceMean", square, g.ints(-1), name=f"{name}/mean", keepdims=1)
-    shifted = g.op("Add", mean, g.constant("eps", np.float32(eps)), name=f"{name}/shifted")
-    inverse = g.op("Reciprocal", g.op("Sqrt", shifted, name=f"{name}/root"), name=f"{name}/inverse")
-    scaled = g.op("Mul", x, inverse, name=f"{name}/scaled")
-    return g.op("Mul", scaled, g.constant(f"{name}.weight", gamma), name=f"{name}/out")
-
-
-def _rotary_tables(g: GraphWriter, width: int, base: float) -> tuple[str, str]:
-    """cos and sin of the positions: (batch, 1, S, width), both halves alike."""
-    angles = base ** (-2.0 * np.arange(width // 2) / width)
-    frequencies = g.constant("inv_freq", np.r_[angles, angles].astype(np.float32))
-    positions = g.op("Cast", "position_ids", name="rotary/float", to=TensorProto.FLOAT)
-    column = g.op("Unsqueeze", positions, g.ints(1, 3), name="rotary/column")
-    phase = g.op("Mul", column, frequencies, name="rotary/phase")
-    return g.op("Cos", phase, name="rotary/cos"), g.op("Sin", phase, name="rotary/sin")
-
-
-def _rotate(g: GraphWriter, x: str, tables: tuple[str, str], width: int, name: str) -> str:
-    cos, sin = tables
-    half = width // 2
-    first = g.op("Slice", x, g.ints(0), g.ints(half), g.ints(-1), name=f"{name}/first")
-    second = g.op("Slice", x, g.ints(half), g.ints(width), g.ints(-1), name=f"{name}/second")
-    minus = g.op("Neg", second, name=f"{name}/minus")
-    turned = g.op("Concat", minus, first, name=f"{name}/turned", axis=-1)
-    straight = g.op("Mul", x, cos, name=f"{name}/straight")
-    across = g.op("Mul", turned, sin, name=f"{name}/across")
-    return g.op("Add", straight, across, name=f"{name}/out")
-
-
-def _mask(g: GraphWriter) -> str:
-    """(batch, 1, S, T) fp32: 0 where query i may see key j, the lowest float elsewhere.
-
-    Seen is what lies at or before position P + i and has attention_mask 1.
-    """
-    new = g.op("Shape", "input_ids", name="mask/new", start=1, end=2)
-    total = g.op("Shape", "attention_mask", name="mask/total", start=1, end=2)
-    past = g.op("Sub", total, new, name="mask/past")
-    zero, one, none = (g.constant(f"int_{v}", np.array(v, np.int64)) for v in (0, 1, -1))
-    last = g.op("Squeeze", total, name="mask/last")
-    keys = g.op("Range", zero, last, one, name="mask/keys")
-    rows = g.op("Range", zero, g.op("Squeeze", new, name="mask/count"), one, name="mask/rows")
-    queries = g.op("Unsqueeze", g.op("Add", rows, past, name="mask/at"), none, name="mask/queries")
-    causal = g.op("LessOrEqual", keys, queries, name="mask/causal")
-    real = g.op("Cast", "attention_mask", name="mask/real", to=TensorProto.BOOL)
-    present = g.op("Unsqueeze", real, g.ints(1, 2), name="mask/present")
-    seen = g.op("And", causal, present, name="mask/seen")
-    lowest = g.constant("lowest", np.float32(np.finfo(np.float32).min))
-    return g.op("Where", seen, g.constant("nought", np.float32(0)), lowest, name="mask/out")
-
-
-def _heads(g: GraphWriter, x: str, weight: np.ndarray, heads: int, name: str) -> str:
-    """x @ weight as (batch, heads, S, d)."""
-    width = weight.shape[1] // heads
-    flat = g.op("MatMul", x, g.constant(f"{name}.weight", weight), name=f"{name}/MatMul")
-    split = g.op("Reshape", flat, g.ints(0, 0, heads, width), name=f"{name}/split")
-    return g.op("Transpose", split, name=f"{name}/heads", perm=[0, 2, 1, 3])
-
-
-def _repeat(g: GraphWriter, x: str, groups: int, repeats: int, width: int, name: str) -> str:
-    """Each KV head once per query: (batch, groups, T, d) → (batch, groups * repeats, T, d)."""
-    apart = g.op("Unsqueeze", x, g.ints(2), name=f"{name}/apart")
-    shape = g.ints(1, 1, repeats, 1, 1)
-    copies = g.op("Expand", apart, shape, name=f"{name}/copies")
-    return g.op("Reshape", copies, g.ints(0, groups * repeats, -1, width), name=f"{name}/all")
-
-
-def _attention(g: GraphWriter, x: str, model: GlassLM, i: int, tables, mask: str) -> str:
-    cfg, attn, name = model.cfg, model.blocks[i].attn, f"layers.{i}.attn"
-    width, repeats = attn.d_k, cfg.n_heads // cfg.n_kv_heads
-    w_q = halves_first(attn.W_Q.data, cfg.n_heads)
-    w_k = halves_first(attn.W_K.data, cfg.n_kv_heads)
-    q = _heads(g, x, w_q, cfg.n_heads, f"{name}.q")
-    q = _rotate(g, q, tables, width, f"{name}.rope_q")
-    new = {"key": _heads(g, x, w_k, cfg.n_kv_heads, f"{name}.k")}
-    new["key"] = _rotate(g, new["key"], tables, width, f"{name}.rope_k")
-    new["value"] = _heads(g, x, attn.W_V.data, cfg.n_kv_heads, f"{name}.v")
-    every = {}
-    for part, value in new.items():
-        past, present = f"past_key_values.{i}.{part}", f"present.{i}.{part}"
-        g.op("Concat", past, value, name=present, axis=2)
-        every[part] = _repeat(g, present, cfg.n_kv_heads, repeats, width, f"{name}.{part}")
-    keys = g.op("Transpose", every["key"], name=f"{name}/keys", perm=[0, 1, 3, 2])
-    scale = g.constant("scale", np.float32(width**-0.5))
-    scores = g.op("Mul", g.op("MatMul", q, keys, name=f"{name}/qk"), scale, name=f"{name}/scores")
-    masked = g.op("Add", scores, mask, name=f"{name}/masked")
-    weights = g.op("Softmax", masked, name=f"{name}/weights", axis=-1)
-    mixed = g.op("MatMul", weights, every["value"], name=f"{name}/mixed")
-    rows = g.op("Transpose", mixed, name=f"{name}/rows", perm=[0, 2, 1, 3])
-    flat = g.op("Reshape", rows, g.ints(0, 0, cfg.d_model), name=f"{name}/flat")
-    return g.op("MatMul", flat, g.constant(f"{name}.o.weight", attn.W_O.data), name=f"{name}.o")
-
-
-def _ffn(g: GraphWriter, x: str, model: GlassLM, i: int) -> str:
-    ffn, name = model.blocks[i].ffn, f"layers.{i}.ffn"
-    gate = g.op("MatMul", x, g.constant(f"{name}.gate.weight", ffn.W1.data), name=f"{name}.gate")
-    up = g.op("MatMul", x, g.constant(f"{name}.up.weight", ffn.W3.data), name=f"{name}.up")
-    silu = g.op("Mul", gate, g.op("Sigmoid", gate, name=f"{name}/sigmoid"), name=f"{name}/silu")
-    act = g.op("Mul", silu, up, name=f"{name}/act")
-    return g.op("MatMul", act, g.constant(f"{name}.down.weight", ffn.W2.data), name=f"{name}.down")
-
-
-def _values(model: GlassLM) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    """Inputs and outputs of the graph, with their symbolic axes."""
-    batch, new, past = "batch_size", "sequence_length", "past_sequence_length"
-    total, cfg = f"{past} + {new}", model.cfg
-    integer, real, info = TensorProto.INT64, TensorProto.FLOAT, helper.make_tensor_value_info
-    inputs = [info("input_ids", integer, [batch, new])]
-    inputs += [info("attention_mask", integer, [batch, total])]
-    inputs += [info("position_ids", integer, [batch, new])]
-    outputs = [info("logits", real, [batch, new, cfg.vocab_size])]
-    width = cfg.d_model // cfg.n_heads
-    for i in range(cfg.n_layers):
-        for part in ("key", "value"):
-            cache = [batch, cfg.n_kv_heads, past, width]
-            inputs.append(info(f"past_key_values.{i}.{part}", real, cache))
-            cache = [batch, cfg.n_kv_heads, total, width]
-            outputs.append(info(f"present.{i}.{part}", real, cache))
-    return inputs, outputs
+from llama_graph import Decoder, build_graph, halves_first
 
 
 def build_model(model: GlassLM) -> onnx.ModelProto:
     """The ONNX model, checked, of glassllm's `model`; fp32 throughout."""
-    g, cfg = GraphWriter(), model.cfg
-    embedding = g.constant("embed.weight", model.E.data)
-    x = g.op("Gather", embedding, "input_ids", name="embed")
-    tables, mask = _rotary_tables(g, cfg.d_model // cfg.n_heads, cfg.rope_base), _mask(g)
-    for i, block in enumerate(model.blocks):
-        h = _norm(g, x, block.norm1.gamma.data, cfg.eps, f"layers.{i}.norm1")
-        attended = _attention(g, h, model, i, tables, mask)
-        x = g.op("Add", x, attended, name=f"layers.{i}/residual1")
-        h = _norm(g, x, block.norm2.gamma.data, cfg.eps, f"layers.{i}.norm2")
-        x = g.op("Add", x, _ffn(g, h, model, i), name=f"layers.{i}/residual2")
-    h = _norm(g, x, model.norm_f.gamma.data, cfg.eps, "norm")
-    g.op("MatMul", h, g.op("Transpose", embedding, name="head", perm=[1, 0]), name="logits")
-    inputs, outputs = _values(model)
-    graph = helper.make_graph(g.nodes, "glass", inputs, outputs, list(g.constants.values()))
-    opset = [helper.make_opsetid("", OPSET)]
-    result = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
+    cfg = model.cfg
+
+    def weights(name: str) -> np.ndarray:
+        if name in ("embed", "norm"):
+            return {"embed": model.E, "norm": model.norm_f.gamma}[name].data
+        _, number, part = name.split(".", 2)
+        block = model.blocks[int(number)]
+        attn, ffn = block.attn, block.ffn
+        found = {
+            "norm1": block.norm1.gamma, "norm2": block.norm2.gamma,
+            "attn.q": attn.W_Q, "attn.k": attn.W_K, "attn.v": attn.W_V, "attn.o": attn.W_O,
+            "ffn.gate": ffn.W1, "ffn.up": ffn.W3, "ffn.down": ffn.W2,
+        }[part].data  # fmt: skip
+        heads = {"attn.q": cfg.n_heads, "attn.k": cfg.n_kv_heads}.get(part)
+        return halves_first(found, heads) if heads else found
+
+    sizes = (
+        cfg.n_layers,
+        cfg.d_model,
+        cfg.n_heads,
+        cfg.n_kv_heads,
+        model.blocks[0].ffn.W1.shape[1],
+    )
+    decoder = Decoder("glass", *sizes, cfg.vocab_size, cfg.rope_base, cfg.eps, weights)
+    result = build_graph(decoder)
     onnx.checker.check_model(result, full_check=True)
     return result
 

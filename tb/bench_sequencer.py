@@ -118,15 +118,20 @@ class Surroundings:
             assert self.control.operations == wanted.operations
 
 
+def jump_to(target: int) -> Op:
+    """Always: registers are 0 at the start."""
+    return Op("beq", {"rs": Reg(0), "x": 0, "y": target})
+
+
 class Far:
-    """A program of ``count`` instructions, at ``base``, of which only the last one counts:
-    the first jumps there. Nothing behind it may be read, and before it nothing but the rest of its
+    """A program of ``count`` instructions, at ``base``: the first jumps to the last, the second is
+    `halt`. Nothing behind it may be read, and before it nothing but the rest of its
     first burst."""
 
     def __init__(self, base: int, count: int, last: Op) -> None:
-        beq = Op("beq", {"rs": Reg(0), "x": 0, "y": count - 1})
+        ops = {0: jump_to(count - 1), 1: Op("halt"), count - 1: last}
         self.base, self.count = base, count
-        self.words = {0: encode_program([beq]), count - 1: encode_program([last])}
+        self.words = {number: encode_program([op]) for number, op in ops.items()}
 
     def __len__(self) -> int:
         return 1 << ADDRESS_BITS
@@ -206,20 +211,20 @@ async def watchdog_and_errors_of_memories_trap(dut) -> None:
 
 @cocotb.test()
 async def programs_of_any_length_end_where_they_must(dut) -> None:
-    """A program anywhere in the memory, its last instruction reached by a jump: `halt`, or another
-    one and then the end of the program."""
+    """A program anywhere in the memory, its last instruction reached by a jump: `halt`, a jump
+    back, or another one and then the end of the program."""
     sizes = bench_parameters()
     config = ChipConfig.from_dict(sizes["config"], "bench")
-    for bits in range(1, 32):
+    for bits in range(2, 32):
         count = random.getrandbits(bits) | 1 << bits
         room = (1 << ADDRESS_BITS) - count * INSTRUCTION_BYTES
         base = random.getrandbits(ADDRESS_BITS) % room // HBM_ATOM_BYTES
-        last = random.choice(["halt", "mnop"])
-        program = Far(base * HBM_ATOM_BYTES, count, Op(last))
+        last = random.choice([Op("halt"), Op("mnop"), jump_to(1)])
+        program = Far(base * HBM_ATOM_BYTES, count, last)
         world = Surroundings(dut, config, bytearray(HBM_ATOM_BYTES), sizes["stall"])
         await reset(dut, world.agents)
         world.clients[0].memory = program
         dut.code_base.value = base
         await world.run(_cover(), count)
-        end = None if last == "halt" else (Fault(Cause.END_OF_PROGRAM, 0), count)
+        end = (Fault(Cause.END_OF_PROGRAM, 0), count) if last.mnemonic == "mnop" else None
         assert world.end() == end, f"{world.end()}, not {end}"

@@ -7,7 +7,8 @@ import pytest
 from glassllm import load_pretrained, no_grad
 from tokenizers import Tokenizer
 
-from export_glass import export, halves_first
+from export_glass import export
+from llama_graph import halves_first
 from tests.support import rng
 
 LAYERS, KV_HEADS, WIDTH, VOCABULARY = 4, 2, 32, 1024
