@@ -22,6 +22,8 @@ Examples:
 
     jcc model.onnx --config my_chip.toml             # any configuration file
 
+    jcc model.onnx --weights mxfp4 --weights '*lm_head*=int8'
+
 One image serves every prompt length and every position below --max-context.
 """
 
@@ -43,6 +45,15 @@ def compile_model(
             help="Most tokens of a text; default: config.json's, else as many as it has positions.",
         ),
     ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[PATTERN=]FORMAT",
+            help="Storage of products' weights: bf16 (default), fp8, int8, int4, mxfp8, mxfp4, "
+            "nvfp4; with a pattern, of the ONNX nodes that are named so. Repeatable, the last "
+            "that fits counts.",
+        ),
+    ] = None,
     listing: Annotated[
         Path | None, typer.Option(help="Also write the program as assembly text.")
     ] = None,
@@ -53,6 +64,7 @@ def compile_model(
     from rich.console import Console
 
     from compiler.pipeline import compile_file
+    from compiler.weights import Choice
     from isa.config import load_config
     from isa.image import save_image
 
@@ -61,7 +73,10 @@ def compile_model(
     with console.status("jcc") as status:
         chip = load_config(config)
         context = max_context or default_context(model)
-        image = compile_file(model, chip, context, lambda step: status.update(f"jcc: {step}"))
+        choice = Choice.parse(weights or [])
+        image = compile_file(
+            model, chip, context, lambda step: status.update(f"jcc: {step}"), choice
+        )
         if check:
             from sim.check import check_image
 

@@ -1,4 +1,4 @@
-"""Where tensors' elements lie: SRAM rows of fp32, and weights packed for the array."""
+"""Where tensors' elements lie: SRAM rows of fp32, and the gaps between them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from compiler.errors import CompileError
 from compiler.graph import Graph, Op, Tensor
 from compiler.virtual import Buffer
 from isa.config import F32_BYTES, ChipConfig
-from isa.numbers import to_bf16
 
 
 @dataclass(frozen=True)
@@ -121,15 +120,3 @@ def physical_weights(weights: np.ndarray, rows: Layout, cols: Layout) -> np.ndar
     full = np.zeros((int(k[-1]) + 1, int(n[-1]) + 1), np.float32)
     full[np.ix_(k, n)] = weights
     return full
-
-
-def pack_weights(block: np.ndarray, config: ChipConfig) -> np.ndarray:
-    """(K, N) fp32 → (panels, K rounded up, C) bf16: what matmul reads at full width.
-
-    A panel is C columns wide; its rows lie behind each other, so that a line holds several of them.
-    """
-    k = round_up(block.shape[0], config.weight_rows_per_cycle)
-    panels = -(-block.shape[1] // config.cols)
-    full = np.zeros((k, panels * config.cols), np.float32)
-    full[: block.shape[0], : block.shape[1]] = block
-    return to_bf16(full).reshape(k, panels, config.cols).transpose(1, 0, 2)

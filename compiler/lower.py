@@ -43,6 +43,7 @@ from compiler.passes import cut
 from compiler.rotate_signs import fold_rotate_signs
 from compiler.scale_biases import scale_biases
 from compiler.virtual import Buffer
+from compiler.weights import IN_BF16, Choice
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 
 HANDLERS: dict[str, Callable[[Lowering, Op], None]] = {
@@ -74,8 +75,8 @@ class Lowered:
     kept: list[Buffer]  # what lies in HBM between the passes
 
 
-def lower(graph: Graph, config: ChipConfig, chunk: int) -> Lowered:
-    """Emit the whole program for at most ``chunk`` tokens a pass.
+def lower(graph: Graph, config: ChipConfig, chunk: int, weights: Choice = IN_BF16) -> Lowered:
+    """Emit the whole program for at most ``chunk`` tokens a pass, with weights in these formats.
 
     Raises DoesNotFit where the accumulators are too small for the chunk, CompileError for what no
     chunk size would mend.
@@ -89,7 +90,7 @@ def lower(graph: Graph, config: ChipConfig, chunk: int) -> Lowered:
     caches = reserve_caches(graph, build)
     layouts = choose_layouts(graph, config)
     outputs = reserve_outputs(graph, build, layouts)
-    low = Lowering(graph, config, build, caches, outputs, layouts)
+    low = Lowering(graph, config, build, caches, outputs, layouts, weights)
     bodies = []
     load_arguments(build, arguments)
     for number, each in enumerate(cut(graph)):

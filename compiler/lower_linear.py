@@ -3,17 +3,21 @@ prefetching."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import lcm
 
 import numpy as np
 
+from compiler import weights as w
 from compiler.builder import round_up
 from compiler.graph import Constant, Op, Tensor
-from compiler.layout import Layout, pack_weights, physical_weights
-from compiler.lower_outputs import store_block
+from compiler.layout import Layout, physical_weights
+from compiler.lower_outputs import store_rows
 from compiler.lowering import Lowering
 from compiler.schedule import DoesNotFit
 from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, FieldValue
 from isa.config import BF16_BYTES, F32_BYTES
+from isa.formats import FORMATS
+from isa.program import Reg
 
 
 def activation(low: Lowering, op: Op, tensor: Tensor, groups: int) -> tuple[Buffer, int]:
@@ -70,12 +74,13 @@ class Term:
 
 @dataclass(frozen=True)
 class Block:
-    """Weights in SRAM, packed."""
+    """Weights (rows, cols) in SRAM, packed."""
 
-    weights: Buffer
-    packed_rows: int
+    buffer: Buffer
+    packed: w.Packed
     rows: int
     cols: int
+    format: str
 
 
 def lower_linear(low: Lowering, op: Op) -> None:
@@ -85,11 +90,15 @@ def lower_linear(low: Lowering, op: Op) -> None:
     assert isinstance(x, Tensor)
     assert isinstance(name, Constant)
     weights = np.asarray(low.graph.constants[name.name], np.float32)
-    multiply(low, op, [Term(name.name, weights, (activation(low, op, x, x.groups),))], x.groups)
+    kind = low.weights.of(op)
+    if not np.isfinite(weights).all():
+        raise low.refuse(op, f"weights that are not finite in {name.name}")
+    term = Term(name.name, weights, (activation(low, op, x, x.groups),))
+    multiply(low, op, [term], x.groups, kind)
 
 
-def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int) -> None:
-    """The sum of all terms, of the operator's inputs in order."""
+def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: str = "bf16") -> None:
+    """The sum of all terms, of the operator's inputs in order; ``kind``: of `weights.STORED`."""
     padded = []
     for x, term in zip(op.inputs, terms, strict=False):
         assert isinstance(x, Tensor)
@@ -101,39 +110,47 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int) -> None:
         padded.append(replace(term, weights=weights))
     longest = max(len(term.weights) for term in padded)
     cols = padded[0].weights.shape[1]
-    k_step, n_step = _block_shape(low, op, (longest, cols), groups)
+    k_step, n_step = _block_shape(low, op, (longest, cols), groups, w.STORED[kind])
     for n0 in range(0, cols, n_step):
         acc, first = low.builder.accumulators(), True
         for term in padded:
-            columns = term.weights[:, n0 : n0 + n_step]
-            for k0 in range(0, len(columns), k_step):
-                packed = pack_weights(columns[k0 : k0 + k_step], low.config)
-                place = f"{term.name}[{k0}:,{n0}:]"
-                block = Block(
-                    low.builder.load("weights", low.builder.hbm.place(place, _padded(low, packed))),
-                    packed.shape[1],
-                    *columns[k0 : k0 + k_step].shape,
-                )
+            columns = w.quantise(term.weights[:, n0 : n0 + n_step], kind)
+            for k0 in range(0, len(columns.codes), k_step):
+                block = _block(low, columns, k0, k_step, f"{term.name}[{k0}:,{n0}:]")
                 for acts, stride in term.rows:
                     where = acts.at(BF16_BYTES * k0), stride
                     _multiply(low, block, (acts.access(), *where), acc, groups, first)
                     first = False
-        _drain(low, op, acc, n0, min(n_step, cols - n0), groups)
+        factors = None
+        if columns.columns is not None:
+            factors = low.constant_row(f"scales of {padded[0].name}[{n0}:]", columns.columns)
+        _drain(low, op, Product(acc, n0, min(n_step, cols - n0), factors), groups)
 
 
-def _padded(low: Lowering, packed: np.ndarray) -> np.ndarray:
-    """As 16-bit words, to whole aligned rows of HBM."""
-    unit = low.config.hbm_alignment_bytes // BF16_BYTES
-    flat = packed.reshape(-1)
-    return np.pad(flat, (0, round_up(flat.size, unit) - flat.size))
+def _block(low: Lowering, columns: w.Weights, k0: int, k_step: int, name: str) -> Block:
+    """Rows of these columns, on their way from HBM to SRAM."""
+    part = columns.rows(k0, k0 + k_step)
+    packed = w.pack(part, low.config)
+    data = np.pad(packed.data, (0, -packed.data.size % low.config.hbm_alignment_bytes))
+    buffer = low.builder.load("weights", low.builder.hbm.place(name, data))
+    rows, cols = part.codes.shape
+    return Block(buffer, packed, rows, cols, part.name)
 
 
-def _block_shape(low: Lowering, op: Op, shape: tuple[int, ...], groups: int) -> tuple[int, int]:
+def _block_shape(
+    low: Lowering, op: Op, shape: tuple[int, ...], groups: int, kind: str
+) -> tuple[int, int]:
     """Rows and columns of a block: bounded by the weight buffers and half the accumulators."""
-    config = low.config
-    budget = min(config.sram_bytes // 32, LONGEST_ROW + 1 - config.line_bytes) // BF16_BYTES
-    k_step = max(config.rows, budget // config.cols // config.rows * config.rows)
-    k_step = min(k_step, round_up(shape[0], config.rows))
+    config, entry = low.config, FORMATS[kind]
+    unit = lcm(config.rows, entry.block or 1)
+    budget = min(config.sram_bytes // 32, LONGEST_ROW + 1 - config.line_bytes)
+    if entry.block:  # two parts of a panel fill up lines
+        budget -= 2 * config.line_bytes
+        budget = budget * entry.block // (entry.bytes_of(entry.block) + entry.scale_bytes)
+    else:
+        budget //= entry.bytes_of(1)
+    k_step = max(unit, budget // config.cols // unit * unit)
+    k_step = min(k_step, round_up(shape[0], unit))
     m = low.builder.chunk * groups
     panels = min(budget // (k_step * config.cols), config.acc_rows // 2 // m)
     unit = config.cols
@@ -155,20 +172,20 @@ def _multiply(
     first: bool,
 ) -> None:
     """acc (+)= acts · block; acts: what is read, its first row, the distance of rows."""
-    col_bytes = low.config.array_col_bytes
     fields: dict[str, FieldValue] = {
         "acc": acc.at(),
         "a": acts[1],
         "astride": acts[2],
-        "w": block.weights.at(),
-        "wstride": col_bytes,
-        "wpanel": block.packed_rows * col_bytes,
+        "w": block.buffer.at(),
+        "wstride": block.packed.stride,
+        "wpanel": block.packed.panel,
         "m": low.builder.rows(groups),
         "k": block.rows,
         "n": block.cols,
         "mode": "overwrite" if first else "accumulate",
+        "wf": block.format,
     }
-    reads = (acts[0], block.weights.access(), *(() if first else (acc.access(),)))
+    reads = (acts[0], block.buffer.access(), *(() if first else (acc.access(),)))
     low.builder.emit("matmul", reads, (acc.access(),), fields=fields)
 
 
@@ -177,24 +194,42 @@ def stores_itself(op: Op) -> bool:
     return op.kind == "linear" and op.output.groups == 1
 
 
-def _drain(low: Lowering, op: Op, acc: Buffer, n0: int, cols: int, groups: int) -> None:
-    rows = low.builder.rows(groups)
+@dataclass(frozen=True)
+class Product:
+    """Columns [n0, n0 + cols) of a product in the accumulators; ``factors``: of the columns."""
+
+    acc: Buffer
+    n0: int
+    cols: int
+    factors: Buffer | None
+
+    def source(self, rows: Reg) -> tuple[str, tuple[Access, ...], dict[str, FieldValue]]:
+        """The instruction that takes them from there: mnemonic, what it reads, fields."""
+        fields: dict[str, FieldValue] = {
+            "a": self.acc.at(),
+            "astride": rows,
+            "at": "acc",
+            "rows": rows,
+            "cols": self.cols,
+        }
+        if self.factors is None:
+            return "vmov", (self.acc.access(),), fields
+        fields |= {"b": self.factors.at(), "bstride": 0}
+        return "vmul", (self.acc.access(), self.factors.access()), fields
+
+
+def _drain(low: Lowering, op: Op, product: Product, groups: int) -> None:
+    mnemonic, reads, fields = product.source(low.builder.rows(groups))
     if op.output.name in low.outputs and stores_itself(op):
-        store_block(low, op, acc, n0, cols)
+        store_rows(low, op.output, (mnemonic, reads, fields), product.n0)
         if not _used_again(low, op):
             return
     out = low.place(op.output)
-    stride = out.layout.row_bytes(groups, op.output.width) or out.layout.token_bytes
-    fields: dict[str, FieldValue] = {
-        "dst": out.buffer.at(F32_BYTES * n0),
-        "dstride": stride,
-        "a": acc.at(),
-        "astride": rows,
-        "at": "acc",
-        "rows": rows,
-        "cols": cols,
+    fields |= {
+        "dst": out.buffer.at(F32_BYTES * product.n0),
+        "dstride": out.layout.row_bytes(groups, op.output.width) or out.layout.token_bytes,
     }
-    low.builder.emit("vmov", (acc.access(),), (out.buffer.access(),), fields=fields)
+    low.builder.emit(mnemonic, reads, (out.buffer.access(),), fields=fields)
 
 
 def _used_again(low: Lowering, op: Op) -> bool:

@@ -8,7 +8,7 @@ from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
 from compiler.lowering import Kept, Lowering, Stored
 from compiler.schedule import DoesNotFit
-from compiler.virtual import LONGEST_ROW, Buffer, FieldValue
+from compiler.virtual import LONGEST_ROW, Access, Buffer, FieldValue
 from isa.config import F32_BYTES, HBM_ATOM_BYTES
 
 
@@ -27,35 +27,34 @@ def reserve_outputs(
     return found
 
 
-def store_block(low: Lowering, op: Op, acc: Buffer, n0: int, cols: int) -> None:
-    """One block of columns of a product: accumulators → SRAM → HBM row of each token."""
-    fields: dict[str, FieldValue] = {"a": acc.at(), "astride": b.M, "at": "acc"}
-    _store_rows(low, op.output, acc, fields, n0, cols)
-
-
 def store_output(low: Lowering, op: Op) -> None:
     """A tensor in SRAM → HBM row of each token."""
     placed = low.place(op.output)
     fields: dict[str, FieldValue] = {
         "a": placed.buffer.at(),
         "astride": placed.layout.token_bytes,
+        "rows": b.M,
+        "cols": placed.layout.token_elements,
     }
-    _store_rows(low, op.output, placed.buffer, fields, 0, placed.layout.token_elements)
+    store_rows(low, op.output, ("vmov", (placed.buffer.access(),), fields), 0)
 
 
-def _store_rows(
+def store_rows(
     low: Lowering,
     tensor: Tensor,
-    source: Buffer,
-    fields: dict[str, FieldValue],
+    source: tuple[str, tuple[Access, ...], dict[str, FieldValue]],
     n0: int,
-    cols: int,
 ) -> None:
+    """Columns from ``n0`` on of an output, as an instruction (its mnemonic, what it reads, its
+    fields) yields them → HBM row of each token."""
     build, stored = low.builder, low.outputs[tensor.name]
+    mnemonic, reads, fields = source
+    cols = fields["cols"]
+    assert isinstance(cols, int)
     row_bytes = round_up(F32_BYTES * cols, low.config.hbm_alignment_bytes)
     block = build.sram("output rows", build.chunk * row_bytes)
-    fields |= {"dst": block.at(), "dstride": row_bytes, "rows": b.M, "cols": cols}
-    build.emit("vmov", (source.access(),), (block.access(),), fields=fields)
+    fields = fields | {"dst": block.at(), "dstride": row_bytes}
+    build.emit(mnemonic, reads, (block.access(),), fields=fields)
     atoms = stored.row_bytes // HBM_ATOM_BYTES
     place = stored.buffer.at(F32_BYTES * n0, HBM_ATOM_BYTES)
     build.scalar("mul", rd=b.SCRATCH, rs=b.DONE, x=atoms)

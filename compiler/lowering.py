@@ -9,6 +9,7 @@ from compiler.errors import CompileError
 from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
 from compiler.virtual import Access, Buffer, FieldValue
+from compiler.weights import IN_BF16, Choice
 from isa.config import F32_BYTES, ChipConfig
 
 MOST_NAMED = 3  # nodes that one operator is described by
@@ -71,6 +72,7 @@ class Lowering:
     caches: Caches
     outputs: dict[str, Stored]  # by tensor
     layouts: dict[str, Layout]
+    weights: Choice = IN_BF16
     tables: Tables | None = None
     embeddings: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # rows, row bytes
     tensors: dict[str, Placed] = field(default_factory=dict)

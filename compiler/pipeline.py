@@ -12,6 +12,7 @@ from compiler.errors import CompileError
 from compiler.graph import Constant, Graph
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
+from compiler.weights import IN_BF16, Choice
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
 from isa.iomap import IoMap, Tensor
@@ -25,19 +26,27 @@ def compile_file(
     config: ChipConfig,
     max_context: int | None,
     progress: Callable[[str], None] = lambda step: None,
+    weights: Choice = IN_BF16,
 ) -> ProgramImage:
     """Compile an ONNX transformer for a chip; CompileError says in one line what cannot be done."""
     progress("import")
     model = load_model(path)
     progress("canonicalise")
     graph = canonicalise(model, max_context, str(path))
-    return compile_graph(graph, config, progress)
+    return compile_graph(graph, config, progress, weights)
 
 
 def compile_graph(
-    graph: Graph, config: ChipConfig, progress: Callable[[str], None] = lambda step: None
+    graph: Graph,
+    config: ChipConfig,
+    progress: Callable[[str], None] = lambda step: None,
+    weights: Choice = IN_BF16,
 ) -> ProgramImage:
     """Lower, schedule and assemble a canonical graph."""
+    if unused := weights.unused(graph.ops):
+        raise CompileError(
+            f"{graph.source}: --weights", f"no product with weights is named {', '.join(unused)}"
+        )
     if config.element != "bf16":
         raise CompileError(
             graph.source,
@@ -50,7 +59,7 @@ def compile_graph(
         if chunk > max(config.rows, 8) or chunk > max(1, graph.max_context):
             continue
         try:
-            lowered = lower(graph, config, chunk)
+            lowered = lower(graph, config, chunk, weights)
             items = schedule.hoist_loads(lowered.builder.items, lowered.bodies)
             addresses = schedule.allocate(items, config)
         except schedule.DoesNotFit:
@@ -58,7 +67,7 @@ def compile_graph(
         progress("synchronise")
         schedule.synchronise(items, addresses)
         ops, sources = schedule.resolve(items, addresses)
-        return _image(graph, config, lowered, ops, sources, chunk)
+        return _image(graph, config, lowered, ops, sources, chunk, weights)
     raise CompileError(
         graph.source,
         f"one token with a context of {graph.max_context} needs more than the {config.sram_bytes} "
@@ -74,6 +83,7 @@ def _image(
     ops: list[Op],
     sources: list[str],
     chunk: int,
+    weights: Choice,
 ) -> ProgramImage:
     hbm = lowered.builder.hbm
     code = hbm.reserve("code", 32 * len(ops))
@@ -87,6 +97,7 @@ def _image(
         "source": Path(graph.source).name,
         "chunk": chunk,
         "operators": len(graph.ops),
+        "weights": [f"{pattern}={kind}" for pattern, kind in weights.rules] or ["*=bf16"],
     }
     return ProgramImage.from_ops(
         config,

@@ -1,11 +1,10 @@
 """Layouts of tensors in SRAM and of weights for the array."""
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 from compiler.graph import Constant, Graph, Op, Output, Source, Tensor
-from compiler.layout import Layout, choose_layouts, pack_weights, physical_weights
+from compiler.layout import Layout, choose_layouts, physical_weights
 from isa.config import load_config
 from tests.support import rng
 
@@ -50,20 +49,6 @@ def test_views_share_the_narrowest_segment():
     layouts = choose_layouts(graph_of(*ops), TINY)
     assert layouts["q"] == layouts["heads"] == layouts["square"] == Layout(4, 6, 8)
     assert layouts["x"] == Layout(1, 24, 8)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (7, 9), (16, 8), (33, 70)])
-def test_packed_weights_hold_every_element_once(shape):
-    weights = rng(shape[0]).standard_normal(shape).astype(np.float32)
-    packed = pack_weights(weights, TINY)
-    panels, rows, cols = packed.shape
-    assert cols == TINY.cols
-    assert rows % TINY.weight_rows_per_cycle == 0
-    plain = packed.transpose(1, 0, 2).reshape(rows, panels * cols)
-    expected = weights.astype(ml_dtypes.bfloat16).view(np.uint16)
-    np.testing.assert_array_equal(plain[: shape[0], : shape[1]], expected)
-    assert not plain[shape[0] :].any()
-    assert not plain[:, shape[1] :].any()
 
 
 def test_weights_get_zeros_where_layouts_have_gaps():

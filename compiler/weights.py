@@ -1,0 +1,199 @@
+"""Weights in a storage format: quantised, and packed as the array reads them.
+
+| --weights | ISA | element, scale |
+|---|---|---|
+| bf16 | bf16 | |
+| fp8 | e4m3 | E4M3, fp32 for each column |
+| int8 | i8 | symmetric, fp32 for each column |
+| int4 | i4 | symmetric, bf16 for 32 along K |
+| mxfp8 | mxfp8 | E4M3, E8M0 for 32 along K |
+| mxfp4 | mxfp4 | E2M1, E8M0 for 32 along K |
+| nvfp4 | nvfp4 | E2M1, E4M3 for 16 along K, fp32 for each column |
+
+Scales of blocks are expanded at the array's edge, those of columns are factors of its results.
+Blocks are of the rows that the array sees: where heads are no whole vectors, gaps are among them.
+Elements are rounded to nearest even; where a scale can be chosen, of a few candidates the one with
+the least squared error is taken, block by block.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import filter as matching
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.builder import round_up
+from compiler.graph import Op
+from isa import formats, numbers
+from isa.config import ChipConfig
+from isa.formats import FORMATS
+
+STORED = {"fp8": "e4m3", "int8": "i8", "int4": "i4"} | {
+    name: name for name in ("bf16", "mxfp8", "mxfp4", "nvfp4")
+}
+_LARGEST = {"e4m3": 448.0, "i8": 127.0, "nvfp4": 448.0 * 6.0}  # of what a column's scale divides
+_E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+_LEAST_E8M0 = -126  # whose products with the least element that counts are no subnormals
+F32 = NDArray[np.float32]
+Codes = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """``codes`` (K, N) in the format ``name`` of the ISA, ``scales`` (ceil(K / block), N) of
+    blocks, ``columns`` (N,) fp32: factors of the product's columns; None without."""
+
+    name: str
+    codes: Codes
+    scales: Codes | None = None
+    columns: F32 | None = None
+
+    def values(self) -> F32:
+        """What they stand for: (K, N)."""
+        bf16 = formats.expand(self.name, self.codes, self.scales)
+        value = numbers.from_bf16(bf16)
+        return value if self.columns is None else value * self.columns
+
+    def rows(self, start: int, end: int) -> "Weights":
+        """Rows of K; ``start`` begins a block."""
+        block = FORMATS[self.name].block or 1
+        scales = self.scales
+        if scales is not None:
+            scales = scales[start // block : -(-end // block)]
+        return Weights(self.name, self.codes[start:end], scales, self.columns)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which format the weights of a product have: of the rules (pattern of the ONNX nodes' names,
+    as in file names, and one of `STORED`) the last one that fits; bf16 without."""
+
+    rules: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> "Choice":
+        """From "FORMAT" for all, or "PATTERN=FORMAT"; ValueError says what is wrong."""
+        rules = []
+        for text in texts:
+            pattern, equals, name = text.rpartition("=")
+            if name not in STORED or (equals and not pattern):
+                known = ", ".join(STORED)
+                raise ValueError(f"--weights {text}: want [PATTERN=]FORMAT, FORMAT one of {known}")
+            rules.append((pattern or "*", name))
+        return cls(tuple(rules))
+
+    def of(self, op: Op) -> str:
+        """The format of a product's weights."""
+        names = [source.name for source in op.sources]
+        fits = [kind for pattern, kind in self.rules if matching(names, pattern)]
+        return fits[-1] if fits else "bf16"
+
+    def unused(self, ops: Iterable[Op]) -> list[str]:
+        """Patterns that no product has."""
+        names = [source.name for op in ops if op.kind == "linear" for source in op.sources]
+        return [pattern for pattern, _ in self.rules if not matching(names, pattern)]
+
+
+IN_BF16 = Choice()
+
+
+def quantise(weights: F32, choice: str) -> Weights:
+    """(K, N) fp32 in one of `STORED`."""
+    name = STORED[choice]
+    if name == "bf16":
+        return Weights(name, numbers.to_bf16(weights))
+    columns, x = None, weights
+    if name in _LARGEST:
+        most = np.abs(weights).max(axis=0, initial=0.0) / np.float32(_LARGEST[name])
+        columns = np.where(most > 0, most, np.float32(1)).astype(np.float32)
+        x = weights / columns
+    if not FORMATS[name].block:
+        return Weights(name, formats.quantise(name, x), None, columns)
+    block = FORMATS[name].block
+    whole = np.pad(x, ((0, -len(x) % block), (0, 0))).reshape(-1, block, x.shape[1])
+    codes, scales = _blocks(name, whole)
+    return Weights(name, codes.reshape(-1, x.shape[1])[: len(x)], scales, columns)
+
+
+def _blocks(name: str, x: F32) -> tuple[Codes, Codes]:
+    """Codes (blocks, block, N) and scales (blocks, N) of the candidate nearest to x, block by
+    block."""
+    least = np.full((len(x), x.shape[2]), np.inf)
+    codes = np.zeros(x.shape, np.uint8)
+    scales = np.zeros(least.shape, np.uint16 if name == "i4" else np.uint8)
+    for candidate in _candidates(name, x):
+        factor = formats.decode(FORMATS[name].scale, candidate)[:, None]
+        divisor = np.where(factor == 0, 1, factor)
+        tried = _nearest(name, (x / divisor).astype(np.float32))
+        error = np.square(formats.decode(name, tried) * factor - x).sum(axis=1)
+        better = error < least
+        least = np.where(better, error, least)
+        scales = np.where(better, candidate, scales)
+        codes = np.where(better[:, None], tried, codes)
+    return codes, scales
+
+
+def _candidates(name: str, x: F32) -> Iterable[Codes]:
+    """Codes of scales that may suit blocks of x."""
+    most = np.abs(x).max(axis=1)
+    if name == "i4":
+        # The number farthest from 0 becomes -8, or the range is symmetric.
+        low, high = x.min(axis=1), x.max(axis=1)
+        farthest = np.where(-low > high, low, high)
+        return [numbers.to_bf16((v).astype(np.float32)) for v in (farthest / -8, most / 7)]
+    if name == "nvfp4":
+        return [formats.quantise("e4m3", (most / np.float32(v))) for v in (6, 4)]
+    element = formats.decode(name, np.arange(256 if name == "mxfp8" else 16, dtype=np.uint8))
+    top = int(np.floor(np.log2(np.nanmax(element))))  # OCP: the largest power of two of an element
+    power = np.frexp(most)[1].astype(np.int64) - 1 - top
+    return [np.clip(power + up, _LEAST_E8M0, 127).astype(np.uint8) + 127 for up in (0, 1)]
+
+
+def _nearest(name: str, x: F32) -> Codes:
+    """Element codes, ties to even, beyond the largest one that."""
+    if name == "i4":
+        return np.clip(np.rint(x), -8, 7).astype(np.int8).view(np.uint8) & np.uint8(15)
+    if name == "mxfp8":
+        return formats.quantise("e4m3", x)
+    between = (_E2M1[:-1] + _E2M1[1:]) / 2
+    magnitude = np.abs(x)
+    code = np.searchsorted(between, magnitude).astype(np.uint8)  # of a tie the lower one
+    tie = np.isin(magnitude, between) & (code % 2 == 1)
+    return (code + tie | np.where(np.signbit(x), 8, 0)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A block of weights as one `matmul` reads it. ``data``: bytes; ``stride``, ``panel``: of the
+    instruction's `wstride` and `wpanel`."""
+
+    data: NDArray[np.uint8]
+    stride: int
+    panel: int
+
+
+def pack(weights: Weights, config: ChipConfig) -> Packed:
+    """Panels of C columns behind each other: scales, up to a whole line, then rows, so many that
+    lines are full."""
+    entry, (k, n), cols = FORMATS[weights.name], weights.codes.shape, config.cols
+    panels = -(-n // cols)
+    full = np.zeros((round_up(k, config.weight_rows_per_cycle), panels * cols), weights.codes.dtype)
+    full[:k, :n] = weights.codes
+    rows = formats.pack(weights.name, full.reshape(len(full), panels, cols).transpose(1, 0, 2))
+    stride = rows.shape[2]
+    parts = [rows.reshape(panels, -1)]
+    if weights.scales is not None:
+        scales = np.pad(weights.scales, ((0, 0), (0, panels * cols - n)))
+        scales = scales.reshape(len(scales), panels, cols).transpose(1, 0, 2)
+        header = np.ascontiguousarray(scales).view(np.uint8).reshape(panels, -1)
+        parts = [_lines(header, config), _lines(parts[0], config)]
+    data = np.concatenate(parts, axis=1)
+    assert stride == entry.bytes_of(cols)
+    return Packed(data.reshape(-1), stride, data.shape[1])
+
+
+def _lines(rows: NDArray[np.uint8], config: ChipConfig) -> NDArray[np.uint8]:
+    """Filled up to whole lines of SRAM."""
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % config.line_bytes)))
