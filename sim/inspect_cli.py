@@ -1,7 +1,9 @@
 """``jalapeno inspect``: what is in a program image, and what its nodes cost."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,24 +58,41 @@ def _print_all(program: "ProgramImage", path: Path, found: "list[Cost]", top: in
         f"{program.hbm_bytes:,} bytes of memory, {chunk} tokens a pass"
     )
     memory = Table("address", "bytes", "what")
-    for address, size, name in regions(program):
-        memory.add_row(f"0x{address:x}", f"{size:,}", name)
-    names = ("instructions", "executed", "MACs", "bytes read", "bytes written", "cycles", "busiest")
-    table = Table("node", *names)
-    for column in (*memory.columns[:2], *table.columns[1:7]):
-        column.justify = "right"
+    for address, size, name in _merged(regions(program)):
+        memory.add_row(f"0x{address:x}", size, name)
+    table = Table("node", "instructions", "MACs", "read", "cycles", "busiest")
+    for column in (*memory.columns[:2], *table.columns[1:5]):
+        column.justify, column.no_wrap = "right", True
     for cost in sorted(found, key=lambda cost: -cost.cycles)[:top]:
         engines = {n: getattr(cost, f"{n}_cycles") for n in ("matrix", "memory", "vector")}
         busiest = max(engines, key=lambda name: engines[name]) if cost.cycles else ""
-        counts = cost.executed, cost.macs, cost.hbm_read, cost.hbm_written, cost.cycles
+        counts = cost.macs, cost.hbm_read, cost.cycles
         place = f"{cost.first}…{cost.last}"
-        table.add_row(cost.node or "(loops)", place, *(f"{n:,}" for n in counts), busiest)
+        table.add_row(cost.node or "(loops)", place, *map(_short, counts), busiest)
     sums = totals(found)
     table.add_section()
-    kept = ("executed", "macs", "hbm_read", "hbm_written")
-    table.add_row(f"all {len(found)}", "", *(f"{sums[name]:,}" for name in kept), "", "")
+    table.add_row(f"all {len(found)}", "", _short(sums["macs"]), _short(sums["hbm_read"]), "", "")
     console.print(memory)
     console.print(table)
+
+
+def _short(count: int) -> str:
+    """In full below 10,000, else three digits and a unit."""
+    if count < 10_000:
+        return f"{count:,}"
+    power = min((len(f"{float(f'{count:.3g}'):.0f}") - 1) // 3, 4)
+    return f"{count / 1000**power:.3g} {' kMGT'[power]}"
+
+
+def _merged(regions: "list[tuple[int, int, str]]") -> "Iterator[tuple[int, str, str]]":
+    """Regions of one kind and size behind each other in one line: the layers' caches."""
+    for (size, _), same in groupby(regions, lambda region: (region[1], region[2].split(" (")[-1])):
+        parts = list(same)
+        if len(parts) < 3:
+            yield from ((address, f"{size:,}", name) for address, size, name in parts)
+            continue
+        first, last = parts[0][2].split(" (")[0], parts[-1][2]
+        yield parts[0][0], f"{len(parts)} × {size:,}", f"{first} … {last}"
 
 
 def _print_node(program: "ProgramImage", found: "list[Cost]", text: str) -> None:
