@@ -19,6 +19,7 @@ from compiler.lower_attention import (
     lower_attention,
     reserve_caches,
 )
+from compiler.lower_choice import BEGIN, choose_and_repeat, logits_of
 from compiler.lower_elementwise import (
     BINARY,
     REDUCTIONS,
@@ -45,6 +46,7 @@ from compiler.scale_biases import scale_biases
 from compiler.virtual import Buffer
 from compiler.weights import IN_BF16, Choice
 from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.iomap import Generation
 
 HANDLERS: dict[str, Callable[[Lowering, Op], None]] = {
     **dict.fromkeys(BINARY, lower_binary),
@@ -73,6 +75,7 @@ class Lowered:
     caches: Caches
     outputs: dict[str, Stored]  # by tensor
     kept: list[Buffer]  # what lies in HBM between the passes
+    generation: Generation | None
 
 
 def lower(graph: Graph, config: ChipConfig, chunk: int, weights: Choice = IN_BF16) -> Lowered:
@@ -93,6 +96,7 @@ def lower(graph: Graph, config: ChipConfig, chunk: int, weights: Choice = IN_BF1
     low = Lowering(graph, config, build, caches, outputs, layouts, weights)
     bodies = []
     load_arguments(build, arguments)
+    build.label(BEGIN)
     for number, each in enumerate(cut(graph)):
         build.start_pass()
         chunk_head(build, f"chunk {number}", caches.row_bytes, graph.causal)
@@ -103,9 +107,15 @@ def lower(graph: Graph, config: ChipConfig, chunk: int, weights: Choice = IN_BF1
             _lower_op(low, op)
         keep(low, each.kept)
         chunk_tail(build, f"chunk {number}")
-    build.scalar("halt")
     kept = list({entry.buffer.name: entry.buffer for entry in low.kept.values()}.values())
-    return Lowered(build, bodies, arguments, ids, positions, caches, outputs, kept)
+    generation, logits = None, logits_of(graph, config)
+    if logits:
+        (tokens,) = ids.values()
+        places = arguments, tokens, positions
+        generation, place = choose_and_repeat(build, outputs[logits], places, graph.max_context)
+        kept.append(place)
+    build.scalar("halt")
+    return Lowered(build, bodies, arguments, ids, positions, caches, outputs, kept, generation)
 
 
 def _lower_op(low: Lowering, op: Op) -> None:

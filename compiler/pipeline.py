@@ -118,7 +118,8 @@ def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
         rows = buffer.size // HBM_ATOM_BYTES
         tensors.append(Tensor("", "scratch", *place, "f32", rows, "float32"))
     arguments = lowered.arguments.address or 0
-    return IoMap(arguments, arguments + 4, graph.max_context, tuple(tensors), graph.causal)
+    places = arguments, arguments + 4, graph.max_context
+    return IoMap(*places, tuple(tensors), graph.causal, lowered.generation)
 
 
 def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:

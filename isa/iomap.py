@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, field
 STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2}
 KINDS = ("tokens", "positions", "mask", "kv", "output", "scratch")
 PICKS = ("", "first", "last")
+WORD_BYTES = 4
+STOPS = 4  # ids that end a launch which chooses tokens
+NO_STOP = 0xFFFFFFFF  # where there are fewer
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,21 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Generation:
+    """Where a decoder's program that chooses tokens itself finds and leaves words: byte addresses.
+
+    ``wanted``: the most tokens to choose, 0 for none; ``stops``: `STOPS` ids behind which it ends,
+    or `NO_STOP`; ``made``: how many it has chosen, set to 0 by the host; ``chosen``: their ids. The
+    last one is in ``chosen``, not yet in the KV cache: with N of them, that holds P + S + N - 1.
+    """
+
+    wanted: int
+    made: int
+    stops: int
+    chosen: int
+
+
+@dataclass(frozen=True)
 class IoMap:
     """Inputs and outputs of a transformer's program.
 
@@ -74,7 +92,8 @@ class IoMap:
     run) and P (tokens already in the KV cache). S + P is at most ``max_context``. After a run,
     row t of each ``kv`` tensor holds token t for t < P + S, and row i of an ``output`` belongs to
     new token i. An encoder's program is not ``causal``: its P must be 0. Programs without a model
-    (assembled by hand) have no tensors and addresses of -1.
+    (assembled by hand) have no tensors and addresses of -1. ``generation`` is None where a program
+    cannot choose tokens; where it has chosen some, outputs are those of its last step.
     """
 
     new_address: int = -1
@@ -82,6 +101,7 @@ class IoMap:
     max_context: int = 0
     tensors: tuple[Tensor, ...] = field(default_factory=tuple)
     causal: bool = True
+    generation: Generation | None = None
 
     def of_kind(self, kind: str) -> list[Tensor]:
         return [tensor for tensor in self.tensors if tensor.kind == kind]
@@ -99,4 +119,5 @@ class IoMap:
         made = (tensor | {"excluded": tuple(tensor["excluded"])} for tensor in data["tensors"])
         tensors = tuple(Tensor(**tensor) for tensor in made)
         places = data["new_address"], data["past_address"], data["max_context"]
-        return cls(*places, tensors, data["causal"])
+        chooses = data["generation"] and Generation(**data["generation"])
+        return cls(*places, tensors, data["causal"], chooses)

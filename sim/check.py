@@ -23,6 +23,7 @@ import numpy as np
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
+from isa.iomap import NO_STOP, STOPS, WORD_BYTES
 from isa.legal import fault_of
 from isa.program import encode
 from isa.table import SEMAPHORE_MAX, SEMAPHORES, Engine
@@ -239,7 +240,22 @@ def check_image(image: ProgramImage) -> int:
     for new, past in cases:
         if past and not image.io.causal:
             continue
-        for address, value in ((image.io.new_address, new), (image.io.past_address, past)):
-            memory[address : address + 4] = np.array([value], np.uint32).view(np.uint8)
-        total += Checker(image.config, image).run(memory)
+        total += _check_launch(image, memory, (new, past, 0))
+    if image.io.generation:  # data is not touched: each chosen token is 0
+        context = image.io.max_context
+        for new, past, wanted in ((min(3, context), 0, 3), (1, context - 1, 2)):
+            total += _check_launch(image, memory, (new, past, wanted))
     return total
+
+
+def _check_launch(image: ProgramImage, memory: np.ndarray, sizes: tuple[int, int, int]) -> int:
+    """S, P, and tokens that the program chooses."""
+    io = image.io
+    places = [io.new_address, io.past_address]
+    if io.generation:
+        places += [io.generation.wanted, io.generation.made]
+        first = io.generation.stops
+        memory[first : first + STOPS * WORD_BYTES].view(np.uint32)[:] = NO_STOP
+    for address, value in zip(places, (*sizes, 0), strict=False):
+        memory[address : address + WORD_BYTES].view(np.uint32)[0] = value
+    return Checker(image.config, image).run(memory)

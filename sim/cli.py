@@ -113,6 +113,14 @@ def generate(
     tokenizer: Annotated[Path, typer.Option(help="tokenizer.json.", show_default=False)],
     prompt: Annotated[str, typer.Option(help="Text to continue.", show_default=False)],
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 64,
+    launch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Tokens that the program chooses by itself before the host reads them; 1: the "
+            "host chooses each one from its logits.",
+        ),
+    ] = 1,
     backend: BackendName = "functional",
     config: Chip = None,
 ) -> None:
@@ -132,7 +140,7 @@ def generate(
         raise InputError(f"{image}: the program is an encoder's: it writes no text")
     session = Session(program, _backend(backend, program))
     start = time.perf_counter()
-    for piece in stream_text(session, text, prompt, tokens):
+    for piece in stream_text(session, text, prompt, tokens, launch):
         print(piece, end="", flush=True)
     print(flush=True)
     report.print_speed(session, time.perf_counter() - start)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isa.iomap import STOPS
 from sim.host import InputError
 from sim.runtime import Session
 
@@ -29,9 +30,15 @@ def load_tokenizer(path: str | Path) -> "Tokenizer":
         raise InputError(f"{path}: not a tokenizer.json: {error}") from None
 
 
-def greedy(session: Session, prompt: list[int], tokens: int, stop: set[int]) -> Iterator[int]:
+def greedy(
+    session: Session, prompt: list[int], tokens: int, stop: set[int], launch: int = 1
+) -> Iterator[int]:
     """Up to ``tokens`` continuations of a prompt, each the likeliest; ends at a token of ``stop``
-    (which is not yielded) and where the context is full. Raises InputError."""
+    (which is not yielded) and where the context is full. With a ``launch`` above 1 the program
+    chooses so many tokens before the host looks at them. Raises InputError."""
+    if launch > 1:
+        yield from _launches(session, prompt, tokens, stop, launch)
+        return
     logits = session.step(prompt)
     for _ in range(tokens):
         token = int(logits[-1].argmax())
@@ -41,6 +48,20 @@ def greedy(session: Session, prompt: list[int], tokens: int, stop: set[int]) -> 
         if session.past >= session.max_context:
             return
         logits = session.step([token])
+
+
+def _launches(
+    session: Session, ids: list[int], tokens: int, stop: set[int], launch: int
+) -> Iterator[int]:
+    while tokens > 0:
+        found = session.choose(ids, min(launch, tokens), sorted(stop)[:STOPS])
+        for token in found:
+            if token in stop:
+                return
+            yield token
+        tokens, ids = tokens - len(found), found[-1:]
+        if session.past >= session.max_context:
+            return
 
 
 def prompt_ids(tokenizer: "Tokenizer", prompt: str, context: int) -> list[int]:
@@ -57,15 +78,16 @@ def prompt_ids(tokenizer: "Tokenizer", prompt: str, context: int) -> list[int]:
 
 
 def stream_text(
-    session: Session, tokenizer: "Tokenizer", prompt: str, tokens: int
+    session: Session, tokenizer: "Tokenizer", prompt: str, tokens: int, launch: int = 1
 ) -> Iterator[str]:
-    """The prompt as the model reads it, then its continuation, piece by piece as it is computed."""
+    """The prompt as the model reads it, then its continuation, piece by piece as it is computed;
+    ``launch`` as in `greedy`."""
     ids = prompt_ids(tokenizer, prompt, session.max_context)
     known = (tokenizer.token_to_id(name) for name in _END_TOKENS)
     stop = {token for token in known if token is not None}
     written = tokenizer.decode(ids)
     yield written
-    for token in greedy(session, ids, tokens, stop):
+    for token in greedy(session, list(ids), tokens, stop, launch):
         ids.append(token)
         text = tokenizer.decode(ids)
         if not text.endswith(_UNFINISHED):

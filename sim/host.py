@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.image import ProgramImage
-from isa.iomap import STORAGE_BYTES, Tensor
+from isa.iomap import NO_STOP, STOPS, STORAGE_BYTES, WORD_BYTES, Tensor
 from isa.numbers import from_bf16, to_bf16
 
 Arrays = dict[str, NDArray]
@@ -43,8 +43,11 @@ class Host:
         """Token ids are below it."""
         return self._ids[0].limit
 
-    def prepare(self, ids: Sequence[int] | NDArray) -> None:
-        """Append tokens to the context: ids (S,); other inputs of the kind are 0."""
+    def prepare(
+        self, ids: Sequence[int] | NDArray, wanted: int = 0, stops: Sequence[int] = ()
+    ) -> None:
+        """Append tokens to the context: ids (S,); other inputs of the kind are 0. The program shall
+        choose ``wanted`` more by itself, or until one of ``stops``, if it can."""
         tokens = np.asarray(ids, np.int64)
         self._check_count("tokens", len(tokens), self.past)
         self._check_ids("tokens", tokens, self._ids[0])
@@ -53,12 +56,22 @@ class Host:
             self._view(tensor, len(tokens))[...] = 0
         self._write_positions(np.arange(self.past, self.past + len(tokens)))
         self._arguments(len(tokens), self.past)
+        if wanted:
+            self._write_wanted(wanted, stops)
 
     def finish(self, count: int) -> NDArray[np.float32]:
         """After the run: the logits (S, vocabulary) of the ``count`` tokens just appended, of a
         model without logits its first output."""
         self.past += count if self.io.causal else 0
         return self._view(self._main, count).reshape(count, -1).copy()
+
+    def chosen(self, count: int) -> list[int]:
+        """After a run of ``count`` tokens that wanted more: the ids that the program chose."""
+        where = self.io.generation
+        assert where is not None
+        made = int(self._words(where.made, 1)[0])
+        self.past += count + made - 1
+        return self._words(where.chosen, made).tolist()
 
     def write(self, inputs: Arrays) -> int:
         """All inputs of the ONNX file by name; returns S. Raises InputError.
@@ -98,8 +111,23 @@ class Host:
         return outputs
 
     def _arguments(self, count: int, past: int) -> None:
-        for address, value in ((self.io.new_address, count), (self.io.past_address, past)):
-            self.hbm[address : address + 4].view(np.uint32)[0] = value
+        self._words(self.io.new_address, 1)[0] = count
+        self._words(self.io.past_address, 1)[0] = past
+        if self.io.generation:
+            self._words(self.io.generation.wanted, 1)[0] = 0
+
+    def _write_wanted(self, wanted: int, stops: Sequence[int]) -> None:
+        where = self.io.generation
+        if where is None:
+            raise InputError("the program cannot choose tokens: it has no logits, or too long ones")
+        if len(stops) > STOPS:
+            raise InputError(f"a program takes at most {STOPS} stop tokens, not {len(stops)}")
+        self._words(where.wanted, 1)[0] = wanted
+        self._words(where.made, 1)[0] = 0
+        self._words(where.stops, STOPS)[:] = [*stops, *[NO_STOP] * (STOPS - len(stops))]
+
+    def _words(self, address: int, count: int) -> NDArray[np.uint32]:
+        return self.hbm[address : address + count * WORD_BYTES].view(np.uint32)
 
     def _view(self, tensor: Tensor, rows: int) -> NDArray:
         """The first rows of a tensor in HBM: (rows, groups, width), a view."""

@@ -49,6 +49,16 @@ class Session:
         self._execute()
         return self.host.finish(len(ids))
 
+    def choose(
+        self, ids: Sequence[int] | NDArray, wanted: int, stops: Sequence[int] = ()
+    ) -> list[int]:
+        """Append tokens; the program itself chooses up to ``wanted`` (at least 1) that follow, each
+        the likeliest. It ends early behind one of ``stops``, which is among the result, and where
+        the context is full. All but the last one are in the cache: begin with that."""
+        self.host.prepare(ids, wanted, stops)
+        self._execute()
+        return self.host.chosen(len(ids))
+
     def run(self, inputs: Arrays) -> Arrays:
         """All inputs of the ONNX file by name → all its outputs; shapes as in sim.host."""
         count = self.host.write(inputs)
