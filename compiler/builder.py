@@ -11,7 +11,7 @@ from isa.program import Reg
 
 # Registers of a compiled decoder. r11 … r13 cache multiples of m, r14 and r15 are scratch.
 NEW_TOKENS, PAST, DONE, M, PAST_NOW, CONTEXT, LIMIT = (Reg(i) for i in range(1, 8))
-PAST_BYTES, M_BYTES, PAST_LOAD_BYTES = Reg(8), Reg(9), Reg(10)
+PAST_BYTES, M_BYTES, PAST_LOAD = Reg(8), Reg(9), Reg(10)
 MULTIPLES = INDEX, OFFSET, PLACE = (Reg(11), Reg(12), Reg(13))  # the names: in the token loop
 SCRATCH, SCRATCH2 = Reg(14), Reg(15)
 ZERO = Reg(0)

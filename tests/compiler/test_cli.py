@@ -82,7 +82,7 @@ def test_the_same_model_gives_the_same_file(folder, monkeypatch):
         ("model.onnx --config less.toml",
          "model.onnx: one token with a context of 512 needs more than the 4096 bytes of SRAM"),
         ("model.onnx --max-context 999999",
-         "model.onnx: a layer's keys of 999999 tokens take 63999936 bytes"),
+         "model.onnx: a layer's keys of 999999 tokens take 63999936 bytes; choose a --max-"),
         ("model.onnx --config none.toml", "none.toml: no such configuration file"),
         ("model.onnx --config odd.toml",
          "odd.toml: configuration 'odd': rows must be a power of two, not 12"),
