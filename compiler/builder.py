@@ -27,7 +27,7 @@ class HbmImage:
 
     def __init__(self, config: ChipConfig):
         self._alignment = config.hbm_alignment_bytes
-        self._data: list[tuple[int, bytes]] = []
+        self._data: list[tuple[int, np.ndarray]] = []
         self.size = 0
 
     def reserve(self, name: str, size: int) -> Buffer:
@@ -38,18 +38,19 @@ class HbmImage:
 
     def place(self, name: str, array: np.ndarray) -> Buffer:
         """A buffer that holds the array's bytes when the program starts."""
-        data = np.ascontiguousarray(array).tobytes()
-        buffer = self.reserve(name, len(data))
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        buffer = self.reserve(name, data.size)
         assert buffer.address is not None
         self._data.append((buffer.address, data))
         return buffer
 
     def contents(self) -> np.ndarray:
-        """All initialised bytes, up to the last one: (n,) uint8."""
-        end = max((address + len(data) for address, data in self._data), default=0)
+        """All initialised bytes, up to the last one: (n,) uint8. They are given away: only once."""
+        end = max((address + data.size for address, data in self._data), default=0)
         image = np.zeros(end, np.uint8)
-        for address, data in self._data:
-            image[address : address + len(data)] = np.frombuffer(data, np.uint8)
+        while self._data:
+            address, data = self._data.pop()
+            image[address : address + data.size] = data
         return image
 
 

@@ -11,6 +11,7 @@ from onnx import helper
 
 from compiler.canonical_arrange import LARGEST, arrange
 from compiler.canonical_select import select
+from compiler.deferred import Array, Deferred
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
 from compiler.evaluate_sample import Sample, Shape
@@ -88,8 +89,11 @@ def is_ids(value: object) -> bool:
     return isinstance(root, Tensor) and root.name in IDS
 
 
-def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays have one shape and equal elements; NaNs equal each other."""
+def same(a: Array, b: Array) -> bool:
+    """Whether two arrays have one shape and equal elements; NaNs equal each other. Large ones are
+    the same if they are computed alike."""
+    if isinstance(a, Deferred) or isinstance(b, Deferred):
+        return isinstance(a, Deferred) and isinstance(b, Deferred) and a.key == b.key
     return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
@@ -104,7 +108,7 @@ class Context:
         self.caches = list(evaluator.interface.caches)
         self.values: dict[str, Value] = {}
         self.ops: dict[str, Op] = {}
-        self.constants: dict[str, np.ndarray] = {}
+        self.constants: dict[str, Array] = {}
         self.tables: dict[str, np.ndarray] = {}
         # Values of one token, "first" or "last", and the tensors that are computed from them.
         self.picked: dict[str, str] = {}
@@ -162,9 +166,11 @@ class Context:
         self.caches.append(Cache(len(self.caches), "", "", "", "", heads, width))
         return self.caches[-1]
 
-    def add_constant(self, name: str, array: np.ndarray) -> Constant:
+    def add_constant(self, name: str, array: Array) -> Constant:
         """Keep `array` as float32 under `name`, or a variant of it where that is taken."""
-        array, unique, count = np.ascontiguousarray(array, dtype=np.float32), name, 0
+        unique, count = name, 0
+        if not isinstance(array, Deferred):
+            array = np.ascontiguousarray(array, dtype=np.float32)
         while unique in self.constants and not same(self.constants[unique], array):
             count += 1
             unique = f"{name}.{count}"

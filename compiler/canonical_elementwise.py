@@ -45,7 +45,7 @@ class Emitter:
             if isinstance(x, Scalar):
                 return Scalar(float(np.divide(1.0, x.value)))
             if isinstance(x, Constant):
-                value = np.float32(1) / self.context.constants[x.name]
+                value = np.float32(1) / np.asarray(self.context.constants[x.name])
                 return self.context.add_constant(f"{x.name}.recip", value)
             if isinstance(x, Table):
                 value = np.float32(1) / self.context.tables[x.name]

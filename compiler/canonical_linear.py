@@ -7,9 +7,11 @@ from compiler.canonical_context import Context, attribute, is_ids, refuse
 from compiler.canonical_elementwise import Emitter
 from compiler.canonical_operands import operand
 from compiler.contrib import dequantised, dequantised_rows
+from compiler.deferred import LARGE_BYTES, Array, Deferred
 from compiler.evaluate import source_of
 from compiler.graph import Scalar, Tensor
 from compiler.movement import Moved
+from isa.config import F32_BYTES
 
 
 def embed(context: Context, node: onnx.NodeProto) -> None:
@@ -30,7 +32,7 @@ def embed_quantised(context: Context, node: onnx.NodeProto) -> None:
     _embed(context, node, weights)
 
 
-def _embed(context: Context, node: onnx.NodeProto, weight: np.ndarray) -> None:
+def _embed(context: Context, node: onnx.NodeProto, weight: Array) -> None:
     ids = context.values[node.input[1]]
     if not is_ids(ids) or attribute(node, "axis", 0) != 0:
         refuse(node, "it must select rows of a constant by ids of tokens")
@@ -94,7 +96,7 @@ def gemm(context: Context, node: onnx.NodeProto) -> None:
     context.define(node.output[0], result, node)
 
 
-def _linear(context: Context, node: onnx.NodeProto, name: str, weight: np.ndarray) -> Tensor:
+def _linear(context: Context, node: onnx.NodeProto, name: str, weight: Array) -> Tensor:
     if not context.layout(node.input[0], node).width_is_last:
         refuse(node, "the product must be over the features of a token, not over the tokens")
     x = context.tensor(node.input[0], node)
@@ -104,11 +106,15 @@ def _linear(context: Context, node: onnx.NodeProto, name: str, weight: np.ndarra
     return Emitter(context, node).emit("linear", x, constant, width=weight.shape[1])
 
 
-def _weight(context: Context, name: str, node: onnx.NodeProto) -> np.ndarray:
-    """A constant matrix; leading axes of size 1 are dropped."""
+def _weight(context: Context, name: str, node: onnx.NodeProto) -> Array:
+    """A constant matrix; leading axes of size 1 are dropped. A large one is computed later."""
     if name in context.evaluator.varying:
         refuse(node, f'the weight "{name}" depends on an input')
-    weight = context.evaluator.constant(name)
-    if weight.ndim < 2 or set(weight.shape[:-2]) > {1}:
-        refuse(node, f'the weight "{name}" must be a matrix, not of shape {weight.shape}')
-    return weight.reshape(weight.shape[-2:])
+    evaluator = context.evaluator
+    _, shape = evaluator.type_of(name)
+    if len(shape) < 2 or set(shape[:-2]) > {1}:
+        refuse(node, f'the weight "{name}" must be a matrix, not of shape {shape}')
+    rows, cols = shape[-2:]
+    if rows * cols * F32_BYTES < LARGE_BYTES:
+        return evaluator.constant(name).reshape(rows, cols)
+    return Deferred((name,), (rows, cols), lambda: evaluator.constant(name).reshape(rows, cols))

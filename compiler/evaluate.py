@@ -6,6 +6,7 @@ else is an *activation*: only its concrete shape is inferred. Comparing samples 
 then tells which dimension of an activation is the number of tokens.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
@@ -17,11 +18,13 @@ from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from compiler.contrib import infer, is_contrib
+from compiler.deferred import LARGE_BYTES
 from compiler.errors import CompileError
 from compiler.evaluate_ops import CORRECTED
 from compiler.evaluate_sample import Sample, Shape, Values
 from compiler.evaluate_shapes import Dim, concrete_shape, symbolic_shapes
 from compiler.graph import Source
+from compiler.importer_data import array_of
 from compiler.importer_interface import Interface
 
 SHAPE_ONLY = {"Shape", "Size"}  # known whatever their input holds
@@ -62,6 +65,7 @@ class Evaluator:
         self.producer = {name: node for node in model.graph.node for name in node.output if name}
         self._initialisers = {t.name: t for t in model.graph.initializer}
         self._static: dict[str, np.ndarray] = {}
+        self._types: dict[str, tuple[int, Shape]] = {}
         self._runners: dict[int, Runner] = {}
         self._nodes = list(model.graph.node)
         self._elem_types: dict[str, int] = {}
@@ -112,15 +116,50 @@ class Evaluator:
         return found
 
     def constant(self, name: str) -> np.ndarray:
-        """The value of a name outside `varying`, computed once."""
-        if name not in self._static:
+        """The value of a name outside `varying`; computed once, if it is not large."""
+        if name in self._static:
+            return self._static[name]
+        if name in self._initialisers:
+            found = {name: array_of(self._initialisers[name])}
+        else:
+            node = self.producer[name]
+            outputs = self.run_node(node, [self.constant(n) for n in node.input if n])
+            found = dict(zip(results(node), outputs, strict=True))
+        for key, array in found.items():
+            self._types[key] = helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+            if array.nbytes < LARGE_BYTES:
+                self._static[key] = array
+        return found[name]
+
+    def type_of(self, name: str) -> tuple[int, Shape]:
+        """Element type and shape of a name outside `varying`; its value is computed only where they
+        cannot be inferred."""
+        if name not in self._types:
             if name in self._initialisers:
-                self._static[name] = _array_of(self._initialisers[name])
-            else:
-                node = self.producer[name]
-                outputs = self.run_node(node, [self.constant(n) for n in node.input if n])
-                self._static.update(zip(results(node), outputs, strict=True))
-        return self._static[name]
+                tensor = self._initialisers[name]
+                self._types[name] = tensor.data_type, tuple(tensor.dims)
+            elif not self._infer_constant(self.producer[name]):
+                self.constant(name)
+        return self._types[name]
+
+    def _infer_constant(self, node: onnx.NodeProto) -> bool:
+        """Whether the types of the outputs are known without their values."""
+        if is_contrib(node) or not node.input:
+            return False
+        types, data = self._described(node.input, Values())
+        try:
+            found = self._infer_types(node, types, data)
+        except CompileError:  # the evaluation says more
+            return False
+        dims = {n: t.tensor_type.shape.dim for n, t in found.items()}
+        if not all(t.tensor_type.HasField("shape") for t in found.values()):
+            return False
+        if not all(d.HasField("dim_value") for of_one in dims.values() for d in of_one):
+            return False
+        for name, inferred in found.items():
+            shape = tuple(d.dim_value for d in dims[name])
+            self._types[name] = inferred.tensor_type.elem_type, shape
+        return set(results(node)) <= found.keys()
 
     def run_node(self, node: onnx.NodeProto, inputs: Iterable[np.ndarray]) -> list[np.ndarray]:
         """The node's outputs for the arrays of its non-empty inputs, by onnx.reference."""
@@ -183,6 +222,12 @@ class Evaluator:
                 values.known.update(zip(results(node), outputs, strict=True))
         return values
 
+    def _shape(self, name: str, values: Values) -> Shape:
+        """Of a known value."""
+        if name in values.known or name in self.varying:
+            return self.known(name, values).shape
+        return self.type_of(name)[1]
+
     def known(self, name: str, values: Values) -> np.ndarray:
         """A known value, constant or of this sample."""
         if name in values.known:
@@ -217,17 +262,7 @@ class Evaluator:
         if is_contrib(node):
             self._infer_contrib(node, values)
             return
-        types, data = {}, {}
-        for name in node.input:
-            if name in values.shapes:
-                types[name] = _tensor_type(values.elem_types[name], values.shapes[name])
-            elif name:
-                array = self.known(name, values)
-                types[name] = _tensor_type(
-                    helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
-                )
-                if array.size <= LARGEST_SHAPE_INPUT:
-                    data[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        types, data = self._described(node.input, values)
         for name, inferred in self._infer_types(node, types, data).items():
             tensor = inferred.tensor_type
             dims = tensor.shape.dim
@@ -236,11 +271,34 @@ class Evaluator:
             values.shapes[name] = tuple(d.dim_value for d in dims)
             values.elem_types[name] = tensor.elem_type
 
+    def _described(
+        self, names: Iterable[str], values: Values
+    ) -> tuple[dict[str, onnx.TypeProto], dict[str, onnx.TensorProto]]:
+        """Types of a node's inputs, and those values that may decide its outputs' shapes."""
+        types, data = dict[str, onnx.TypeProto](), dict[str, onnx.TensorProto]()
+        for name in names:
+            if name in values.shapes:
+                types[name] = _tensor_type(values.elem_types[name], values.shapes[name])
+                continue
+            if not name:
+                continue
+            if name in values.known or name in self.varying:
+                array = self.known(name, values)
+                kind = int(helper.np_dtype_to_tensor_dtype(array.dtype)), array.shape
+            else:
+                kind = self.type_of(name)
+            types[name] = _tensor_type(*kind)
+            if math.prod(kind[1]) <= LARGEST_SHAPE_INPUT:
+                array = np.ascontiguousarray(self.known(name, values))
+                data[name] = numpy_helper.from_array(array, name)
+        return types, data
+
     def _infer_contrib(self, node: onnx.NodeProto, values: Values) -> None:
         first = next((name for name in node.input if name in values.shapes), "")
         if node.input[0] != first and node.op_type != "GatherBlockQuantized":
             raise CompileError(str(source_of(node)), "its first input must depend on the tokens")
-        known = {n: self.known(n, values).shape for n in node.input if n and n not in values.shapes}
+        names = [name for name in node.input if name and name not in values.shapes]
+        known = {name: self._shape(name, values) for name in names}
         try:
             found = infer(node, {**values.shapes, **known})
         except ValueError as error:
@@ -275,13 +333,6 @@ class Evaluator:
             raise CompileError(
                 str(source_of(node)), f"its shapes do not fit: {str(error).strip()}"
             ) from error
-
-
-def _array_of(tensor: onnx.TensorProto) -> np.ndarray:
-    try:
-        return numpy_helper.to_array(tensor)
-    except (ValueError, TypeError, KeyError) as error:
-        raise CompileError(f'tensor "{tensor.name}"', f"it is damaged: {error}") from error
 
 
 def _tensor_type(elem_type: int, shape: Shape) -> onnx.TypeProto:

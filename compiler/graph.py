@@ -36,6 +36,8 @@ from typing import Any
 
 import numpy as np
 
+from compiler.deferred import Array
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -158,7 +160,7 @@ class Graph:
     max_context: int
     inputs: tuple[str, ...]
     ops: tuple[Op, ...]
-    constants: Mapping[str, np.ndarray]
+    constants: Mapping[str, Array]
     tables: Mapping[str, np.ndarray]
     caches: tuple[Cache, ...]
     outputs: tuple[Output, ...]

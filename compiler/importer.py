@@ -4,25 +4,27 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import checker, defs, external_data_helper, inliner
+from onnx import checker, defs, inliner
 
 from compiler.errors import CompileError
+from compiler.importer_data import find_external_data, is_mapped
 
 OLDEST_OPSET = 13  # Softmax, Squeeze and ReduceSum mean something else before
 
 
 def load_model(path: str | Path) -> onnx.ModelProto:
-    """The model in `path`, with its external data, checked, without local functions.
+    """The model in `path`, checked, without local functions; large external tensors are references
+    to absolute file names (`compiler.importer_data.array_of` reads them).
 
     Raises CompileError if the file or its external data is missing, damaged or no valid ONNX.
     """
     path = Path(path)
     model = _parse(path)
-    _load_external_data(model, path)
+    find_external_data(model, path)
     try:
         # The checker stops at the first foreign operator; canonicalise names them all.
         if all(is_registered(node) for node in model.graph.node):
-            checker.check_model(model)
+            checker.check_model(path if is_mapped(model) else model)
         if model.functions:
             model = inliner.inline_local_functions(model)
     except (checker.ValidationError, RuntimeError, ValueError) as error:
@@ -72,44 +74,6 @@ def _parse(path: Path) -> onnx.ModelProto:
             "export or copy it again",
         )
     return model
-
-
-def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Replace references to data files by the data; every file must exist and be long enough."""
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _check_external_tensor(tensor, path)
-    try:
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (checker.ValidationError, ValueError, OSError) as error:
-        raise CompileError(
-            str(path), f"its external data cannot be read: {_first_line(error)}"
-        ) from error
-
-
-def _check_external_tensor(tensor: onnx.TensorProto, path: Path) -> None:
-    info = {entry.key: entry.value for entry in tensor.external_data}
-    file = path.parent / info.get("location", "")
-    if not info.get("location") or not file.is_file():
-        raise CompileError(
-            str(path),
-            f'the external data file "{file}" of tensor "{tensor.name}" is missing',
-            "put it beside the model",
-        )
-    try:
-        end = int(info.get("offset", 0)) + int(info.get("length", 0))
-    except ValueError as error:
-        raise CompileError(
-            str(path), f'tensor "{tensor.name}" has no numeric offset and length, not {info!r}'
-        ) from error
-    size = file.stat().st_size
-    if end > size:
-        raise CompileError(
-            str(path),
-            f'the external data file "{file}" is truncated: tensor "{tensor.name}" ends at byte '
-            f"{end}, the file at {size}",
-            "export or copy it again",
-        )
 
 
 def _check_opset(model: onnx.ModelProto, path: Path) -> None:

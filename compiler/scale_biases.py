@@ -15,7 +15,7 @@ def scale_biases(graph: Graph) -> Graph:
     def scaled(x: Operand) -> Operand:
         if isinstance(x, Constant):
             name = f"{x.name} · log2 e"
-            constants[name] = np.asarray(graph.constants[x.name] * LOG2_E, np.float32)
+            constants[name] = np.asarray(np.asarray(graph.constants[x.name]) * LOG2_E, np.float32)
             return Constant(name)
         if isinstance(x, Table):
             name = f"{x.name} · log2 e"

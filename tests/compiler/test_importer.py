@@ -8,9 +8,14 @@ import pytest
 from onnx import external_data_helper, helper, parser
 
 from compiler.canonical import canonicalise
+from compiler.deferred import Deferred
 from compiler.errors import CompileError
 from compiler.importer import load_model
+from compiler.pipeline import compile_file
+from isa.config import load_config
 from tests.compiler.decoder import decoder
+
+TINY = load_config("tiny")
 
 
 @pytest.fixture
@@ -49,6 +54,56 @@ def test_external_data_gives_the_same_graph(model_file, external_file):
     assert outside.ops == inside.ops
     for name, array in inside.constants.items():
         np.testing.assert_array_equal(outside.constants[name], array)
+
+
+def large(kind: type) -> onnx.ModelProto:
+    """With weights of more than a mebibyte behind a Cast, transposed, shared by two products."""
+    dice = np.random.default_rng(5)
+    shapes = {"up": (24, 30_000), "down": (24, 30_000), "last": (30_000, 24)}
+    extra = {k: dice.standard_normal(v).astype(kind) for k, v in shapes.items()}
+    return decoder(
+        extra,
+        feature="""
+        up_32 = Cast<to = 1>(up)  p = MatMul(embedded, up_32)  t = Tanh(p)
+        down_32 = Cast<to = 1>(down)  down_t = Transpose<perm = [1, 0]>(down_32)
+        narrow = MatMul(t, down_t)  r = MatMul(narrow, up_32)  last_32 = Cast<to = 1>(last)
+        x_1 = MatMul(r, last_32)  x = Add(x_1, embedded)""",
+    )
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_large_external_data_is_mapped(tmp_path, kind):
+    """The program is the same as with the weights inside, and the memory does not hold them all."""
+    onnx.save(large(kind), tmp_path / "inside.onnx")
+    onnx.save(
+        large(kind), tmp_path / "model.onnx", save_as_external_data=True, location="model.data"
+    )
+    loaded = load_model(tmp_path / "model.onnx")
+    assert loaded.ByteSize() < 100_000
+    images = [compile_file(tmp_path / f"{n}.onnx", TINY, 16) for n in ("inside", "model")]
+    assert images[0].code == images[1].code
+    np.testing.assert_array_equal(images[0].hbm, images[1].hbm)
+    graph = canonicalise(loaded, 16, "model")
+    deferred = [c for c in graph.constants.values() if isinstance(c, Deferred)]
+    assert sorted(c.shape for c in deferred) == [(24, 30_000), (30_000, 24), (30_000, 24)]
+    for array in deferred:
+        assert np.asarray(array).dtype == np.float32
+        assert np.abs(np.asarray(array)).max() > 3
+
+
+def test_large_external_data_outside_the_folder(tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    path = inner / "model.onnx"
+    onnx.save(large(np.float32), path, save_as_external_data=True, location="model.data")
+    (inner / "model.data").rename(tmp_path / "model.data")
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../model.data"
+    path.write_bytes(model.SerializeToString())
+    assert refused(path).startswith("its external data cannot be read: ")
 
 
 def test_local_functions_are_inlined(tmp_path):
