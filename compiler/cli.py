@@ -54,6 +54,9 @@ def compile_model(
             "that fits counts.",
         ),
     ] = None,
+    kv: Annotated[
+        str, typer.Option(metavar="FORMAT", help="Storage of the KV cache: bf16 or fp8 (E4M3).")
+    ] = "bf16",
     listing: Annotated[
         Path | None, typer.Option(help="Also write the program as assembly text.")
     ] = None,
@@ -64,7 +67,7 @@ def compile_model(
     from rich.console import Console
 
     from compiler.pipeline import compile_file
-    from compiler.weights import Choice
+    from compiler.weights import Choice, Storage
     from isa.config import load_config
     from isa.image import save_image
 
@@ -73,9 +76,9 @@ def compile_model(
     with console.status("jcc") as status:
         chip = load_config(config)
         context = max_context or default_context(model)
-        choice = Choice.parse(weights or [])
+        storage = Storage(Choice.parse(weights or []), kv)
         image = compile_file(
-            model, chip, context, lambda step: status.update(f"jcc: {step}"), choice
+            model, chip, context, lambda step: status.update(f"jcc: {step}"), storage
         )
         if check:
             from sim.check import check_image

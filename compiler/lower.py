@@ -44,7 +44,7 @@ from compiler.passes import cut
 from compiler.rotate_signs import fold_rotate_signs
 from compiler.scale_biases import scale_biases
 from compiler.virtual import Buffer
-from compiler.weights import IN_BF16, Choice
+from compiler.weights import IN_BF16, Storage
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.iomap import Generation
 
@@ -78,8 +78,8 @@ class Lowered:
     generation: Generation | None
 
 
-def lower(graph: Graph, config: ChipConfig, chunk: int, weights: Choice = IN_BF16) -> Lowered:
-    """Emit the whole program for at most ``chunk`` tokens a pass, with weights in these formats.
+def lower(graph: Graph, config: ChipConfig, chunk: int, storage: Storage = IN_BF16) -> Lowered:
+    """Emit the whole program for at most ``chunk`` tokens a pass, stored like this.
 
     Raises DoesNotFit where the accumulators are too small for the chunk, CompileError for what no
     chunk size would mend.
@@ -90,10 +90,10 @@ def lower(graph: Graph, config: ChipConfig, chunk: int, weights: Choice = IN_BF1
     names = dict.fromkeys(op.attributes["ids"] for op in graph.ops if op.kind == "embed")
     ids = {name: build.hbm.reserve(name, 4 * graph.max_context) for name in names}
     positions = build.hbm.reserve("positions", 4 * graph.max_context)
-    caches = reserve_caches(graph, build)
+    caches = reserve_caches(graph, build, storage)
     layouts = choose_layouts(graph, config)
     outputs = reserve_outputs(graph, build, layouts)
-    low = Lowering(graph, config, build, caches, outputs, layouts, weights)
+    low = Lowering(graph, config, build, caches, outputs, layouts, storage)
     bodies = []
     load_arguments(build, arguments)
     build.label(BEGIN)

@@ -9,10 +9,11 @@ from compiler import builder as b
 from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
 from compiler.graph import Graph, Op, Tensor
-from compiler.lower_scores import lower_scores
+from compiler.lower_scores import lower_scores, padded_head, query_bytes
 from compiler.lowering import Caches, Lowering
 from compiler.numerics import LOG2_E, float_bits
 from compiler.virtual import LONGEST_ROW, Address, Buffer, FieldValue
+from compiler.weights import Storage
 from isa.config import BF16_BYTES, HBM_ATOM_BYTES
 from isa.program import Reg
 from isa.table import DMA, Operand
@@ -22,7 +23,7 @@ assert isinstance(_ROWS, Operand)
 _MOST_ROWS = (1 << _ROWS.bits) - 1  # of one transfer
 
 
-def reserve_caches(graph: Graph, build: Builder) -> Caches:
+def reserve_caches(graph: Graph, build: Builder, storage: Storage) -> Caches:
     """HBM room for every layer's keys and values: rows of all heads, one row a token."""
     shapes = {(cache.heads, cache.width) for cache in graph.caches}
     if len(shapes) != 1:
@@ -30,7 +31,8 @@ def reserve_caches(graph: Graph, build: Builder) -> Caches:
         raise CompileError(graph.source, problem, "one shape for all layers works")
     heads, width = shapes.pop()
     config = build.config
-    head_bytes = BF16_BYTES * round_up(width, max(config.rows, config.cols, config.lanes))
+    entry = storage.kv_format
+    head_bytes = entry.bytes_of(padded_head(width, config))
     row_bytes = round_up(heads * head_bytes, config.hbm_alignment_bytes)
     size = graph.max_context * row_bytes
     most = min(_MOST_ROWS, config.sram_bytes // row_bytes)
@@ -47,7 +49,7 @@ def reserve_caches(graph: Graph, build: Builder) -> Caches:
         )
         for cache in graph.caches
     ]
-    return Caches(buffers, row_bytes, head_bytes, size <= LONGEST_ROW)
+    return Caches(buffers, row_bytes, head_bytes, entry, size <= LONGEST_ROW)
 
 
 def lower_attention(low: Lowering, op: Op) -> None:
@@ -136,7 +138,7 @@ def _write_new(low: Lowering, op: Op, new: Tensor, rows: Buffer, place: Reg | Ad
             "astride": from_rows.stride * (1 if contiguous else new.groups),
             "rows": build.rows(new.groups if contiguous else 1),
             "cols": new.width,
-            "dt": "bf16",
+            "dt": low.caches.format.name,
         }
         build.emit("vmov", (source.buffer.access(),), (rows.access(),), fields=fields)
 
@@ -156,13 +158,14 @@ def _store_new(low: Lowering, cache: Buffer, rows: Buffer, place: Reg | Address)
 
 
 def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
-    """bf16 queries times scale · log2 e, (m, heads) rows of the cache's head width."""
+    """bf16 queries times scale · log2 e, (m, heads) rows of the cache's head width, in elements."""
     build, source = low.builder, low.place(q)
     rows = low.rows_of(op, q, q.groups, q.width)
-    buffer = build.sram("queries", build.chunk * q.groups * low.caches.head_bytes)
+    row_bytes = query_bytes(low, q)
+    buffer = build.sram("queries", build.chunk * q.groups * row_bytes)
     fields: dict[str, FieldValue] = {
         "dst": buffer.at(),
-        "dstride": low.caches.head_bytes,
+        "dstride": row_bytes,
         "a": source.buffer.at(),
         "astride": rows.stride,
         "b": float_bits(scale * LOG2_E),
@@ -226,10 +229,11 @@ def _outputs(
             "astride": out.groups * weights[1],
             "w": values.at(shared),
             "wstride": low.caches.row_bytes,
-            "wpanel": low.config.array_col_bytes,
+            "wpanel": low.caches.format.bytes_of(low.config.cols),
             "m": b.M,
             "k": b.CONTEXT,
             "n": out.width,
+            "wf": low.caches.format.name,
         }
         build.emit("matmul", (weights[0].access(), values.access()), (acc.access(),), fields=fields)
         fields = {

@@ -90,7 +90,7 @@ def lower_linear(low: Lowering, op: Op) -> None:
     assert isinstance(x, Tensor)
     assert isinstance(name, Constant)
     weights = np.asarray(low.graph.constants[name.name], np.float32)
-    kind = low.weights.of(op)
+    kind = low.storage.weights.of(op)
     if not np.isfinite(weights).all():
         raise low.refuse(op, f"weights that are not finite in {name.name}")
     term = Term(name.name, weights, (activation(low, op, x, x.groups),))

@@ -11,8 +11,18 @@ from compiler.lowering import Lowering
 from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
 from compiler.schedule import DoesNotFit
 from compiler.virtual import Buffer, FieldValue
-from isa.config import F32_BYTES
+from isa.config import BF16_BYTES, F32_BYTES, ChipConfig
 from isa.program import Reg
+
+
+def padded_head(width: int, config: ChipConfig) -> int:
+    """Elements of a head with gaps: whole vectors, and whole tiles whichever way they are read."""
+    return round_up(width, max(config.rows, config.cols, config.lanes))
+
+
+def query_bytes(low: Lowering, q: Tensor) -> int:
+    """Of one head's query in bf16."""
+    return BF16_BYTES * padded_head(q.width, low.config)
 
 
 def lower_scores(
@@ -31,8 +41,8 @@ def lower_scores(
         shared = head // (q.groups // kv_heads) * low.caches.head_bytes
         fields: dict[str, FieldValue] = {
             "acc": acc.at(),
-            "a": queries.at(head * low.caches.head_bytes),
-            "astride": q.groups * low.caches.head_bytes,
+            "a": queries.at(head * query_bytes(low, q)),
+            "astride": q.groups * query_bytes(low, q),
             "w": keys.at(shared),
             "wstride": low.caches.row_bytes,
             "wpanel": config.cols * low.caches.row_bytes,
@@ -40,6 +50,7 @@ def lower_scores(
             "k": q.width,
             "n": b.CONTEXT,
             "layout": "transposed",
+            "wf": low.caches.format.name,
         }
         build.emit("matmul", (queries.access(), keys.access()), (acc.access(),), fields=fields)
         row: dict[str, FieldValue] = {

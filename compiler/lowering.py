@@ -9,8 +9,9 @@ from compiler.errors import CompileError
 from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
 from compiler.virtual import Access, Buffer, FieldValue
-from compiler.weights import IN_BF16, Choice
+from compiler.weights import IN_BF16, Storage
 from isa.config import F32_BYTES, ChipConfig
+from isa.formats import StorageFormat
 
 MOST_NAMED = 3  # nodes that one operator is described by
 
@@ -31,6 +32,7 @@ class Caches:
     buffers: list[tuple[Buffer, Buffer]]
     row_bytes: int
     head_bytes: int
+    format: StorageFormat
     in_one_row: bool  # a whole context's keys are no more than one row of a transfer can be
 
 
@@ -73,7 +75,7 @@ class Lowering:
     caches: Caches
     outputs: dict[str, Stored]  # by tensor
     layouts: dict[str, Layout]
-    weights: Choice = IN_BF16
+    storage: Storage = IN_BF16
     tables: Tables | None = None
     embeddings: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # rows, row bytes
     tensors: dict[str, Placed] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from compiler.errors import CompileError
 from compiler.graph import Constant, Graph
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
-from compiler.weights import IN_BF16, Choice
+from compiler.weights import IN_BF16, Storage
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
 from isa.iomap import IoMap, Tensor
@@ -26,24 +26,24 @@ def compile_file(
     config: ChipConfig,
     max_context: int | None,
     progress: Callable[[str], None] = lambda step: None,
-    weights: Choice = IN_BF16,
+    storage: Storage = IN_BF16,
 ) -> ProgramImage:
     """Compile an ONNX transformer for a chip; CompileError says in one line what cannot be done."""
     progress("import")
     model = load_model(path)
     progress("canonicalise")
     graph = canonicalise(model, max_context, str(path))
-    return compile_graph(graph, config, progress, weights)
+    return compile_graph(graph, config, progress, storage)
 
 
 def compile_graph(
     graph: Graph,
     config: ChipConfig,
     progress: Callable[[str], None] = lambda step: None,
-    weights: Choice = IN_BF16,
+    storage: Storage = IN_BF16,
 ) -> ProgramImage:
     """Lower, schedule and assemble a canonical graph."""
-    if unused := weights.unused(graph.ops):
+    if unused := storage.weights.unused(graph.ops):
         raise CompileError(
             f"{graph.source}: --weights", f"no product with weights is named {', '.join(unused)}"
         )
@@ -59,7 +59,7 @@ def compile_graph(
         if chunk > max(config.rows, 8) or chunk > max(1, graph.max_context):
             continue
         try:
-            lowered = lower(graph, config, chunk, weights)
+            lowered = lower(graph, config, chunk, storage)
             items = schedule.hoist_loads(lowered.builder.items, lowered.bodies)
             addresses = schedule.allocate(items, config)
         except schedule.DoesNotFit:
@@ -67,7 +67,7 @@ def compile_graph(
         progress("synchronise")
         schedule.synchronise(items, addresses)
         ops, sources = schedule.resolve(items, addresses)
-        return _image(graph, config, lowered, ops, sources, chunk, weights)
+        return _image(graph, config, lowered, ops, sources, chunk, storage)
     raise CompileError(
         graph.source,
         f"one token with a context of {graph.max_context} needs more than the {config.sram_bytes} "
@@ -83,7 +83,7 @@ def _image(
     ops: list[Op],
     sources: list[str],
     chunk: int,
-    weights: Choice,
+    storage: Storage,
 ) -> ProgramImage:
     hbm = lowered.builder.hbm
     code = hbm.reserve("code", 32 * len(ops))
@@ -97,7 +97,8 @@ def _image(
         "source": Path(graph.source).name,
         "chunk": chunk,
         "operators": len(graph.ops),
-        "weights": [f"{pattern}={kind}" for pattern, kind in weights.rules] or ["*=bf16"],
+        "weights": [f"{pattern}={kind}" for pattern, kind in storage.weights.rules] or ["*=bf16"],
+        "kv": storage.kv,
     }
     return ProgramImage.from_ops(
         config,
@@ -151,12 +152,13 @@ def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:
 
 def _caches(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:
     row, head = lowered.caches.row_bytes, lowered.caches.head_bytes
+    kind = lowered.caches.format.name
     for cache, (keys, values) in zip(graph.caches, lowered.caches.buffers, strict=True):
         for buffer, past, present in (
             (keys, cache.past_key, cache.present_key),
             (values, cache.past_value, cache.present_value),
         ):
-            shape = (buffer.address or 0, row, cache.width, "bf16", graph.max_context, "float32")
+            shape = (buffer.address or 0, row, cache.width, kind, graph.max_context, "float32")
             yield Tensor(past, "kv", *shape, cache.heads, head, present)
 
 

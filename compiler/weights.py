@@ -28,7 +28,7 @@ from compiler.builder import round_up
 from compiler.graph import Op
 from isa import formats, numbers
 from isa.config import ChipConfig
-from isa.formats import FORMATS
+from isa.formats import FORMATS, StorageFormat
 
 STORED = {"fp8": "e4m3", "int8": "i8", "int4": "i4"} | {
     name: name for name in ("bf16", "mxfp8", "mxfp4", "nvfp4")
@@ -96,7 +96,27 @@ class Choice:
         return [pattern for pattern, _ in self.rules if not matching(names, pattern)]
 
 
-IN_BF16 = Choice()
+KV = {"bf16": "bf16", "fp8": "e4m3"}  # --kv → the ISA's format, without scales
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a program keeps its weights and its KV cache (one of `KV`)."""
+
+    weights: Choice = Choice()
+    kv: str = "bf16"
+
+    def __post_init__(self) -> None:
+        if self.kv not in KV:
+            raise ValueError(f"--kv {self.kv}: want one of {', '.join(KV)}")
+
+    @property
+    def kv_format(self) -> StorageFormat:
+        """Of keys and values in memory."""
+        return FORMATS[KV[self.kv]]
+
+
+IN_BF16 = Storage()
 
 
 def quantise(weights: F32, choice: str) -> Weights:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2}
+STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2, "e4m3": 1}
 KINDS = ("tokens", "positions", "mask", "kv", "output", "scratch")
 PICKS = ("", "first", "last")
 WORD_BYTES = 4

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from isa import formats
 from isa.image import ProgramImage
 from isa.iomap import NO_STOP, STOPS, STORAGE_BYTES, WORD_BYTES, Tensor
-from isa.numbers import from_bf16, to_bf16
+from isa.numbers import to_bf16
 
 Arrays = dict[str, NDArray]
 _STORAGE: dict[str, np.dtype] = {
     "int32": np.dtype(np.int32),
     "f32": np.dtype(np.float32),
     "bf16": np.dtype(np.uint16),
+    "e4m3": np.dtype(np.uint8),
 }
 
 
@@ -83,7 +85,7 @@ class Host:
         for tensor in self.io.tensors:
             if tensor.kind == "kv" and tensor.name:
                 rows = inputs[tensor.name][0].astype(np.float32).transpose(1, 0, 2)
-                self._view(tensor, past)[...] = to_bf16(rows)
+                self._view(tensor, past)[...] = _codes(tensor, rows)
             elif tensor.kind in ("tokens", "positions") and tensor.name:
                 self._view(tensor, count)[:, 0, 0] = inputs[tensor.name][0]
         self._arguments(count, past)
@@ -106,7 +108,7 @@ class Host:
         for tensor in self.io.of_kind("kv"):
             if not tensor.output:
                 continue  # the model shows no cache
-            rows = from_bf16(self._view(tensor, self.past)).transpose(1, 0, 2)
+            rows = formats.decode(tensor.dtype, self._view(tensor, self.past)).transpose(1, 0, 2)
             outputs[tensor.output] = rows[None].astype(tensor.onnx_dtype)
         return outputs
 
@@ -188,6 +190,11 @@ class Host:
         padding = values[np.isin(values, list(tensor.excluded))]
         if padding.size:
             raise InputError(f"{name!r} must not be {padding.flat[0]}: padding is not supported")
+
+
+def _codes(tensor: Tensor, values: NDArray[np.float32]) -> NDArray:
+    """fp32 as a KV cache keeps it."""
+    return to_bf16(values) if tensor.dtype == "bf16" else formats.quantise(tensor.dtype, values)
 
 
 def _shape(tensor: Tensor, count: int, past: int) -> tuple[int, ...]:

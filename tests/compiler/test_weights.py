@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from compiler.canonical import canonicalise
 from compiler.graph import Op, Source, Tensor
 from compiler.pipeline import compile_graph
-from compiler.weights import STORED, Choice, Weights, pack, quantise
+from compiler.weights import STORED, Choice, Storage, Weights, pack, quantise
 from isa.config import ChipConfig
 from isa.formats import FORMATS
 from isa.image import ProgramImage
@@ -158,8 +158,11 @@ def wide_decoder() -> onnx.ModelProto:
     return decoder(extra, feature="p = MatMul(embedded, up) t = Tanh(p) x = MatMul(t, down)")
 
 
-def compiled(model: onnx.ModelProto, config: ChipConfig, *rules: str) -> ProgramImage:
-    image = compile_graph(canonicalise(model, 64, "m"), config, weights=Choice.parse(rules))
+def compiled(
+    model: onnx.ModelProto, config: ChipConfig, *rules: str, kv: str = "bf16"
+) -> ProgramImage:
+    storage = Storage(Choice.parse(rules), kv)
+    image = compile_graph(canonicalise(model, 64, "m"), config, storage=storage)
     assert check_image(image) > 0
     return image
 
@@ -223,3 +226,50 @@ def test_fewer_bytes() -> None:
     """4-bit weights are read from memory, not expanded ones."""
     sizes = {c: compiled(wide_decoder(), TINY, c).hbm_bytes for c in ("bf16", "fp8", "mxfp4")}
     assert sizes["bf16"] > sizes["fp8"] > sizes["mxfp4"]
+
+
+def rounded_cache() -> onnx.ModelProto:
+    """The decoder that rounds its keys and values to E4M3 before it caches them."""
+    model = decoder(
+        cache="""
+        k_8 = Cast<to = 17, saturate = 1>(k)  k_rounded = Cast<to = 1>(k_8)
+        v_8 = Cast<to = 17, saturate = 1>(v)  v_rounded = Cast<to = 1>(v_8)
+        present_0_key = Concat<axis = 2>(past_0_key, k_rounded)
+        present_0_value = Concat<axis = 2>(past_0_value, v_rounded)"""
+    )
+    model.opset_import[0].version = 19  # the first with casts to E4M3
+    return model
+
+
+@pytest.mark.parametrize("config", [TINY, ODD, WIDE], ids=lambda config: config.name)
+def test_a_cache_in_fp8(config: ChipConfig) -> None:
+    """Few numbers lie so near to the middle of two of E4M3's that an earlier rounding to bf16
+    decides between them; on average that is no more than another rounding to bf16, of keys and of
+    values."""
+    session = Session(compiled(decoder(), config, kv="fp8"), make_backend("functional"))
+    expected = reference(rounded_cache())
+    kind, same = ml_dtypes.float8_e4m3fn, []
+    for new, past in [(1, 0), (5, 0), (3, 7), (17, 9), (1, 63)]:
+        random = rng(100 * new + past)
+        caches = past_of(decoder(), past, random)
+        caches = {k: v.astype(kind).astype(np.float32) for k, v in caches.items()}
+        inputs = feeds(decoder(), random.integers(0, 19, new), caches)
+        names = [output.name for output in expected.get_outputs()]
+        wanted = dict(zip(names, expected.run(None, inputs), strict=True))
+        found = session.run(inputs)
+        error = np.abs(found["logits"] - wanted["logits"]).mean() / wanted["logits"].std()
+        assert error < BOUND * 9 / 7
+        for name in names[1:]:
+            np.testing.assert_array_equal(found[name], found[name].astype(kind).astype(np.float32))
+            np.testing.assert_array_equal(found[name][:, :, :past], wanted[name][:, :, :past])
+            same.append((found[name] == wanted[name])[:, :, past:].reshape(-1))
+    assert np.concatenate(same).mean() > 0.9
+
+
+def test_a_cache_in_fp8_is_identical_on_rtl_and_half_as_large() -> None:
+    image = compiled(decoder(), TINY, "nvfp4", kv="fp8")
+    runs = list(verify(image, (make_backend("functional"), make_backend("rtl")), 2))
+    assert [run.difference for run in runs] == [None] * 3
+    whole = compiled(wide_decoder(), TINY)
+    sizes = [sum(t.end - t.address for t in x.io.of_kind("kv")) for x in (whole, image)]
+    assert sizes[0] == 2 * sizes[1]
