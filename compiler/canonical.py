@@ -18,7 +18,7 @@ from compiler.canonical_contrib import group_query_attention
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
 from compiler.canonical_norm import layer_norm, rms_norm, skip_norm
 from compiler.canonical_rotary import rotary_embedding
-from compiler.contrib import fix_caches, is_contrib
+from compiler.contrib import check_attributes, fix_caches, is_contrib
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator, source_of
 from compiler.expand import COMPOSITES, expand
@@ -26,7 +26,7 @@ from compiler.expand_contrib import expand_contrib
 from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
 from compiler.graph_rules import validate
 from compiler.importer import check_names, is_registered
-from compiler.importer_interface import check_shapes, find_interface
+from compiler.importer_interface import check_shapes, check_types, find_interface
 from compiler.movement import CacheRoot, Moved, Past
 
 Handler = Callable[[Context, onnx.NodeProto], None]
@@ -69,6 +69,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
     if max_context is not None and max_context < 1:
         raise ValueError(f"max_context must be at least 1, not {max_context!r}")
     check_names(model, source)
+    check_attributes(model, source)
     try:
         model = expand_contrib(model)
     except CompileError as error:
@@ -78,6 +79,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
     interface = find_interface(model, source)
     evaluator = Evaluator(model, interface)
     _refuse_unsupported(evaluator, source)
+    check_types(model, interface, source)
     check_shapes(model, interface, source)
     try:
         context = Context(evaluator, max_context)

@@ -34,6 +34,28 @@ def integer(node: onnx.NodeProto, name: str, default: int | None = None) -> int:
     return value
 
 
+_FLOATS = {"epsilon", "scale", "softcap", "alpha", "mask_filter_value"}
+_INTEGERS = {"axis", "bits", "block_size", "do_rotary", "gather_axis", "interleaved", "K", "N"}
+_INTEGERS |= {"kv_num_heads", "local_window_size", "num_heads", "quantize_axis"}
+_INTEGERS |= {"rotary_embedding_dim", "rotary_interleaved", "unidirectional"}
+_LISTS = {"qkv_hidden_sizes"}
+
+
+def check_attributes(model: onnx.ModelProto, source: str) -> None:
+    """onnx's checker does not know these operators: attributes that are used must be numbers."""
+    types = onnx.AttributeProto.AttributeType
+    for node in model.graph.node:
+        own = node.domain == DOMAIN or node.op_type == _WITHOUT_DOMAIN
+        for item in node.attribute if own else ():
+            names = {"FLOAT": _FLOATS, "INT": _INTEGERS, "INTS": _LISTS}
+            wanted = next((kind for kind, known in names.items() if item.name in known), None)
+            wrong = wanted is not None and item.type != types.Value(wanted)
+            if wrong or (wanted == "FLOAT" and not np.isfinite(item.f)):
+                where = f'{source}: node "{node.name or ", ".join(node.output)}" ({node.op_type})'
+                problem = f"its attribute {item.name} must be a finite number of type {wanted}"
+                raise CompileError(where, problem)
+
+
 def is_contrib(node: onnx.NodeProto) -> bool:
     """Whether it is one of the operators here."""
     if node.op_type == _WITHOUT_DOMAIN:

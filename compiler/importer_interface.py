@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
+from onnx import TensorProto, helper
 
 from compiler.errors import CompileError
 from compiler.evaluate_sample import Sample
@@ -76,6 +77,30 @@ def find_interface(model: onnx.ModelProto, source: str) -> Interface:
         },
         elem_types={name: v.type.tensor_type.elem_type for name, v in inputs.items()},
     )
+
+
+_INTEGERS = (TensorProto.INT32, TensorProto.INT64)
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+
+def check_types(model: onnx.ModelProto, interface: Interface, source: str) -> None:
+    """Ids and positions must be integers, caches and outputs floats, the mask of any known type."""
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(interface.ids, _INTEGERS)
+    wanted[interface.positions] = _INTEGERS
+    wanted[interface.mask] = tuple(helper.get_all_tensor_dtypes())
+    stored = {tensor.name for tensor in model.graph.initializer}  # may be inputs as well
+    for value in (*model.graph.input, *model.graph.output):
+        kinds, kind = wanted.get(value.name, _FLOATS), value.type.tensor_type.elem_type
+        if kind not in kinds and value.name not in stored:
+            known = ", ".join(map(_type_name, kinds[:4]))
+            raise CompileError(
+                source, f'"{value.name}" must be of type {known}, not {_type_name(kind)}'
+            )
+
+
+def _type_name(kind: int) -> str:
+    known = kind in TensorProto.DataType.values()
+    return str(TensorProto.DataType.Name(kind)) if known else str(kind)
 
 
 def check_shapes(model: onnx.ModelProto, interface: Interface, source: str) -> None:
