@@ -201,7 +201,28 @@ def _finish(context: Context, source: str) -> Graph:
         caches=tuple(context.caches),
         outputs=tuple(outputs),
         excluded={name: sorted(ids) for name, ids in context.evaluator.excluded.items()},
+        fates=_fates(context.evaluator, ops),
     )
+
+
+def _fates(evaluator: Evaluator, ops: Sequence[Op]) -> dict[str, str]:
+    """Every ONNX node, named with its operator, and what became of it."""
+    kinds: dict[str, dict[str, None]] = {}
+    for op in ops:
+        for source in op.sources:
+            kinds.setdefault(str(source), {})[op.kind] = None
+    live, found = {id(node) for node in evaluator.live}, {}
+    for node in evaluator.nodes:
+        name = str(source_of(node))
+        if name in kinds:
+            found[name] = ", ".join(kinds[name])
+        elif id(node) not in live:
+            found[name] = "no output needs it"
+        elif evaluator.activations.isdisjoint(node.output):
+            found[name] = "worked out when compiled"
+        else:
+            found[name] = "moves nothing: in the operators around it"
+    return found
 
 
 def _output(context: Context, name: str) -> Output:

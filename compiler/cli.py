@@ -60,6 +60,10 @@ def compile_model(
     listing: Annotated[
         Path | None, typer.Option(help="Also write the program as assembly text.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Also write each ONNX node's fate and cost: .html or .json."),
+    ] = None,
     check: Annotated[bool, typer.Option(help="Prove hazards, semaphores and bounds.")] = True,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
 ) -> None:
@@ -70,7 +74,10 @@ def compile_model(
     from compiler.weights import Choice, Storage
     from isa.config import load_config
     from isa.image import save_image
+    from sim.inspect_cli import check_report, write_report
 
+    if report:
+        check_report(report)
     console = Console(stderr=True, quiet=quiet)
     target = output or model.with_suffix(".jx")
     with console.status("jcc") as status:
@@ -92,6 +99,8 @@ def compile_model(
             with whole_file(listing) as file:
                 file.write(disassemble(image).encode())
         save_image(image, target)
+        if report:
+            write_report(image, target, report)
     console.print(
         f"{target}: {len(image.code) // 32} instructions, {image.hbm_bytes / 2**20:.1f} MiB "
         f"of memory, context {image.io.max_context}, {image.meta['chunk']} tokens a pass, "

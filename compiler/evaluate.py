@@ -67,7 +67,7 @@ class Evaluator:
         self._static: dict[str, np.ndarray] = {}
         self._types: dict[str, tuple[int, Shape]] = {}
         self._runners: dict[int, Runner] = {}
-        self._nodes = list(model.graph.node)
+        self.nodes = list(model.graph.node)
         self._elem_types: dict[str, int] = {}
         self.excluded: dict[str, set[int]] = {}  # numbers that ids of an input must not be
         self.symbols: dict[str, tuple[Dim, ...]] = {}
@@ -80,7 +80,7 @@ class Evaluator:
         caches = self.interface.caches
         pasts = (name for c in caches for name in (c.past_key, c.past_value))
         found = {*self.interface.ids, *pasts}
-        for node in self._nodes:
+        for node in self.nodes:
             inputs = node.input[: TYPE_ONLY.get(node.op_type, len(node.input))]
             if self._looks_for_padding(node):
                 continue
@@ -110,7 +110,7 @@ class Evaluator:
     def varying(self) -> set[str]:
         """Names that depend on any input, be it on its shape only."""
         found = set(self.interface.elem_types)
-        for node in self._nodes:
+        for node in self.nodes:
             if found.intersection(node.input):
                 found.update(node.output)
         return found
@@ -192,7 +192,7 @@ class Evaluator:
             if node is not None and id(node) not in seen:
                 seen.add(id(node))
                 stack.extend(name for name in node.input if name not in self.symbols)
-        return [node for node in self._nodes if id(node) in seen]
+        return [node for node in self.nodes if id(node) in seen]
 
     def learn_shapes(self, samples: Sequence[Sample]) -> list[Values]:
         """Run the samples and keep the symbolic shapes: later runs need not infer them again."""

@@ -165,6 +165,7 @@ class Graph:
     caches: tuple[Cache, ...]
     outputs: tuple[Output, ...]
     excluded: Mapping[str, Sequence[int]] = field(default_factory=dict)  # ids, by input
+    fates: Mapping[str, str] = field(default_factory=dict)  # ONNX node → what became of it
 
     def __str__(self) -> str:
         """One line an operator, after the constants, tables and caches."""

@@ -73,6 +73,10 @@ def _parse(path: Path) -> onnx.ModelProto:
             "not an ONNX file, or a truncated one: it holds no graph with an operator set",
             "export or copy it again",
         )
+    for node in model.graph.node:  # protobuf gives what is no UTF-8 as bytes
+        words = (node.name, node.op_type, node.domain, *node.input, *node.output)
+        if strange := [word for word in words if not isinstance(word, str)]:
+            raise CompileError(str(path), f"a node's text {strange[0]!r} is no UTF-8")
     return model
 
 

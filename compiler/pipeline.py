@@ -65,9 +65,12 @@ def compile_graph(
         except schedule.DoesNotFit:
             continue
         progress("synchronise")
+        peak = schedule.peak(items, addresses)
         schedule.synchronise(items, addresses)
         ops, sources = schedule.resolve(items, addresses)
-        return _image(graph, config, lowered, ops, sources, chunk, storage)
+        return _image(
+            graph, config, lowered, ops, sources, {"chunk": chunk, "sram_peak": peak}, storage
+        )
     raise CompileError(
         graph.source,
         f"one token with a context of {graph.max_context} needs more than the {config.sram_bytes} "
@@ -82,7 +85,7 @@ def _image(
     lowered: Lowered,
     ops: list[Op],
     sources: list[str],
-    chunk: int,
+    sizes: dict[str, int],
     storage: Storage,
 ) -> ProgramImage:
     hbm = lowered.builder.hbm
@@ -95,10 +98,11 @@ def _image(
             last = source
     meta: dict[str, object] = {
         "source": Path(graph.source).name,
-        "chunk": chunk,
+        **sizes,
         "operators": len(graph.ops),
         "weights": [f"{pattern}={kind}" for pattern, kind in storage.weights.rules] or ["*=bf16"],
         "kv": storage.kv,
+        "fates": dict(graph.fates),
     }
     return ProgramImage.from_ops(
         config,

@@ -83,6 +83,12 @@ def allocate(items: list[Item], config: ChipConfig) -> dict[str, int]:
     return placed
 
 
+def peak(items: list[Item], addresses: dict[str, int]) -> int:
+    """Bytes of SRAM up to the last one that is used."""
+    buffers = (access.buffer for item in items for access in _accesses(item))
+    return max((addresses[b.name] + b.size for b in buffers if b.space == "sram"), default=0)
+
+
 def _accesses(item: Item) -> tuple[Access, ...]:
     return (*item.reads, *item.writes) if isinstance(item, VirtualOp) else ()
 

@@ -94,6 +94,7 @@ def test_the_same_model_gives_the_same_file(folder, monkeypatch):
         ("model.onnx --listing no/where.s", "no/where.s: No such file or directory"),
         ("model.onnx --weights int3",
          "--weights int3: want [PATTERN=]FORMAT, FORMAT one of fp8, int8, int4, bf16, mxfp8, mxfp"),
+        ("model.onnx --report out.txt", "out.txt: a report ends in .html or .json"),
         ("model.onnx --kv int8", "--kv int8: want one of bf16, fp8"),
         ("model.onnx --weights =fp8", "--weights =fp8: want [PATTERN=]FORMAT"),
         ("model.onnx --weights nothing*=fp8",

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from compiler.pipeline import compile_file
@@ -21,6 +22,10 @@ from tests.compiler.models import model_path
 TINY = load_config("tiny")
 HIDDEN, FFN, VOCABULARY, HEADS, KV_HEADS, WIDTH, LAYERS = 64, 172, 512, 8, 4, 8, 5  # stories260k
 WEIGHTS = 2 * HIDDEN * HIDDEN + 2 * HIDDEN * KV_HEADS * WIDTH + 3 * HIDDEN * FFN
+
+
+def costs_of(image: ProgramImage) -> list[dict]:
+    return [vars(cost) | {"cycles": cost.cycles} for cost in costs(image)]
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,21 @@ def test_the_command(stories, tmp_path: Path, monkeypatch, capsys):
     data = json.loads(out)
     assert (status, data["past"], data["meta"]["source"]) == (0, 20, "model.onnx")
     assert data["totals"]["macs"] == sum(node["macs"] for node in data["nodes"])
+    assert data["meta"]["sram_peak"] <= TINY.sram_bytes
+    status, _, err = call("--explain", "layers.0/self_attn/q_proj/MatMul")
+    lines = err.splitlines()
+    assert lines[0] == 'node "/model/layers.0/self_attn/q_proj/MatMul" (MatMul): linear'
+    assert "4,096 MACs, 8,192 bytes read" in lines[1]
+    status, _, err = call("--explain", "layers.0/self_attn/Shape")
+    assert {line.split(": ")[1] for line in err.splitlines()} == {"worked out when compiled"}
+    for name in ("r.html", "r.json"):
+        assert call("--report", str(tmp_path / name)) == (0, "", "")
+    assert json.loads((tmp_path / "r.json").read_text())["nodes"] == costs_of(stories)
+    page = (tmp_path / "r.html").read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    nodes = onnx.load(model_path("stories260k/optimum_op18")).graph.node
+    assert len(data["meta"]["fates"]) == len(nodes)
+    assert all(node.name in page for node in nodes)
     status, out, err = call("--node", "layers.0/self_attn/q_proj")
     assert status == 0
     assert [line.split()[1] for line in out.splitlines()] == ["load", "vmov", "matmul", "vmov"]
