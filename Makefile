@@ -5,7 +5,7 @@
 #   make clean  removes what was built, keeps the environment
 # What takes longer, each by itself, all of it with `make nightly`:
 #   make formal      all proofs and their mutants       make coverage  lines that the benches execute
-#   make mutate      bugs planted in every unit         make fuzz      random programs and damaged models, PROGRAMS=1000
+#   make mutate      bugs planted in every unit         make fuzz      random programs, damaged models
 #   make exhaustive  special functions on all inputs
 
 PYTHON ?= python3

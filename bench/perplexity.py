@@ -134,7 +134,7 @@ COLUMNS = ("model", "weights", "MB a token", "perplexity", "against fp32", "same
 INTRODUCTION = """# What storage formats cost in quality
 
 Made by `python bench/perplexity.py --docs docs/quality.md`. fp32 is onnxruntime; all others are
-programs by `jcc --weights FORMAT`, run on the functional simulator, with activations and KV cache
+programs that `--weights` asks for, run on the functional simulator, with activations and KV cache
 in bf16. Weights are rounded as they are, without calibration data.
 
 - SmolLM2 reads `bench/story.txt`, written for this purpose: no model has seen it. glass_en reads
