@@ -150,6 +150,9 @@ def generate(
 def verify(
     image: ImageFile,
     steps: Annotated[int, typer.Option(min=0, help="Decode steps after the prefill.")] = 8,
+    launch: Annotated[
+        int, typer.Option(min=0, help="Instead: one run that chooses so many tokens itself.")
+    ] = 0,
     prompt: Annotated[
         str | None, typer.Option(help="Text to prefill instead of random tokens.")
     ] = None,
@@ -175,7 +178,7 @@ def verify(
         ids = prompt_ids(load_tokenizer(tokenizer), prompt, program.io.max_context)
     pair = _backend("functional", program), _backend("rtl", program, trace)
     with report.console.status("comparing"):
-        compared = list(compare(program, pair, steps, ids))
+        compared = list(compare(program, pair, steps, ids, launch))
     report.print_comparisons(program.config, compared)
 
 

@@ -138,16 +138,19 @@ def verify(
     backends: tuple[Backend, Backend],
     steps: int,
     prompt: Sequence[int] | None = None,
+    launch: int = 0,
 ) -> Iterator[Comparison]:
     """Compare two back ends, run by run; ends after the first difference.
 
     A model gets a prefill of ``prompt``, by default `PROMPT_TOKENS` random tokens, and ``steps``
-    decode steps that follow the first back end's choice; a program without model inputs one run.
+    decode steps that follow the first back end's choice; with ``launch`` a single run, in which the
+    program chooses so many tokens itself. A program without model inputs gets one run.
     """
-    room = image.io.max_context - steps
+    steps, asked = (0, f"--launch {launch}") if launch else (steps, f"--steps {steps}")
+    room = image.io.max_context - steps - max(0, launch - 1)
     if image.io.is_model and room < len(prompt or [0]):
         raise InputError(
-            f"{len(prompt or [0])} tokens and --steps {steps} exceed the program's context of "
+            f"{len(prompt or [0])} tokens and {asked} exceed the program's context of "
             f"{image.io.max_context}"
         )
     pair = _Pair(image, backends)
@@ -160,8 +163,9 @@ def verify(
     tokens = tokens if prompt is None else np.array(prompt)
     for step in range(steps + 1):
         for host in hosts:
-            host.prepare(tokens)
-        compared = pair.run(f"decode {step}" if step else f"prefill {len(tokens)}")
+            host.prepare(tokens, launch)
+        name = f"decode {step}" if step else f"prefill {len(tokens)}"
+        compared = pair.run("launch" if launch else name)
         yield compared
         if compared.difference:
             return

@@ -13,6 +13,7 @@ from sim.check import check_image
 from sim.generate import greedy
 from sim.host import InputError
 from sim.runtime import Session
+from sim.verify import verify
 from tests.compiler.decoder import HEADS, MODEL, VOCABULARY, decoder
 from tests.compiler.models import model_path
 from tests.compiler.test_compiled import ODD, TINY, WIDE
@@ -106,6 +107,19 @@ def test_a_launch_is_identical_on_rtl(image: ProgramImage, wanted: list[int]) ->
         assert each.choose(PROMPT, 12, [wanted[9]]) == wanted[: wanted.index(wanted[9]) + 1]
         np.testing.assert_array_equal(each.hbm, pair[0].hbm)
     print(f"{pair[1].cycles} cycles")
+
+
+def test_verify_compares_a_launch(image: ProgramImage) -> None:
+    """One run that prefills and chooses, on both back ends; its instructions are those of the
+    prefill and of each step, and those that choose."""
+    backends = make_backend("functional"), make_backend("rtl")
+    (launch,) = verify(image, backends, 8, PROMPT, launch=5)
+    steps = list(verify(image, (make_backend("functional"),) * 2, 4, PROMPT))
+    assert launch.difference is None
+    matmuls = [run.first.counters["matrix_instructions"] for run in (launch, *steps)]
+    assert matmuls[0] == sum(matmuls[1:])
+    with pytest.raises(InputError, match="5 tokens and --launch 61 exceed the program's context"):
+        next(verify(image, backends, 8, PROMPT, launch=61))
 
 
 def test_programs_that_cannot_choose_say_so(image: ProgramImage) -> None:
