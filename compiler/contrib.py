@@ -141,8 +141,8 @@ def _features(model: onnx.ModelProto, name: str) -> int | None:
     if node.op_type in ("MatMul", "Add") and last is not None and last.dims:
         return int(last.dims[-1])
     if node.op_type == "Reshape" and last is not None:
-        size = int(numpy_helper.to_array(last)[-1])
-        return size if size > 0 else None
+        shape = numpy_helper.to_array(last)
+        return int(shape[-1]) if shape.ndim == 1 and shape.size and shape[-1] > 0 else None
     return None
 
 

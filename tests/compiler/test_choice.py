@@ -114,7 +114,8 @@ def test_verify_compares_a_launch(image: ProgramImage) -> None:
     prefill and of each step, and those that choose."""
     backends = make_backend("functional"), make_backend("rtl")
     (launch,) = verify(image, backends, 8, PROMPT, launch=5)
-    steps = list(verify(image, (make_backend("functional"),) * 2, 4, PROMPT))
+    pair = make_backend("functional"), make_backend("functional")
+    steps = list(verify(image, pair, 4, PROMPT))
     assert launch.difference is None
     matmuls = [run.first.counters["matrix_instructions"] for run in (launch, *steps)]
     assert matmuls[0] == sum(matmuls[1:])
