@@ -45,6 +45,16 @@ def compile_model(
             help="Most tokens of a text; default: config.json's, else as many as it has positions.",
         ),
     ] = None,
+    most: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max", metavar="AXIS=N", help="A symbolic axis of the model is at most N. Repeatable."
+        ),
+    ] = None,
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=N", help="A symbolic axis is N; of the batch only 1 works."),
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,6 +80,7 @@ def compile_model(
     """Import, lower, schedule, check and write."""
     from rich.console import Console
 
+    from compiler.axes import parse_axes
     from compiler.pipeline import compile_file
     from compiler.weights import Choice, Storage
     from isa.config import load_config
@@ -82,10 +93,11 @@ def compile_model(
     target = output or model.with_suffix(".jx")
     with console.status("jcc") as status:
         chip = load_config(config)
-        context = max_context or default_context(model)
+        limits = parse_axes("--max", most or []) | parse_axes("--bind", bind or [])
+        context = max_context or (None if limits else default_context(model))
         storage = Storage(Choice.parse(weights or []), kv)
         image = compile_file(
-            model, chip, context, lambda step: status.update(f"jcc: {step}"), storage
+            model, chip, context, lambda step: status.update(f"jcc: {step}"), storage, limits
         )
         if check:
             from sim.check import check_image

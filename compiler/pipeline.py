@@ -1,12 +1,14 @@
 """jcc's passes in order: ONNX file → canonical graph → virtual program → program image."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from onnx import helper
 
 from compiler import schedule
+from compiler.axes import context_for
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
 from compiler.graph import Constant, Graph
@@ -27,10 +29,15 @@ def compile_file(
     max_context: int | None,
     progress: Callable[[str], None] = lambda step: None,
     storage: Storage = IN_BF16,
+    limits: Mapping[str, int] = MappingProxyType({}),
 ) -> ProgramImage:
-    """Compile an ONNX transformer for a chip; CompileError says in one line what cannot be done."""
+    """Compile an ONNX transformer for a chip; ``limits`` of its symbolic axes, by name.
+
+    CompileError says in one line what cannot be done.
+    """
     progress("import")
     model = load_model(path)
+    max_context = context_for(model, str(path), limits, max_context)
     progress("canonicalise")
     graph = canonicalise(model, max_context, str(path))
     return compile_graph(graph, config, progress, storage)

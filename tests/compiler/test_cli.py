@@ -27,6 +27,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("empty.onnx").write_bytes(b"")
     onnx.save(decoder(feature="x = Elu(embedded)"), "elu.onnx")
     shutil.copy(model_path("stories260k/dynamo_op20"), "lonely.onnx")
+    batch = decoder()
+    for value in batch.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_param = "B"
+    onnx.save(batch, "batch.onnx")
     tiny = (PRESETS / "tiny.toml").read_text()
     Path("less.toml").write_text(tiny.replace("sram_bytes = 524288", "sram_bytes = 4096"))
     Path("whole.toml").write_text(tiny + 'element = "int8"\n')
@@ -62,6 +66,20 @@ def test_the_context_comes_from_config_json(folder, monkeypatch):
     assert load_image("model.jx").io.max_context == 512
 
 
+@pytest.mark.parametrize(
+    ("arguments", "context"),
+    [
+        ("--max T=40", 40), ("--max S=7", 7), ("--max P=30", 31), ("--max P=30 --max T=20", 20),
+        ("--bind S=9 --max-context 8", 8), ("--max P=0", 1),
+    ],
+)  # fmt: skip
+def test_axes_bound_the_context(folder, monkeypatch, arguments: str, context: int):
+    assert call(monkeypatch, "-q", "model.onnx", *arguments.split()) == 0
+    assert load_image("model.jx").io.max_context == context
+    assert call(monkeypatch, "-q", "batch.onnx", "--bind", "B=1", *arguments.split()) == 0
+    assert load_image("batch.jx").io.max_context == context
+
+
 def test_the_same_model_gives_the_same_file(folder, monkeypatch):
     for name in ("one.jx", "two.jx"):
         assert call(monkeypatch, "-q", "model.onnx", "-o", name) == 0
@@ -95,6 +113,12 @@ def test_the_same_model_gives_the_same_file(folder, monkeypatch):
         ("model.onnx --weights int3",
          "--weights int3: want [PATTERN=]FORMAT, FORMAT one of fp8, int8, int4, bf16, mxfp8, mxfp"),
         ("model.onnx --report out.txt", "out.txt: a report ends in .html or .json"),
+        ("model.onnx --max P", "--max P: want AXIS=N, N a number"),
+        ("model.onnx --bind T=x", "--bind T=x: want AXIS=N, N a number"),
+        ("model.onnx --max tokens=3",
+         "model.onnx: no axis is named 'tokens'; it has S (new), T (total), P (past)"),
+        ("model.onnx --max S=0", "model.onnx: 'S' must be at least 1, not 0"),
+        ("batch.onnx --bind B=4", "batch.onnx: 4 sequences along 'B': a program takes one; run "),
         ("model.onnx --kv int8", "--kv int8: want one of bf16, fp8"),
         ("model.onnx --weights =fp8", "--weights =fp8: want [PATTERN=]FORMAT"),
         ("model.onnx --weights nothing*=fp8",
