@@ -60,8 +60,8 @@ def compile_model(
         typer.Option(
             metavar="[PATTERN=]FORMAT",
             help="Storage of products' weights: bf16 (default), fp8, int8, int4, mxfp8, mxfp4, "
-            "nvfp4; with a pattern, of the ONNX nodes that are named so. Repeatable, the last "
-            "that fits counts.",
+            "nvfp4, auto (the narrowest that changes nothing); with a pattern, of the ONNX "
+            "nodes that are named so. Repeatable, the last that fits counts.",
         ),
     ] = None,
     kv: Annotated[

@@ -108,6 +108,9 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
         if groups == 1:
             weights = physical_weights(weights, layout, low.layouts[op.output.name])
         padded.append(replace(term, weights=weights))
+    if kind == w.AUTO:
+        (only,) = padded
+        kind = w.narrowest(only.weights)
     longest = max(len(term.weights) for term in padded)
     cols = padded[0].weights.shape[1]
     k_step, n_step = _block_shape(low, op, (longest, cols), groups, w.STORED[kind])

@@ -12,6 +12,9 @@
 
 Scales of blocks are expanded at the array's edge, those of columns are factors of its results.
 Blocks are of the rows that the array sees: where heads are no whole vectors, gaps are among them.
+``auto`` takes the narrowest format in which every weight is what it is, but for two roundings to
+bf16 (its own and its scale's): models that arrive in 4 bits stay so, others become bf16.
+
 Elements are rounded to nearest even; where a scale can be chosen, of a few candidates the one with
 the least squared error is taken, block by block.
 """
@@ -33,9 +36,13 @@ from isa.formats import FORMATS, StorageFormat
 STORED = {"fp8": "e4m3", "int8": "i8", "int4": "i4"} | {
     name: name for name in ("bf16", "mxfp8", "mxfp4", "nvfp4")
 }
+AUTO = "auto"
+_NARROWEST = ("mxfp4", "int4", "nvfp4", "mxfp8", "fp8", "int8")  # in the order of their bytes
+_SAMPLE = 16  # columns that are tried first
 _LARGEST = {"e4m3": 448.0, "i8": 127.0, "nvfp4": 448.0 * 6.0}  # of what a column's scale divides
 _E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
 _LEAST_E8M0 = -126  # whose products with the least element that counts are no subnormals
+BF16_ROUNDING = 2.0**-8  # at most, of a value
 F32 = NDArray[np.float32]
 Codes = NDArray[Any]
 
@@ -68,7 +75,7 @@ class Weights:
 @dataclass(frozen=True)
 class Choice:
     """Which format the weights of a product have: of the rules (pattern of the ONNX nodes' names,
-    as in file names, and one of `STORED`) the last one that fits; bf16 without."""
+    as in file names, and one of `STORED` or `AUTO`) the last one that fits; bf16 without."""
 
     rules: tuple[tuple[str, str], ...] = ()
 
@@ -78,8 +85,8 @@ class Choice:
         rules = []
         for text in texts:
             pattern, equals, name = text.rpartition("=")
-            if name not in STORED or (equals and not pattern):
-                known = ", ".join(STORED)
+            if name not in (*STORED, AUTO) or (equals and not pattern):
+                known = ", ".join((*STORED, AUTO))
                 raise ValueError(f"--weights {text}: want [PATTERN=]FORMAT, FORMAT one of {known}")
             rules.append((pattern or "*", name))
         return cls(tuple(rules))
@@ -135,6 +142,19 @@ def quantise(weights: F32, choice: str) -> Weights:
     whole = np.pad(x, ((0, -len(x) % block), (0, 0))).reshape(-1, block, x.shape[1])
     codes, scales = _blocks(name, whole)
     return Weights(name, codes.reshape(-1, x.shape[1])[: len(x)], scales, columns)
+
+
+def narrowest(weights: F32) -> str:
+    """The format of the fewest bytes that keeps every weight within two roundings to bf16."""
+
+    def fits(part: F32, choice: str) -> bool:
+        error = np.abs(quantise(part, choice).values() - part)
+        return bool((error <= 2 * BF16_ROUNDING * np.abs(part)).all())
+
+    for choice in _NARROWEST:
+        if fits(weights[:, :_SAMPLE], choice) and fits(weights, choice):
+            return choice
+    return "bf16"
 
 
 def _blocks(name: str, x: F32) -> tuple[Codes, Codes]:

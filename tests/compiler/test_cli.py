@@ -111,7 +111,7 @@ def test_the_same_model_gives_the_same_file(folder, monkeypatch):
         ("model.onnx -o no/where.jx", "no/where.jx: No such file or directory"),
         ("model.onnx --listing no/where.s", "no/where.s: No such file or directory"),
         ("model.onnx --weights int3",
-         "--weights int3: want [PATTERN=]FORMAT, FORMAT one of fp8, int8, int4, bf16, mxfp8, mxfp"),
+         "--weights int3: want [PATTERN=]FORMAT, FORMAT one of fp8, int8, int4, bf16, mxfp8, mxf"),
         ("model.onnx --report out.txt", "out.txt: a report ends in .html or .json"),
         ("model.onnx --max P", "--max P: want AXIS=N, N a number"),
         ("model.onnx --bind T=x", "--bind T=x: want AXIS=N, N a number"),

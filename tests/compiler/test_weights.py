@@ -8,18 +8,21 @@ from onnx import numpy_helper
 
 from compiler.canonical import canonicalise
 from compiler.graph import Op, Source, Tensor
+from compiler.importer import load_model
 from compiler.pipeline import compile_graph
-from compiler.weights import STORED, Choice, Storage, Weights, pack, quantise
+from compiler.weights import STORED, Choice, Storage, Weights, narrowest, pack, quantise
 from isa.config import ChipConfig
 from isa.formats import FORMATS
 from isa.image import ProgramImage
 from sim.backends import make_backend
 from sim.check import check_image
+from sim.costs import costs, totals
 from sim.matrix import _Fields, _normal
 from sim.runtime import Session
 from sim.state import State
 from sim.verify import verify
 from tests.compiler.decoder import WIDTH, decoder, feeds, past_of
+from tests.compiler.models import model_path
 from tests.compiler.test_compiled import BOUND, ODD, TINY, WIDE, reference
 from tests.support import rng
 
@@ -226,6 +229,31 @@ def test_fewer_bytes() -> None:
     """4-bit weights are read from memory, not expanded ones."""
     sizes = {c: compiled(wide_decoder(), TINY, c).hbm_bytes for c in ("bf16", "fp8", "mxfp4")}
     assert sizes["bf16"] > sizes["fp8"] > sizes["mxfp4"]
+
+
+@pytest.mark.parametrize("choice", ["mxfp4", "int4", "mxfp8"])
+@pytest.mark.parametrize("shape", [(70, 45), (96, 3)])
+def test_auto_finds_the_format_that_weights_arrive_in(choice: str, shape: tuple[int, int]) -> None:
+    arrived = quantise(matrix(shape, 6), choice)
+    assert narrowest(decoded(arrived).astype(np.float32)) == choice
+    assert narrowest(matrix(shape, 6)) == "bf16"
+
+
+def test_models_in_4_bits_stay_in_4_bits() -> None:
+    """Blocks of 32 with scales that bf16 rounds, and a last product in fp32."""
+    model = load_model(model_path("stories260k/int4_qdq"))
+    images = [compiled(model, TINY, choice) for choice in ("auto", "bf16", "int4")]
+    formats = {op.get("wf") for op in images[0].ops() if op.mnemonic == "matmul"}
+    assert formats == {"bf16", "i4"}
+    sizes = [totals(costs(image))["hbm_read"] for image in images]
+    assert sizes[2] < sizes[0] < sizes[1] / 2
+    ids = rng(4).integers(3, 400, 20)
+    wanted, found, coarse = (
+        Session(images[i], make_backend("functional")).step(ids) for i in (1, 0, 2)
+    )
+    # One more rounding, of scales, in each of the four products in a row of each of five layers.
+    assert np.abs(found - wanted).mean() < 20 * BOUND / 7 * wanted.std()
+    assert np.abs(coarse - wanted).mean() > np.abs(found - wanted).mean()
 
 
 def rounded_cache() -> onnx.ModelProto:
