@@ -20,7 +20,7 @@ from rich.table import Table
 from tokenizers import Tokenizer
 
 from compiler.pipeline import compile_file
-from compiler.weights import STORED, Choice
+from compiler.storage import STORED, Choice
 from isa.config import load_config
 from sim.backends import make_backend
 from sim.builds import ROOT

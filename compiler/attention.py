@@ -15,7 +15,7 @@ from compiler.attention_masks import EVERYTHING, FORBIDDEN, Mask, Visibility, vi
 from compiler.attention_uncached import new_heads
 from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_operands import scalar
-from compiler.evaluate import results, source_of
+from compiler.evaluate_node import results, source_of
 from compiler.graph import Operand, Scalar, Source, Tensor
 from compiler.movement import CacheRoot, Moved, Past
 

@@ -20,7 +20,8 @@ from compiler.canonical_norm import layer_norm, rms_norm, skip_norm
 from compiler.canonical_rotary import rotary_embedding
 from compiler.contrib import check_attributes, fix_caches, is_contrib
 from compiler.errors import CompileError
-from compiler.evaluate import Evaluator, source_of
+from compiler.evaluate import Evaluator
+from compiler.evaluate_node import source_of
 from compiler.expand import COMPOSITES, expand
 from compiler.expand_contrib import expand_contrib
 from compiler.graph import Constant, Graph, Op, Output, Table, Tensor

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from compiler.evaluate import source_of
+from compiler.evaluate_node import source_of
 from compiler.graph import Source, Tensor
 from compiler.movement import FeatureMap, Moved, feature_map
 

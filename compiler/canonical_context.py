@@ -13,7 +13,8 @@ from compiler.canonical_arrange import LARGEST, arrange
 from compiler.canonical_select import select
 from compiler.deferred import Array, Deferred
 from compiler.errors import CompileError
-from compiler.evaluate import Evaluator, source_of
+from compiler.evaluate import Evaluator
+from compiler.evaluate_node import source_of
 from compiler.evaluate_sample import Sample, Shape
 from compiler.evaluate_shapes import Sized
 from compiler.graph import Cache, Constant, Op, Operand, Scalar, Source, Table, Tensor

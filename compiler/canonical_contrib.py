@@ -10,7 +10,7 @@ from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_rotary import rotated
 from compiler.canonical_select import select
 from compiler.contrib import integer
-from compiler.evaluate import source_of
+from compiler.evaluate_node import source_of
 from compiler.graph import Source, Tensor
 from compiler.movement import CacheRoot, Moved, Past
 

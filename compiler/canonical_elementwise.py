@@ -12,7 +12,7 @@ import onnx
 
 from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_operands import operand, scalar
-from compiler.evaluate import source_of
+from compiler.evaluate_node import source_of
 from compiler.graph import Constant, Operand, Scalar, Source, Table, Tensor
 
 BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min"}

@@ -8,7 +8,7 @@ from compiler.canonical_elementwise import Emitter
 from compiler.canonical_operands import operand
 from compiler.contrib import dequantised, dequantised_rows
 from compiler.deferred import LARGE_BYTES, Array, Deferred
-from compiler.evaluate import source_of
+from compiler.evaluate_node import source_of
 from compiler.graph import Scalar, Tensor
 from compiler.movement import Moved
 from isa.config import F32_BYTES

@@ -6,7 +6,8 @@ import onnx
 
 from compiler.canonical_arrange import joined
 from compiler.canonical_context import Context, is_ids, refuse
-from compiler.evaluate import FLOATS, results, source_of
+from compiler.evaluate import FLOATS
+from compiler.evaluate_node import results, source_of
 from compiler.movement import Moved
 
 MOVES = {

@@ -9,7 +9,7 @@ from compiler.canonical_context import Context, attribute, refuse, same
 from compiler.canonical_elementwise import Emitter
 from compiler.canonical_operands import full_size, shuffled
 from compiler.contrib import DOMAIN
-from compiler.evaluate import source_of
+from compiler.evaluate_node import source_of
 from compiler.evaluate_sample import Sample, Values
 from compiler.graph import Tensor
 from compiler.movement import FeatureMap, Moved

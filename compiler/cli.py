@@ -82,7 +82,7 @@ def compile_model(
 
     from compiler.axes import parse_axes
     from compiler.pipeline import compile_file
-    from compiler.weights import Choice, Storage
+    from compiler.storage import Choice, Storage
     from isa.config import load_config
     from isa.image import save_image
     from sim.inspect_cli import check_report, write_report

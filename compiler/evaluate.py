@@ -7,23 +7,19 @@ then tells which dimension of an activation is the number of tokens.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
 import onnx
-from onnx import defs, helper, numpy_helper
-from onnx.checker import ValidationError
-from onnx.reference import ReferenceEvaluator
-from onnx.shape_inference import InferenceError, infer_node_outputs
+from onnx import helper, numpy_helper
 
 from compiler.contrib import infer, is_contrib
 from compiler.deferred import LARGE_BYTES
 from compiler.errors import CompileError
-from compiler.evaluate_ops import CORRECTED
+from compiler.evaluate_node import Nodes, results, source_of
 from compiler.evaluate_sample import Sample, Shape, Values
 from compiler.evaluate_shapes import Dim, concrete_shape, symbolic_shapes
-from compiler.graph import Source
 from compiler.importer_data import array_of
 from compiler.importer_interface import Interface
 
@@ -37,18 +33,6 @@ FLOATS = {
     onnx.TensorProto.BFLOAT16,
     onnx.TensorProto.DOUBLE,
 }
-Runner = Callable[..., list[np.ndarray]]
-
-
-def source_of(node: onnx.NodeProto) -> Source:
-    """The node's name (its first output's, if it has none) and operator."""
-    op_type = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-    return Source(node.name or node.output[0], op_type)
-
-
-def results(node: onnx.NodeProto) -> list[str]:
-    """The names of the node's outputs, without the ones it leaves out."""
-    return [name for name in node.output if name]
 
 
 class Evaluator:
@@ -60,13 +44,11 @@ class Evaluator:
 
     def __init__(self, model: onnx.ModelProto, interface: Interface) -> None:
         self.interface = interface
-        self.opsets = list(model.opset_import)
-        self.ir_version = model.ir_version
+        self._node = Nodes(model.opset_import, model.ir_version)
         self.producer = {name: node for node in model.graph.node for name in node.output if name}
         self._initialisers = {t.name: t for t in model.graph.initializer}
         self._static: dict[str, np.ndarray] = {}
         self._types: dict[str, tuple[int, Shape]] = {}
-        self._runners: dict[int, Runner] = {}
         self.nodes = list(model.graph.node)
         self._elem_types: dict[str, int] = {}
         self.excluded: dict[str, set[int]] = {}  # numbers that ids of an input must not be
@@ -123,7 +105,7 @@ class Evaluator:
             found = {name: array_of(self._initialisers[name])}
         else:
             node = self.producer[name]
-            outputs = self.run_node(node, [self.constant(n) for n in node.input if n])
+            outputs = self._node.run(node, [self.constant(n) for n in node.input if n])
             found = dict(zip(results(node), outputs, strict=True))
         for key, array in found.items():
             self._types[key] = helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
@@ -148,7 +130,7 @@ class Evaluator:
             return False
         types, data = self._described(node.input, Values())
         try:
-            found = self._infer_types(node, types, data)
+            found = self._node.infer(node, types, data)
         except CompileError:  # the evaluation says more
             return False
         dims = {n: t.tensor_type.shape.dim for n, t in found.items()}
@@ -162,27 +144,8 @@ class Evaluator:
         return set(results(node)) <= found.keys()
 
     def run_node(self, node: onnx.NodeProto, inputs: Iterable[np.ndarray]) -> list[np.ndarray]:
-        """The node's outputs for the arrays of its non-empty inputs, by onnx.reference."""
-        try:
-            if id(node) not in self._runners:
-                self._runners[id(node)] = self._runner(node)
-            return self._runners[id(node)](*inputs)
-        except Exception as error:  # the reference raises anything, from IndexError to its own
-            text = str(error) or type(error).__name__
-            raise CompileError(str(source_of(node)), f"cannot be evaluated: {text}") from error
-
-    def _runner(self, node: onnx.NodeProto) -> Runner:
-        names = list(dict.fromkeys(name for name in node.input if name))
-        function = helper.make_function("", "one", names, results(node), [node], self.opsets)
-        evaluator = ReferenceEvaluator(function, new_ops=CORRECTED)
-        given = [name for name in node.input if name]
-
-        def run(*inputs: np.ndarray) -> list[np.ndarray]:
-            with np.errstate(all="ignore"):
-                outputs = evaluator.run(None, dict(zip(given, inputs, strict=True)), attributes={})
-            return [np.asarray(output) for output in outputs]
-
-        return run
+        """The node's outputs for the arrays of its non-empty inputs."""
+        return self._node.run(node, inputs)
 
     def _needed(self, names: Iterable[str]) -> list[onnx.NodeProto]:
         """The nodes that `names` depend on, in the graph's order, cut where `symbols` knows all."""
@@ -218,7 +181,7 @@ class Evaluator:
                 values.known[node.output[0]] = np.zeros((1, sample.new), bool)
             else:
                 arrays = [self._array(name, values) for name in node.input if name]
-                outputs = self.run_node(node, arrays)
+                outputs = self._node.run(node, arrays)
                 values.known.update(zip(results(node), outputs, strict=True))
         return values
 
@@ -263,7 +226,7 @@ class Evaluator:
             self._infer_contrib(node, values)
             return
         types, data = self._described(node.input, values)
-        for name, inferred in self._infer_types(node, types, data).items():
+        for name, inferred in self._node.infer(node, types, data).items():
             tensor = inferred.tensor_type
             dims = tensor.shape.dim
             if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in dims):
@@ -307,32 +270,6 @@ class Evaluator:
             values.shapes[name] = shape
             ids = values.elem_types[first] not in FLOATS
             values.elem_types[name] = onnx.TensorProto.FLOAT if ids else values.elem_types[first]
-
-    def _infer_types(
-        self,
-        node: onnx.NodeProto,
-        types: Mapping[str, onnx.TypeProto],
-        data: Mapping[str, onnx.TensorProto],
-    ) -> dict[str, onnx.TypeProto]:
-        version = next(o.version for o in self.opsets if o.domain == node.domain)
-        try:
-            schema = defs.get_schema(node.op_type, version, node.domain)
-        except defs.SchemaError:
-            problem = f"operator set {version}, which the model imports, has no such operator"
-            raise CompileError(str(source_of(node)), problem) from None
-        try:
-            return infer_node_outputs(
-                schema,
-                node,
-                dict(types),
-                dict(data),
-                opset_imports=self.opsets,
-                ir_version=self.ir_version,
-            )
-        except (InferenceError, ValidationError, ValueError, RuntimeError) as error:
-            raise CompileError(
-                str(source_of(node)), f"its shapes do not fit: {str(error).strip()}"
-            ) from error
 
 
 def _tensor_type(elem_type: int, shape: Shape) -> onnx.TypeProto:

@@ -43,8 +43,8 @@ from compiler.lowering import Caches, Lowering, Stored, describe
 from compiler.passes import cut
 from compiler.rotate_signs import fold_rotate_signs
 from compiler.scale_biases import scale_biases
+from compiler.storage import IN_BF16, Storage
 from compiler.virtual import Buffer
-from compiler.weights import IN_BF16, Storage
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.iomap import Generation
 

@@ -12,8 +12,8 @@ from compiler.graph import Graph, Op, Tensor
 from compiler.lower_scores import lower_scores, padded_head, query_bytes
 from compiler.lowering import Caches, Lowering
 from compiler.numerics import LOG2_E, float_bits
+from compiler.storage import Storage
 from compiler.virtual import LONGEST_ROW, Address, Buffer, FieldValue
-from compiler.weights import Storage
 from isa.config import BF16_BYTES, HBM_ATOM_BYTES
 from isa.program import Reg
 from isa.table import DMA, Operand

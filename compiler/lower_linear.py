@@ -14,6 +14,7 @@ from compiler.layout import Layout, physical_weights
 from compiler.lower_outputs import store_rows
 from compiler.lowering import Lowering
 from compiler.schedule import DoesNotFit
+from compiler.storage import AUTO, STORED
 from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, FieldValue
 from isa.config import BF16_BYTES, F32_BYTES
 from isa.formats import FORMATS
@@ -98,7 +99,7 @@ def lower_linear(low: Lowering, op: Op) -> None:
 
 
 def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: str = "bf16") -> None:
-    """The sum of all terms, of the operator's inputs in order; ``kind``: of `weights.STORED`."""
+    """The sum of all terms, of the operator's inputs in order; ``kind``: of `storage.STORED`."""
     padded = []
     for x, term in zip(op.inputs, terms, strict=False):
         assert isinstance(x, Tensor)
@@ -108,12 +109,12 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
         if groups == 1:
             weights = physical_weights(weights, layout, low.layouts[op.output.name])
         padded.append(replace(term, weights=weights))
-    if kind == w.AUTO:
+    if kind == AUTO:
         (only,) = padded
         kind = w.narrowest(only.weights)
     longest = max(len(term.weights) for term in padded)
     cols = padded[0].weights.shape[1]
-    k_step, n_step = _block_shape(low, op, (longest, cols), groups, w.STORED[kind])
+    k_step, n_step = _block_shape(low, op, (longest, cols), groups, STORED[kind])
     for n0 in range(0, cols, n_step):
         acc, first = low.builder.accumulators(), True
         for term in padded:

@@ -8,8 +8,8 @@ from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
 from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
+from compiler.storage import IN_BF16, Storage
 from compiler.virtual import Access, Buffer, FieldValue
-from compiler.weights import IN_BF16, Storage
 from isa.config import F32_BYTES, ChipConfig
 from isa.formats import StorageFormat
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from compiler.canonical_context import Context, refuse
-from compiler.evaluate import results
+from compiler.evaluate_node import results
 from compiler.evaluate_sample import Sample
 from compiler.graph import Tensor
 from compiler.movement import Moved

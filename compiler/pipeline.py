@@ -14,7 +14,7 @@ from compiler.errors import CompileError
 from compiler.graph import Constant, Graph
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
-from compiler.weights import IN_BF16, Storage
+from compiler.storage import IN_BF16, Storage
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
 from isa.iomap import IoMap, Tensor

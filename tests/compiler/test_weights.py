@@ -10,7 +10,8 @@ from compiler.canonical import canonicalise
 from compiler.graph import Op, Source, Tensor
 from compiler.importer import load_model
 from compiler.pipeline import compile_graph
-from compiler.weights import STORED, Choice, Storage, Weights, narrowest, pack, quantise
+from compiler.storage import STORED, Choice, Storage
+from compiler.weights import Weights, narrowest, pack, quantise
 from isa.config import ChipConfig
 from isa.formats import FORMATS
 from isa.image import ProgramImage

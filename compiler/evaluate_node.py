@@ -1,0 +1,85 @@
+"""One ONNX node: its values by onnx's reference, its types by onnx's inference, its name."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import defs, helper
+from onnx.checker import ValidationError
+from onnx.reference import ReferenceEvaluator
+from onnx.shape_inference import InferenceError, infer_node_outputs
+
+from compiler.errors import CompileError
+from compiler.evaluate_ops import CORRECTED
+from compiler.graph import Source
+
+Runner = Callable[..., list[np.ndarray]]
+
+
+def source_of(node: onnx.NodeProto) -> Source:
+    """The node's name (its first output's, if it has none) and operator."""
+    op_type = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    return Source(node.name or node.output[0], op_type)
+
+
+def results(node: onnx.NodeProto) -> list[str]:
+    """The names of the node's outputs, without the ones it leaves out."""
+    return [name for name in node.output if name]
+
+
+class Nodes:
+    """Runs nodes of a model that imports these operator sets, and infers their outputs' types."""
+
+    def __init__(self, opsets: Sequence[onnx.OperatorSetIdProto], ir_version: int) -> None:
+        self._opsets, self._ir_version = list(opsets), ir_version
+        self._runners: dict[int, Runner] = {}
+
+    def run(self, node: onnx.NodeProto, inputs: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """The node's outputs for the arrays of its non-empty inputs, by onnx.reference."""
+        try:
+            if id(node) not in self._runners:
+                self._runners[id(node)] = self._runner(node)
+            return self._runners[id(node)](*inputs)
+        except Exception as error:  # the reference raises anything, from IndexError to its own
+            text = str(error) or type(error).__name__
+            raise CompileError(str(source_of(node)), f"cannot be evaluated: {text}") from error
+
+    def _runner(self, node: onnx.NodeProto) -> Runner:
+        names = list(dict.fromkeys(name for name in node.input if name))
+        function = helper.make_function("", "one", names, results(node), [node], self._opsets)
+        evaluator = ReferenceEvaluator(function, new_ops=CORRECTED)
+        given = [name for name in node.input if name]
+
+        def run(*inputs: np.ndarray) -> list[np.ndarray]:
+            with np.errstate(all="ignore"):
+                outputs = evaluator.run(None, dict(zip(given, inputs, strict=True)), attributes={})
+            return [np.asarray(output) for output in outputs]
+
+        return run
+
+    def infer(
+        self,
+        node: onnx.NodeProto,
+        types: Mapping[str, onnx.TypeProto],
+        data: Mapping[str, onnx.TensorProto],
+    ) -> dict[str, onnx.TypeProto]:
+        """Types of the outputs, from those of the inputs and the values of small ones."""
+        version = next(o.version for o in self._opsets if o.domain == node.domain)
+        try:
+            schema = defs.get_schema(node.op_type, version, node.domain)
+        except defs.SchemaError:
+            problem = f"operator set {version}, which the model imports, has no such operator"
+            raise CompileError(str(source_of(node)), problem) from None
+        try:
+            return infer_node_outputs(
+                schema,
+                node,
+                dict(types),
+                dict(data),
+                opset_imports=self._opsets,
+                ir_version=self._ir_version,
+            )
+        except (InferenceError, ValidationError, ValueError, RuntimeError) as error:
+            raise CompileError(
+                str(source_of(node)), f"its shapes do not fit: {str(error).strip()}"
+            ) from error

@@ -1,0 +1,68 @@
+"""How a program keeps weights and KV cache: what --weights and --kv ask for."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import filter as matching
+
+from compiler.graph import Op
+from isa.formats import FORMATS, StorageFormat
+
+# --weights → the ISA's format; compiler.weights says more of them.
+STORED = {"fp8": "e4m3", "int8": "i8", "int4": "i4"} | {
+    name: name for name in ("bf16", "mxfp8", "mxfp4", "nvfp4")
+}
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which format the weights of a product have: of the rules (pattern of the ONNX nodes' names,
+    as in file names, and one of `STORED` or `AUTO`) the last one that fits; bf16 without."""
+
+    rules: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> "Choice":
+        """From "FORMAT" for all, or "PATTERN=FORMAT"; ValueError says what is wrong."""
+        rules = []
+        for text in texts:
+            pattern, equals, name = text.rpartition("=")
+            if name not in (*STORED, AUTO) or (equals and not pattern):
+                known = ", ".join((*STORED, AUTO))
+                raise ValueError(f"--weights {text}: want [PATTERN=]FORMAT, FORMAT one of {known}")
+            rules.append((pattern or "*", name))
+        return cls(tuple(rules))
+
+    def of(self, op: Op) -> str:
+        """The format of a product's weights."""
+        names = [source.name for source in op.sources]
+        fits = [kind for pattern, kind in self.rules if matching(names, pattern)]
+        return fits[-1] if fits else "bf16"
+
+    def unused(self, ops: Iterable[Op]) -> list[str]:
+        """Patterns that no product has."""
+        names = [source.name for op in ops if op.kind == "linear" for source in op.sources]
+        return [pattern for pattern, _ in self.rules if not matching(names, pattern)]
+
+
+KV = {"bf16": "bf16", "fp8": "e4m3"}  # --kv → the ISA's format, without scales
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a program keeps its weights and its KV cache (one of `KV`)."""
+
+    weights: Choice = Choice()
+    kv: str = "bf16"
+
+    def __post_init__(self) -> None:
+        if self.kv not in KV:
+            raise ValueError(f"--kv {self.kv}: want one of {', '.join(KV)}")
+
+    @property
+    def kv_format(self) -> StorageFormat:
+        """Of keys and values in memory."""
+        return FORMATS[KV[self.kv]]
+
+
+IN_BF16 = Storage()
