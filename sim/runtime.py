@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from isa.image import ProgramImage
 from sim.backends import Backend
+from sim.batch import run_batch
 from sim.host import Arrays, Host
 
 
@@ -60,7 +61,11 @@ class Session:
         return self.host.chosen(len(ids))
 
     def run(self, inputs: Arrays) -> Arrays:
-        """All inputs of the ONNX file by name → all its outputs; shapes as in sim.host."""
+        """All inputs of the ONNX file by name → all its outputs; shapes as in sim.host, but for the
+        batch, which may be any: its sequences run one after another, each without its padding."""
+        return run_batch(self.image.io, inputs, self._run_one)
+
+    def _run_one(self, inputs: Arrays) -> Arrays:
         count = self.host.write(inputs)
         self._execute()
         return self.host.read(count)
