@@ -24,6 +24,7 @@ from compiler.evaluate import Evaluator
 from compiler.evaluate_node import source_of
 from compiler.expand import COMPOSITES, expand
 from compiler.expand_contrib import expand_contrib
+from compiler.expand_integers import expand_integers
 from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
 from compiler.graph_rules import validate
 from compiler.importer import check_names, is_registered
@@ -50,6 +51,8 @@ HANDLERS: dict[str, Handler] = {
     "RotaryEmbedding": rotary_embedding,
     "GroupQueryAttention": group_query_attention,
     "MatMulNBits": linear.matmul_n_bits,
+    "MaxOverTokens": elementwise.launch_max,
+    "DequantizeLinear": elementwise.dequantise,
     "GatherBlockQuantized": linear.embed_quantised,
     "MatMul": linear.matmul,
     "Gemm": linear.gemm,
@@ -72,7 +75,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
     check_names(model, source)
     check_attributes(model, source)
     try:
-        model = expand_contrib(model)
+        model = expand_integers(expand_contrib(model))
     except CompileError as error:
         raise CompileError(source, str(error)) from error
     model = _expanded(model, source)

@@ -14,6 +14,7 @@ from compiler.errors import CompileError
 from compiler.evaluate_sample import Shape
 
 DOMAIN = "com.microsoft"
+OWN_DOMAIN = "jalapeno"  # of operators that other ones are replaced by
 # It has no domain in the files of onnxruntime's tools, though the standard does not know it.
 _WITHOUT_DOMAIN = "SimplifiedLayerNormalization"
 
@@ -60,6 +61,8 @@ def is_contrib(node: onnx.NodeProto) -> bool:
     """Whether it is one of the operators here."""
     if node.op_type == _WITHOUT_DOMAIN:
         return True
+    if node.op_type == "MaxOverTokens":
+        return node.domain == OWN_DOMAIN
     return node.domain == DOMAIN and node.op_type in INFERENCE
 
 
@@ -93,7 +96,12 @@ def _attention(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]
     return [(batch, tokens, queries * width), *[(batch, heads, past + tokens, width)] * 2]
 
 
+def _one_a_token(node: onnx.NodeProto, inputs: Sequence[Shape]) -> Sequence[Shape]:
+    return [(*inputs[0][:2], *[1] * (len(inputs[0]) - 2))]
+
+
 INFERENCE: dict[str, Inference] = {
+    "MaxOverTokens": _one_a_token,
     "SimplifiedLayerNormalization": _same,
     "SkipSimplifiedLayerNormalization": _same,
     "SkipLayerNormalization": _same,

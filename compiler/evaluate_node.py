@@ -14,6 +14,7 @@ from compiler.evaluate_ops import CORRECTED
 from compiler.graph import Source
 
 Runner = Callable[..., list[np.ndarray]]
+_OLDEST = {"DequantizeLinear": 19, "QuantizeLinear": 19}
 
 
 def source_of(node: onnx.NodeProto) -> Source:
@@ -46,7 +47,8 @@ class Nodes:
 
     def _runner(self, node: onnx.NodeProto) -> Runner:
         names = list(dict.fromkeys(name for name in node.input if name))
-        function = helper.make_function("", "one", names, results(node), [node], self._opsets)
+        opsets = [helper.make_opsetid(o.domain, self._version(node, o)) for o in self._opsets]
+        function = helper.make_function("", "one", names, results(node), [node], opsets)
         evaluator = ReferenceEvaluator(function, new_ops=CORRECTED)
         given = [name for name in node.input if name]
 
@@ -56,6 +58,12 @@ class Nodes:
             return [np.asarray(output) for output in outputs]
 
         return run
+
+    def _version(self, node: onnx.NodeProto, opset: onnx.OperatorSetIdProto) -> int:
+        """The operator set's own, or the first whose operator the reference has; that is the same,
+        only for more types."""
+        oldest = _OLDEST.get(node.op_type, 0) if opset.domain == node.domain else 0
+        return max(int(opset.version), oldest)
 
     def infer(
         self,

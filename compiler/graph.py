@@ -17,6 +17,7 @@ The operators (`compiler.graph_rules.validate` checks their legality; `a` and `x
 | add, sub, mul, max, min | a, Tensor/Constant/Scalar/Table | element-wise, 1 broadcasts |
 | sigmoid, exp, sqrt, recip, rsqrt, tanh | x | element-wise |
 | reduce_sum, reduce_max | x (g, d) | over d, as (g, 1) |
+| launch_max | x (g, d) | the largest of all tokens of the launch, or 0, as (1, 1) |
 | rotate | x (g, d); shift, signs [d] | out[g, i] = signs[i] * x[g, (i + shift) mod d] |
 | arrange | x (g, d), y (g, e) …; lists of w | out[g, i] = signs[i] * (x or y …)[g, position[i]] |
 | view | x (g, d) | the same numbers in the same order as (g', d') |
@@ -179,6 +180,11 @@ class Graph:
         lines += [f"  {op}" for op in self.ops]
         outputs = [f"  {o.name} = {o.pick and f'{o.pick} of '}{o.tensor}" for o in self.outputs]
         return "\n".join([*lines, *outputs])
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all new tokens must be there at once: a number depends on all of them."""
+        return any(op.kind == "launch_max" for op in self.ops)
 
     @property
     def causal(self) -> bool:

@@ -32,6 +32,10 @@ def _reduce(graph: Graph, op: Op) -> bool:
     return _tensors(op, 1) and (_size(graph, op.inputs[0])[0], 1) == _size(graph, op.output)
 
 
+def _launch_max(graph: Graph, op: Op) -> bool:
+    return _tensors(op, 1) and _size(graph, op.output) == (1, 1)
+
+
 def _embed(graph: Graph, op: Op) -> bool:
     (weight,) = op.inputs
     return isinstance(weight, Constant) and op.output.width == _size(graph, weight)[1]
@@ -93,6 +97,7 @@ RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
     **dict.fromkeys(("add", "sub", "mul", "max", "min"), ((2,), _elementwise)),
     **dict.fromkeys(("sigmoid", "exp", "sqrt", "recip", "rsqrt", "tanh"), ((1,), _unary)),
     **dict.fromkeys(("reduce_sum", "reduce_max"), ((1,), _reduce)),
+    "launch_max": ((1,), _launch_max),
     "embed": ((1,), _embed),
     "linear": ((2,), _linear),
     "rotate": ((1,), _rotate),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from compiler import builder as b
 from compiler.graph import Constant, Op, Scalar, Table, Tensor
 from compiler.lowering import Lowering, Rows
 from compiler.numerics import LOG2_E, float_bits
@@ -51,7 +52,6 @@ def _with_scalar(low: Lowering, op: Op, a: Tensor, value: float) -> None:
 
 def _with_tensor(low: Lowering, op: Op, a: Tensor, other: Tensor) -> None:
     second = low.place(other).buffer
-    rows = low.rows_of(op, a, a.groups, a.width)
     fields: dict[str, FieldValue] = {"b": second.at()}
     if (other.groups, other.width) == (a.groups, a.width):
         rows = low.flat_rows(op, a)
@@ -59,9 +59,12 @@ def _with_tensor(low: Lowering, op: Op, a: Tensor, other: Tensor) -> None:
             raise low.refuse(op, "operands are laid out differently")
         fields |= {"bstride": rows.stride}
     elif other.width == 1 and other.groups in (1, a.groups):
-        stride, rep = low.config.f32_vector_bytes, a.groups // other.groups
-        fields |= {"bt": "col", "bstride": stride, "rep": rep}
+        alone = other.groups == 1  # one number a token, however its others are cut into rows
+        rows = low.flat_rows(op, a) if alone else low.rows_of(op, a, a.groups, a.width)
+        rep = rows.multiple if alone else 1
+        fields |= {"bt": "col", "bstride": low.config.f32_vector_bytes, "rep": rep}
     elif other.groups == 1 and other.width == a.width:
+        rows = low.rows_of(op, a, a.groups, a.width)
         stride = low.rows_of(op, other, 1, other.width).stride
         fields |= {"bstride": stride, "rep": a.groups}
     else:
@@ -121,6 +124,31 @@ def lower_reduce(low: Lowering, op: Op) -> None:
     rows = low.rows_of(op, source, source.groups, source.width)
     out = low.rows_of(op, op.output, source.groups, 1)
     low.vector(REDUCTIONS[op.kind], (op.output, out), (source, rows))
+
+
+def lower_launch_max(low: Lowering, op: Op) -> None:
+    """Maxima of rows, in lane 0 of a vector each with zeros behind; the maximum of all these; the
+    same for each token. A launch has one pass: all its tokens are there."""
+    source, build, vector = op.inputs[0], low.builder, low.config.f32_vector_bytes
+    assert isinstance(source, Tensor)
+    rows = low.flat_rows(op, source)
+    maxima = build.sram("maxima of rows", build.chunk * rows.multiple * vector)
+    largest = build.sram("largest", vector)
+    placed, out = low.place(source).buffer, low.place(op.output).buffer
+    fields: dict[str, FieldValue] = {
+        "dst": maxima.at(),
+        "dstride": vector,
+        "a": placed.at(),
+        "astride": rows.stride,
+        "rows": build.rows(rows.multiple),
+        "cols": rows.cols,
+    }
+    build.emit("vrmax", (placed.access(),), (maxima.access(),), fields=fields)
+    lanes = build.rows(rows.multiple * low.config.lanes)
+    fields = {"dst": largest.at(), "a": maxima.at(), "rows": 1, "cols": lanes}
+    build.emit("vrmax", (maxima.access(),), (largest.access(),), fields=fields)
+    fields = {"dst": out.at(), "dstride": vector, "a": largest.at(), "rows": b.M, "cols": 1}
+    build.emit("vmov", (largest.access(),), (out.access(),), fields=fields)
 
 
 def lower_rotate(low: Lowering, op: Op) -> None:

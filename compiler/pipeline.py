@@ -131,7 +131,8 @@ def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
         tensors.append(Tensor("", "scratch", *place, "f32", rows, "float32"))
     arguments = lowered.arguments.address or 0
     places = arguments, arguments + 4, graph.max_context
-    return IoMap(*places, tuple(tensors), graph.causal, lowered.generation)
+    most_new = lowered.builder.chunk if graph.at_once else 0
+    return IoMap(*places, tuple(tensors), graph.causal, lowered.generation, most_new)
 
 
 def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:

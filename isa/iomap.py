@@ -93,7 +93,8 @@ class IoMap:
     row t of each ``kv`` tensor holds token t for t < P + S, and row i of an ``output`` belongs to
     new token i. An encoder's program is not ``causal``: its P must be 0. Programs without a model
     (assembled by hand) have no tensors and addresses of -1. ``generation`` is None where a program
-    cannot choose tokens; where it has chosen some, outputs are those of its last step.
+    cannot choose tokens; ``most_new`` bounds S where numbers depend on all tokens of a run (0:
+    nothing does); where it has chosen some, outputs are those of its last step.
     """
 
     new_address: int = -1
@@ -102,6 +103,12 @@ class IoMap:
     tensors: tuple[Tensor, ...] = field(default_factory=tuple)
     causal: bool = True
     generation: Generation | None = None
+    most_new: int = 0
+
+    @property
+    def largest_launch(self) -> int:
+        """New tokens that one run may have."""
+        return self.most_new or self.max_context
 
     def of_kind(self, kind: str) -> list[Tensor]:
         return [tensor for tensor in self.tensors if tensor.kind == kind]
@@ -120,4 +127,4 @@ class IoMap:
         tensors = tuple(Tensor(**tensor) for tensor in made)
         places = data["new_address"], data["past_address"], data["max_context"]
         chooses = data["generation"] and Generation(**data["generation"])
-        return cls(*places, tensors, data["causal"], chooses)
+        return cls(*places, tensors, data["causal"], chooses, data["most_new"])

@@ -238,12 +238,12 @@ def check_image(image: ProgramImage) -> int:
     total = 0
     cases = corner_cases(image.io.max_context, int(str(image.meta.get("chunk", 1))))
     for new, past in cases:
-        if past and not image.io.causal:
+        if (past and not image.io.causal) or new > image.io.largest_launch:
             continue
         total += _check_launch(image, memory, (new, past, 0))
     if image.io.generation:  # data is not touched: each chosen token is 0
         context = image.io.max_context
-        for new, past, wanted in ((min(3, context), 0, 3), (1, context - 1, 2)):
+        for new, past, wanted in ((min(3, image.io.largest_launch), 0, 3), (1, context - 1, 2)):
             total += _check_launch(image, memory, (new, past, wanted))
     return total
 

@@ -36,6 +36,10 @@ def greedy(
     """Up to ``tokens`` continuations of a prompt, each the likeliest; ends at a token of ``stop``
     (which is not yielded) and where the context is full. With a ``launch`` above 1 the program
     chooses so many tokens before the host looks at them. Raises InputError."""
+    most = session.image.io.largest_launch
+    while len(prompt) > most:
+        session.step(prompt[:most])
+        prompt = prompt[most:]
     if launch > 1:
         yield from _launches(session, prompt, tokens, stop, launch)
         return

@@ -170,6 +170,11 @@ class Host:
         limit = self.io.max_context
         if not count:
             raise InputError(f"{name!r} must hold at least one token")
+        if count > self.io.largest_launch and count + past <= limit:
+            raise InputError(
+                f"{count} tokens are more than the {self.io.largest_launch} that the program takes "
+                f"at once, as its numbers depend on all of them: give them in parts"
+            )
         if count + past > limit:
             cached = f" behind {past} cached ones" if past else ""
             raise InputError(

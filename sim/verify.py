@@ -159,7 +159,8 @@ def verify(
         return
     hosts = [Host(image, memory) for memory in pair.memories]
     random = np.random.default_rng(_SEED)
-    tokens = random.integers(0, hosts[0].vocabulary, min(PROMPT_TOKENS, room))
+    count = min(PROMPT_TOKENS, room, image.io.largest_launch)
+    tokens = random.integers(0, hosts[0].vocabulary, count)
     tokens = tokens if prompt is None else np.array(prompt)
     for step in range(steps + 1):
         for host in hosts:
