@@ -1,5 +1,6 @@
 """One ONNX node: its values by onnx's reference, its types by onnx's inference, its name."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from compiler.evaluate_ops import CORRECTED
 from compiler.graph import Source
 
 Runner = Callable[..., list[np.ndarray]]
+LARGEST = 1 << 27  # numbers of a value: a mask of 11,000 by 11,000
 _OLDEST = {"DequantizeLinear": 19, "QuantizeLinear": 19}
 
 
@@ -28,6 +30,23 @@ def results(node: onnx.NodeProto) -> list[str]:
     return [name for name in node.output if name]
 
 
+def _size(op_type: str, inputs: Sequence[np.ndarray]) -> int:
+    """Numbers that an output will have, at least roughly: of operators that make large values of
+    small ones, and of all that broadcast."""
+    try:
+        if op_type == "Range":
+            start, limit, delta = (float(x.reshape(())) for x in inputs)
+            return math.ceil(abs((limit - start) / delta))
+        if op_type in ("ConstantOfShape", "Expand", "Tile"):
+            known = inputs[0].shape if op_type != "ConstantOfShape" else ()
+            sizes = [int(size) for size in inputs[-1].reshape(-1)]
+            largest = math.prod(sizes) if sizes else 1
+            return largest * (math.prod(known) if op_type == "Tile" else 1)
+        return math.prod(np.broadcast_shapes(*(x.shape for x in inputs)))
+    except (ValueError, TypeError, ArithmeticError):
+        return 0  # the evaluation says what is wrong, or other operators have other shapes
+
+
 class Nodes:
     """Runs nodes of a model that imports these operator sets, and infers their outputs' types."""
 
@@ -36,7 +55,15 @@ class Nodes:
         self._runners: dict[int, Runner] = {}
 
     def run(self, node: onnx.NodeProto, inputs: Iterable[np.ndarray]) -> list[np.ndarray]:
-        """The node's outputs for the arrays of its non-empty inputs, by onnx.reference."""
+        """The node's outputs for the arrays of its non-empty inputs, by onnx.reference.
+
+        CompileError also where they would be more than `LARGEST` numbers, made of fewer.
+        """
+        inputs = list(inputs)
+        given = 2 * max((x.size for x in inputs), default=0)  # weights may be large
+        if (size := _size(node.op_type, inputs)) > max(LARGEST, given):
+            problem = f"its value would be {size} numbers, more than {LARGEST}"
+            raise CompileError(str(source_of(node)), problem)
         try:
             if id(node) not in self._runners:
                 self._runners[id(node)] = self._runner(node)
