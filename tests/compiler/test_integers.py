@@ -11,6 +11,7 @@ from compiler.pipeline import compile_graph
 from isa.image import ProgramImage
 from sim.backends import make_backend
 from sim.check import check_image
+from sim.costs import costs
 from sim.generate import greedy
 from sim.host import InputError
 from sim.runtime import Session
@@ -95,6 +96,8 @@ def test_all_tokens_of_a_launch_must_come_at_once() -> None:
     ids = rng(8).integers(0, 19, 20).tolist()
     with pytest.raises(InputError, match="20 tokens are more than the 8 that the program takes at"):
         one.step(ids)
+    with pytest.raises(InputError, match="9 tokens are more than the 8 that the program takes at"):
+        costs(image, 9)
     for start in range(0, 20, 8):
         logits = one.step(ids[start : start + 8])
     assert next(greedy(two, ids, 1, set())) == int(logits[-1].argmax())
