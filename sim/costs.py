@@ -59,7 +59,7 @@ def costs(image: ProgramImage, tokens: int = 1, past: int = 0) -> list[Cost]:
                 f"{image.io.max_context}"
             )
         if tokens > (most := image.io.largest_launch):
-            raise InputError(f"{tokens} tokens are more than the {most} that the program takes at once")
+            raise InputError(f"{tokens} tokens are more than the {most} that it takes at once")
         for address, value in ((image.io.new_address, tokens), (image.io.past_address, past)):
             memory[address : address + 4] = np.array([value], np.uint32).view(np.uint8)
     found = _nodes(image)

@@ -96,7 +96,7 @@ def test_all_tokens_of_a_launch_must_come_at_once() -> None:
     ids = rng(8).integers(0, 19, 20).tolist()
     with pytest.raises(InputError, match="20 tokens are more than the 8 that the program takes at"):
         one.step(ids)
-    with pytest.raises(InputError, match="9 tokens are more than the 8 that the program takes at"):
+    with pytest.raises(InputError, match="9 tokens are more than the 8 that it takes at once"):
         costs(image, 9)
     for start in range(0, 20, 8):
         logits = one.step(ids[start : start + 8])
