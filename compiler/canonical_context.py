@@ -11,7 +11,7 @@ from onnx import helper
 
 from compiler.canonical_arrange import LARGEST, arrange
 from compiler.canonical_select import select
-from compiler.deferred import Array, Deferred
+from compiler.deferred import Array, Deferred, same
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator
 from compiler.evaluate_node import source_of
@@ -88,14 +88,6 @@ def is_ids(value: object) -> bool:
     """Whether it is a moved input of ids, one a token."""
     root = value.root if isinstance(value, Moved) else None
     return isinstance(root, Tensor) and root.name in IDS
-
-
-def same(a: Array, b: Array) -> bool:
-    """Whether two arrays have one shape and equal elements; NaNs equal each other. Large ones are
-    the same if they are computed alike."""
-    if isinstance(a, Deferred) or isinstance(b, Deferred):
-        return isinstance(a, Deferred) and isinstance(b, Deferred) and a.key == b.key
-    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 class Context:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from compiler.canonical_context import Context, Layout, refuse, same
+from compiler.canonical_context import Context, Layout, refuse
+from compiler.deferred import same
 from compiler.evaluate_sample import Sample
 from compiler.graph import Operand, Scalar
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from compiler.canonical_context import Context, attribute, refuse, same
+from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_elementwise import Emitter
 from compiler.canonical_operands import full_size, shuffled
 from compiler.contrib import DOMAIN
+from compiler.deferred import same
 from compiler.evaluate_node import source_of
 from compiler.evaluate_sample import Sample, Values
 from compiler.graph import Tensor

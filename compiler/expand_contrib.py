@@ -7,10 +7,10 @@ is recognised by what it computes, whoever wrote it.
 from collections.abc import Callable, Iterator
 
 import onnx
-from onnx import parser
 
 from compiler.contrib import DOMAIN, attributes_of, integer
 from compiler.errors import CompileError
+from compiler.template import fill
 
 Lines = Iterator[str]
 _LOWEST = -3.4028234663852886e38
@@ -49,17 +49,9 @@ def _ranks(graph: onnx.GraphProto) -> dict[str, int]:
 
 
 def _expanded(node: onnx.NodeProto, ranks: dict[str, int]) -> list[onnx.NodeProto]:
-    """The nodes of its template: `in3` is its input 3, `out0` its output 0, all else is its own."""
+    """The nodes of its template."""
     text = "\n".join(TEMPLATES[node.op_type](node, ranks))
-    graph = parser.parse_graph(f"t (float[N] in0) => (float[N] out0) {{ {text} }}")
-    name = node.name or node.output[0]
-    names = {f"in{i}": value for i, value in enumerate(node.input)}
-    names |= {f"out{i}": value for i, value in enumerate(node.output)}
-    for each in graph.node:
-        each.name = name
-        for values in (each.input, each.output):
-            values[:] = [names.get(value, f"{name}.{value}") for value in values]
-    return list(graph.node)
+    return fill(node, text)
 
 
 def _has(node: onnx.NodeProto, index: int) -> bool:

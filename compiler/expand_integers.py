@@ -7,11 +7,11 @@ adding and taking away 1.5 · 2^23 does.
 """
 
 import onnx
-from onnx import parser
 
 from compiler.contrib import OWN_DOMAIN
 from compiler.errors import CompileError
 from compiler.evaluate_node import source_of
+from compiler.template import fill
 
 QUANTISE = "DynamicQuantizeLinear"
 MULTIPLY = "MatMulInteger"
@@ -74,14 +74,7 @@ def _check(node: onnx.NodeProto, quantised: dict[str, onnx.NodeProto]) -> None:
 
 
 def _replaced(node: onnx.NodeProto, text: str) -> list[onnx.NodeProto]:
-    """The nodes of a template, as in `compiler.expand_contrib`."""
-    graph = parser.parse_graph(f"t (float[N] in0) => (float[N] out0) {{ {text} }}")
-    name = node.name or node.output[0]
-    names = {f"in{i}": value for i, value in enumerate(node.input)}
-    names |= {f"out{i}": value for i, value in enumerate(node.output) if value}
-    for each in graph.node:
-        each.name = name
+    nodes = fill(node, text)
+    for each in nodes:
         each.domain = OWN_DOMAIN if each.op_type == "MaxOverTokens" else ""
-        for values in (each.input, each.output):
-            values[:] = [names.get(value, f"{name}.{value}") for value in values]
-    return list(graph.node)
+    return nodes

@@ -6,7 +6,7 @@ W, one of them is a stop token, or the context is full. With W = 0 the program e
 
 from compiler import builder as b
 from compiler.builder import Builder
-from compiler.graph import Graph
+from compiler.graph import Constant, Graph
 from compiler.lowering import Stored
 from compiler.virtual import LONGEST_ROW, Buffer, FieldValue, Label
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
@@ -20,10 +20,16 @@ _WANTED, _MADE, _FIRST_STOP = (i * WORD_BYTES for i in (2, 3, 4))  # behind S an
 
 def logits_of(graph: Graph, config: ChipConfig) -> str | None:
     """The tensor whose row tells the next token; None where the program cannot choose: encoders,
-    several inputs of ids, no output "logits" for each token, rows that are too long."""
-    ids = {op.attributes["ids"] for op in graph.ops if op.kind == "embed"}
+    several inputs of ids, no output "logits" for each token, more or other tokens than it may read,
+    rows that are too long."""
+    tables = [op for op in graph.ops if op.kind == "embed"]
+    ids = {op.attributes["ids"] for op in tables}
     found = [output.tensor for output in graph.outputs if output.name == "logits"]
-    if not graph.causal or len(ids) != 1 or not found or found[0].groups != 1:
+    if not graph.causal or len(ids) != 1 or not found or found[0].groups != 1 or graph.excluded:
+        return None
+    names = [x.name for op in tables for x in op.inputs if isinstance(x, Constant)]
+    rows = [graph.constants[name].shape[0] for name in names]
+    if found[0].size > min(rows):
         return None
     row = F32_BYTES * found[0].size + config.f32_vector_bytes + config.hbm_alignment_bytes
     fits = row + config.line_bytes < min(config.sram_bytes, LONGEST_ROW)

@@ -1,5 +1,7 @@
 """Programs that choose tokens themselves: against the host's choice from the same logits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -130,6 +132,17 @@ def test_programs_that_cannot_choose_say_so(image: ProgramImage) -> None:
         session(encoder).choose([1, 2], 3)
     with pytest.raises(InputError, match="at most 4 stop tokens, not 5"):
         session(image).choose([1, 2], 3, [1, 2, 3, 4, 5])
+
+
+def test_tokens_that_may_not_be_read_are_not_chosen() -> None:
+    """Logits of more tokens than the embedding has rows; ids that stand for padding."""
+    head = rng(5).standard_normal((MODEL, VOCABULARY + 1)).astype(np.float32)
+    more = canonicalise(decoder({"head": head}), 16, "more")
+    assert compile_graph(more, TINY).io.generation is None
+    padded = replace(canonicalise(decoder(), 16, "padded"), excluded={"input_ids": [4]})
+    assert compile_graph(padded, TINY).io.generation is None
+    plain = compile_graph(canonicalise(decoder(), 16, "plain"), TINY)
+    assert plain.io.generation is not None
 
 
 def test_server_chooses_too(image: ProgramImage) -> None:

@@ -1,0 +1,18 @@
+"""Nodes written as text, in place of one node."""
+
+import onnx
+from onnx import parser
+
+
+def fill(node: onnx.NodeProto, text: str) -> list[onnx.NodeProto]:
+    """The nodes of ``text``, all with the name of the one that they replace: `in3` is its input 3,
+    `out0` its output 0, all else is their own."""
+    graph = parser.parse_graph(f"t (float[N] in0) => (float[N] out0) {{ {text} }}")
+    name = node.name or node.output[0]
+    names = {f"in{i}": value for i, value in enumerate(node.input)}
+    names |= {f"out{i}": value for i, value in enumerate(node.output) if value}
+    for each in graph.node:
+        each.name = name
+        for values in (each.input, each.output):
+            values[:] = [names.get(value, f"{name}.{value}") for value in values]
+    return list(graph.node)
