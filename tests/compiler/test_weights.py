@@ -154,10 +154,19 @@ def test_packed_weights_are_read_back(
     np.testing.assert_array_equal(values, wanted.astype(ml_dtypes.bfloat16).astype(np.float32))
 
 
-def wide_decoder() -> onnx.ModelProto:
+@pytest.mark.parametrize("choice", STORED)
+def test_rows_keep_their_scales(choice: str) -> None:
+    weights = quantise(matrix((150, 9), 12), choice)
+    for start, end in [(0, 32), (32, 96), (64, 150), (128, 150)]:
+        np.testing.assert_array_equal(
+            decoded(weights.rows(start, end)), decoded(weights)[start:end]
+        )
+
+
+def wide_decoder(width: int = 70) -> onnx.ModelProto:
     """With an MLP whose 70 rows are no whole blocks, and several panels wide."""
     dice = rng(8)
-    shapes = {"up": (24, 70), "down": (70, 24)}
+    shapes = {"up": (24, width), "down": (width, 24)}
     extra = {k: dice.standard_normal(v).astype(np.float32) / 4 for k, v in shapes.items()}
     return decoder(extra, feature="p = MatMul(embedded, up) t = Tanh(p) x = MatMul(t, down)")
 
@@ -195,8 +204,22 @@ def stored(model: onnx.ModelProto, choice: str, lanes: int) -> onnx.ModelProto:
 @pytest.mark.parametrize("choice", STORED)
 def test_programs_compute_with_stored_weights(choice: str, config: ChipConfig) -> None:
     """Two more matrices than in BOUND's layer: two roundings of weights, two of what enters."""
-    model = wide_decoder()
-    session = Session(compiled(model, config, choice), make_backend("functional"))
+    compare(wide_decoder(), config, choice)
+
+
+@pytest.mark.parametrize("choice", STORED)
+def test_programs_add_up_parts_of_long_columns(choice: str) -> None:
+    """Weights that no buffer holds: several products accumulate, each with its own scales."""
+    less = TINY.replace(name="less", sram_bytes=1 << 17)
+    image = compare(wide_decoder(1500), less, choice)
+    modes = [op.get("mode") for op in image.ops() if op.mnemonic == "matmul"]
+    assert "accumulate" in modes
+
+
+def compare(model: onnx.ModelProto, config: ChipConfig, choice: str) -> ProgramImage:
+    """The program against onnxruntime with the stored weights."""
+    image = compiled(model, config, choice)
+    session = Session(image, make_backend("functional"))
     expected = reference(stored(model, choice, config.lanes))
     for new, past in [(5, 0), (3, 7), (17, 9)]:
         random = rng(100 * new + past)
@@ -204,6 +227,7 @@ def test_programs_compute_with_stored_weights(choice: str, config: ChipConfig) -
         (wanted,) = expected.run(["logits"], inputs)
         error = np.abs(session.run(inputs)["logits"] - wanted).mean() / wanted.std()
         assert error < BOUND * 11 / 7
+    return image
 
 
 @pytest.mark.parametrize("choice", sorted(set(STORED) - {"bf16"}))
