@@ -1,12 +1,14 @@
 """Builder: emits virtual instructions, keeps the scalar registers and the memory image in HBM."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
-import numpy as np
+from numpy.typing import NDArray
 
 from compiler.virtual import Access, Buffer, FieldValue, Item, Label, VirtualOp
 from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.content import Content, Piece
 from isa.program import Reg
 
 # Registers of a compiled decoder. r11 … r13 cache multiples of m, r14 and r15 are scratch.
@@ -22,36 +24,62 @@ def round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
+# Bytes of a buffer, for one of the layers that are alike (0: the first, or no such layers).
+Make = Callable[[int], NDArray]
+
+
 class HbmImage:
-    """Lays out HBM: buffers behind each other, aligned; initialised data first."""
+    """Lays out HBM: buffers behind each other, aligned; what they hold is made when it is wanted.
+
+    Between `begin_layers` and `end_layers`, buffers belong to the first of several layers that are
+    alike; those of each next layer lie `end_layers` bytes on.
+    """
 
     def __init__(self, config: ChipConfig):
         self._alignment = config.hbm_alignment_bytes
-        self._data: list[tuple[int, np.ndarray]] = []
+        self._pieces: list[Piece] = []
+        self._of_layer: list[tuple[int, int, Make]] | None = None  # address, size
+        self._layers_from = 0
         self.size = 0
 
     def reserve(self, name: str, size: int) -> Buffer:
         """A buffer whose contents start as zeros."""
         address = self.size
         self.size += round_up(max(size, 1), self._alignment)
-        return Buffer(name, "hbm", size, address)
+        return Buffer(name, "hbm", size, address, self._of_layer is not None)
 
-    def place(self, name: str, array: np.ndarray) -> Buffer:
-        """A buffer that holds the array's bytes when the program starts."""
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        buffer = self.reserve(name, data.size)
+    def place(self, name: str, size: int, make: Make) -> Buffer:
+        """A buffer that holds these bytes when the program starts."""
+        buffer = self.reserve(name, size)
         assert buffer.address is not None
-        self._data.append((buffer.address, data))
+        if self._of_layer is not None:
+            self._of_layer.append((buffer.address, size, make))
+        else:
+            self._pieces.append(Piece(buffer.address, size, partial(make, 0)))
         return buffer
 
-    def contents(self) -> np.ndarray:
-        """All initialised bytes, up to the last one: (n,) uint8. They are given away: only once."""
-        end = max((address + data.size for address, data in self._data), default=0)
-        image = np.zeros(end, np.uint8)
-        while self._data:
-            address, data = self._data.pop()
-            image[address : address + data.size] = data
-        return image
+    def begin_layers(self) -> Buffer:
+        """What comes belongs to one layer of several; the place where the first one begins."""
+        assert self._of_layer is None
+        place = self.reserve("layers", 1)
+        self._of_layer, self._layers_from = [], self.size
+        return Buffer(place.name, "hbm", 0, self.size)
+
+    def end_layers(self, count: int) -> int:
+        """``count`` layers are alike: the distance in bytes from one to the next."""
+        assert self._of_layer is not None
+        stride = self.size - self._layers_from
+        for layer in range(count):
+            for address, size, make in self._of_layer:
+                piece = Piece(address + layer * stride, size, partial(make, layer))
+                self._pieces.append(piece)
+        self.size = self._layers_from + count * stride
+        self._of_layer = None
+        return stride
+
+    def contents(self) -> Content:
+        """All that was placed."""
+        return Content(self._pieces)
 
 
 class Builder:

@@ -103,6 +103,7 @@ class Context:
         self.ops: dict[str, Op] = {}
         self.constants: dict[str, Array] = {}
         self.tables: dict[str, np.ndarray] = {}
+        self.by_position: dict[tuple[str, int, int], np.ndarray] = {}  # name, rank, token axis
         # Values of one token, "first" or "last", and the tensors that are computed from them.
         self.picked: dict[str, str] = {}
         self.picked_tensors: dict[str, str] = {}

@@ -72,6 +72,15 @@ def _table(
     context: Context, name: str, arrays: list[np.ndarray], output: Layout, node: onnx.NodeProto
 ) -> Operand:
     """A known value with a row per token: check that the row is a function of the position."""
+    key = (name, output.rank, output.token_axis)
+    if key not in context.by_position:  # every layer asks for the same
+        context.by_position[key] = _checked_rows(context, name, arrays, output, node)
+    return context.add_table(name, context.by_position[key])
+
+
+def _checked_rows(
+    context: Context, name: str, arrays: list[np.ndarray], output: Layout, node: onnx.NodeProto
+) -> np.ndarray:
     full = _at_full_size(context, name)
     table = _rows(_widen(full, output.rank, node), output, name, node)
     cases = list(zip(arrays, (s.position_array()[0] for s in context.samples), strict=True))
@@ -82,7 +91,7 @@ def _table(
     for array, positions in cases:
         if not same(_rows(array, output, name, node), table[positions]):
             refuse(node, f'"{name}" depends on more than the position of each token')
-    return context.add_table(name, table[: context.max_context])
+    return table[: context.max_context]
 
 
 def shuffled(context: Context) -> Sample:

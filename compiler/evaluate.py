@@ -168,10 +168,10 @@ class Evaluator:
         """Evaluate the live graph (or what known `names` depend on) at one sample size."""
         values = Values()
         self._bind(sample, values)
-        for name, dims in self.symbols.items():
-            values.shapes[name] = concrete_shape(dims, sample)
-            values.elem_types[name] = self._elem_types[name]
         nodes = self.live if names is None else self._needed(names)
+        for name in {name for node in nodes for name in node.input} & self.symbols.keys():
+            values.shapes[name] = concrete_shape(self.symbols[name], sample)
+            values.elem_types[name] = self._elem_types[name]
         for node in nodes:
             if not self.varying.intersection(node.input):
                 continue

@@ -4,27 +4,28 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import checker, defs, inliner
+from onnx import checker, defs, helper, inliner
 
 from compiler.errors import CompileError
-from compiler.importer_data import find_external_data, is_mapped
+from compiler.importer_data import find_external_data, is_mapped, stand_in_for_data
 
 OLDEST_OPSET = 13  # Softmax, Squeeze and ReduceSum mean something else before
 
 
-def load_model(path: str | Path) -> onnx.ModelProto:
+def load_model(path: str | Path, weights: bool = True) -> onnx.ModelProto:
     """The model in `path`, checked, without local functions; large external tensors are references
-    to absolute file names (`compiler.importer_data.array_of` reads them).
+    to absolute file names (`compiler.importer_data.array_of` reads them), or without ``weights``
+    absent.
 
     Raises CompileError if the file or its external data is missing, damaged or no valid ONNX.
     """
     path = Path(path)
     model = _parse(path)
-    find_external_data(model, path)
+    (find_external_data if weights else stand_in_for_data)(model, path)
     try:
         # The checker stops at the first foreign operator; canonicalise names them all.
         if all(is_registered(node) for node in model.graph.node):
-            checker.check_model(path if is_mapped(model) else model)
+            checker.check_model(path if weights and is_mapped(model) else _without_absent(model))
         if model.functions:
             model = inliner.inline_local_functions(model)
     except (checker.ValidationError, RuntimeError, ValueError) as error:
@@ -78,6 +79,22 @@ def _parse(path: Path) -> onnx.ModelProto:
         if strange := [word for word in words if not isinstance(word, str)]:
             raise CompileError(str(path), f"a node's text {strange[0]!r} is no UTF-8")
     return model
+
+
+def _without_absent(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What the checker can check: absent tensors as inputs."""
+    if not is_mapped(model):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.initializer[:]
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            kind = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            copy.graph.input.append(kind)
+        else:
+            copy.graph.initializer.append(tensor)
+    return copy
 
 
 def _check_opset(model: onnx.ModelProto, path: Path) -> None:

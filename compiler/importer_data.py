@@ -1,6 +1,7 @@
-"""Tensors of ONNX files: those in external data files are mapped, not read."""
+"""Tensors of ONNX files: those in external data files are mapped, not read, or stood in for."""
 
 import mmap
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ from onnx import checker, external_data_helper, helper, numpy_helper
 from compiler.deferred import LARGE_BYTES
 from compiler.errors import CompileError
 
+_T = onnx.TensorProto
+_FLOATS = {_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.DOUBLE}
+_STOOD_IN_FOR = _FLOATS | {_T.INT8, _T.UINT8, _T.INT4, _T.UINT4}
+
 
 def find_external_data(model: onnx.ModelProto, path: Path) -> None:
     """Small external tensors are read; large ones keep a reference, to an absolute file name. Every
@@ -17,6 +22,21 @@ def find_external_data(model: onnx.ModelProto, path: Path) -> None:
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _find(tensor, path)
+
+
+def stand_in_for_data(model: onnx.ModelProto, path: Path) -> None:
+    """External tensors are absent: numbers that mean nothing stand in for them, so that what takes
+    time can be compiled. CompileError for those that decide what is computed."""
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            if tensor.data_type not in _STOOD_IN_FOR:
+                kind = helper.tensor_dtype_to_string(tensor.data_type).removeprefix("TensorProto.")
+                raise CompileError(
+                    str(path),
+                    f'tensor "{tensor.name}" of {kind} has no values',
+                    "--no-weights stands in for floats and for integers of 8 bits or fewer",
+                )
+            del tensor.external_data[:]
 
 
 def is_mapped(model: onnx.ModelProto) -> bool:
@@ -28,7 +48,7 @@ def array_of(tensor: onnx.TensorProto) -> np.ndarray:
     """A tensor's value; CompileError if it is damaged."""
     try:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            return _mapped(tensor)
+            return _mapped(tensor) if tensor.external_data else _stand_in(tensor)
         return numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise CompileError(f'tensor "{tensor.name}"', f"it is damaged: {error}") from error
@@ -44,6 +64,15 @@ def _mapped(tensor: onnx.TensorProto) -> np.ndarray:
     with open(info["location"], "rb") as file:
         data = mmap.mmap(file.fileno(), offset - page + size, access=mmap.ACCESS_READ, offset=page)
     return np.ndarray(tuple(tensor.dims), dtype, data, offset - page)
+
+
+def _stand_in(tensor: onnx.TensorProto) -> np.ndarray:
+    """Numbers of 0.5 … 1.5, or small codes, the same for each name: none is 0, 1 or like others."""
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    dice = np.random.default_rng(zlib.crc32(tensor.name.encode()))
+    if tensor.data_type in _FLOATS:
+        return (dice.random(tuple(tensor.dims), np.float32) + np.float32(0.5)).astype(dtype)
+    return dice.integers(1, 7, tuple(tensor.dims), np.uint8).astype(dtype)
 
 
 def _find(tensor: onnx.TensorProto, path: Path) -> None:

@@ -50,6 +50,10 @@ class Layout:
         """Physical indices of element numbers of the token."""
         return elements // self.width * self.padded_width + elements % self.width
 
+    def length(self, count: int) -> int:
+        """Up to the last one of the first ``count`` elements, gaps included."""
+        return int(self.place(np.array([count - 1]))[0]) + 1
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -117,6 +121,6 @@ def physical_weights(weights: np.ndarray, rows: Layout, cols: Layout) -> np.ndar
         return weights
     k = rows.place(np.arange(weights.shape[0]))
     n = cols.place(np.arange(weights.shape[1]))
-    full = np.zeros((int(k[-1]) + 1, int(n[-1]) + 1), np.float32)
+    full = np.zeros((rows.length(len(k)), cols.length(len(n))), np.float32)
     full[np.ix_(k, n)] = weights
     return full

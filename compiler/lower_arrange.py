@@ -5,11 +5,14 @@ matrix of zeros and ±1: fp32 numbers go in as sums of three bf16 numbers, so th
 out as they were, bit for bit.
 """
 
+from functools import partial
+
 import numpy as np
 
 from compiler.graph import Op, Tensor
 from compiler.lower_linear import Term, activation, multiply
 from compiler.lowering import Lowering, Rows
+from compiler.matrix_source import Matrix
 from compiler.numerics import float_bits
 from compiler.virtual import FieldValue
 from isa.config import F32_BYTES
@@ -30,7 +33,8 @@ def lower_arrange(low: Lowering, op: Op) -> None:
         matrix = _matrix(op, index, x.width)
         if matrix.any():
             parts = tuple(activation(low, op, part, x.groups) for part in _thirds(low, op, x))
-            terms.append(Term(f"{op.output.name}.order{index}", matrix, parts))
+            name, shape = f"{op.output.name}.order{index}", (x.width, op.output.width)
+            terms.append(Term(Matrix(name, shape, partial(_same, matrix)), parts))
     multiply(low, op, terms, op.output.groups)
 
 
@@ -71,6 +75,11 @@ def _matrix(op: Op, index: int, width: int) -> np.ndarray:
     for place, (source, position, sign) in enumerate(zip(*attributes, strict=True)):
         if source == index:
             matrix[position, place] = sign
+    return matrix
+
+
+def _same(matrix: np.ndarray, layer: int) -> np.ndarray:
+    """That of every layer."""
     return matrix
 
 

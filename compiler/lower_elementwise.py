@@ -1,5 +1,7 @@
 """Lowering of element-wise operators, reductions, rotations and views to vector instructions."""
 
+from math import prod
+
 import numpy as np
 
 from compiler import builder as b
@@ -87,19 +89,29 @@ def _with_table(low: Lowering, op: Op, a: Tensor, table: Table) -> None:
 
 def _with_constant(low: Lowering, op: Op, a: Tensor, constant: object) -> None:
     assert isinstance(constant, Constant)
-    values = np.asarray(low.graph.constants[constant.name], np.float32)
-    if values.size == 1:
-        _with_scalar(low, op, a, float(values.reshape(())))
+    shape, layout = low.graph.constants[constant.name].shape, low.place(a).layout
+    if prod(shape) == 1:
+        value = np.asarray(low.constant(constant.name, 0))
+        _with_scalar(low, op, a, float(value.reshape(())))
         return
-    values, layout = values.reshape((-1, values.shape[-1])), low.place(a).layout
-    if values.shape == (1, a.width) and layout.row_bytes(a.groups, a.width) is not None:
-        rows = low.rows_of(op, a, a.groups, a.width)
+    one_row = shape[-1] == a.width == prod(shape)
+    if one_row and layout.row_bytes(a.groups, a.width) is not None:
+        rows, count = low.rows_of(op, a, a.groups, a.width), a.width
     else:  # a token's numbers in one row, gaps and all
-        full = np.zeros(layout.token_elements, np.float32)
+        one_row, count = False, layout.length(a.size)
+        rows = Rows(1, count, layout.token_bytes)
+
+    def make(layer: int) -> np.ndarray:
+        values = np.asarray(low.constant(constant.name, layer), np.float32)
+        if one_row:
+            return values
+        full = np.zeros(count, np.float32)
+        values = values.reshape((-1, values.shape[-1]))
         places = layout.place(np.arange(a.size))
         full[places] = np.broadcast_to(values, (a.groups, a.width)).reshape(-1)
-        values, rows = full[: places[-1] + 1], Rows(1, int(places[-1]) + 1, layout.token_bytes)
-    row = low.constant_row(constant.name, values)
+        return full
+
+    row = low.later_row(constant.name, count, make)
     fields: dict[str, FieldValue] = {"b": row.at(), "bstride": 0}
     low.vector(BINARY[op.kind], (op.output, rows), (a, rows), (row.access(),), fields)
 

@@ -89,11 +89,14 @@ def _embedding(low: Lowering, op: Op) -> tuple[Buffer, Buffer, int]:
     """The embedding matrix in HBM as bf16 rows, room for the chunk's rows, bytes of a row."""
     name = op.inputs[0]
     assert isinstance(name, Constant)
-    weights = np.asarray(low.graph.constants[name.name], np.float32)
-    row_bytes = round_up(BF16_BYTES * weights.shape[1], low.config.hbm_alignment_bytes)
-    table = np.zeros((weights.shape[0], row_bytes // BF16_BYTES), np.uint16)
-    table[:, : weights.shape[1]] = to_bf16(weights)
-    source = low.builder.hbm.place(f"embedding {name.name}", table)
+    count, width = low.graph.constants[name.name].shape
+    row_bytes = round_up(BF16_BYTES * width, low.config.hbm_alignment_bytes)
+
+    def make(layer: int) -> np.ndarray:
+        codes = to_bf16(np.asarray(low.constant(name.name, layer), np.float32))
+        return np.pad(codes, ((0, 0), (0, row_bytes // BF16_BYTES - width)))
+
+    source = low.builder.hbm.place(f"embedding {name.name}", count * row_bytes, make)
     target = low.builder.sram("embedding rows", low.builder.chunk * row_bytes)
     low.embeddings[op.output.name] = (target, row_bytes)
     return source, target, row_bytes
@@ -131,7 +134,8 @@ def _tables(low: Lowering) -> tuple[Buffer, Buffer, int]:
     row_bytes = round_up(F32_BYTES * offset, low.config.hbm_alignment_bytes)
     joined = np.concatenate(pieces, axis=1).astype(np.float32)
     padding = row_bytes // F32_BYTES - joined.shape[1]
-    source = low.builder.hbm.place("position tables", np.pad(joined, ((0, 0), (0, padding))))
+    rows_of_all = np.pad(joined, ((0, 0), (0, padding)))
+    source = low.builder.hbm.place("position tables", rows_of_all.nbytes, lambda _: rows_of_all)
     rows = low.builder.sram("position rows", low.builder.chunk * row_bytes)
     low.tables = Tables(source, rows, row_bytes, offsets)
     return source, rows, row_bytes

@@ -9,10 +9,12 @@ import numpy as np
 
 from compiler import weights as w
 from compiler.builder import round_up
+from compiler.deferred import Deferred
 from compiler.graph import Constant, Op, Tensor
 from compiler.layout import Layout, physical_weights
 from compiler.lower_outputs import store_rows
 from compiler.lowering import Lowering
+from compiler.matrix_source import Block, Matrix
 from compiler.schedule import DoesNotFit
 from compiler.storage import AUTO, STORED
 from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, FieldValue
@@ -66,22 +68,10 @@ def _physical_length(layout: Layout, width: int) -> int:
 
 @dataclass(frozen=True)
 class Term:
-    """A product with weights (K, N), of one or more tensors' bf16 rows, which are added up."""
+    """A product with a matrix (K, N), of one or more tensors' bf16 rows, which are added up."""
 
-    name: str
-    weights: np.ndarray
+    matrix: Matrix
     rows: tuple[tuple[Buffer, int], ...]  # with strides
-
-
-@dataclass(frozen=True)
-class Block:
-    """Weights (rows, cols) in SRAM, packed."""
-
-    buffer: Buffer
-    packed: w.Packed
-    rows: int
-    cols: int
-    format: str
 
 
 def lower_linear(low: Lowering, op: Op) -> None:
@@ -90,12 +80,20 @@ def lower_linear(low: Lowering, op: Op) -> None:
     x, name = op.inputs
     assert isinstance(x, Tensor)
     assert isinstance(name, Constant)
-    weights = np.asarray(low.graph.constants[name.name], np.float32)
-    kind = low.storage.weights.of(op)
-    if not np.isfinite(weights).all():
-        raise low.refuse(op, f"weights that are not finite in {name.name}")
-    term = Term(name.name, weights, (activation(low, op, x, x.groups),))
-    multiply(low, op, [term], x.groups, kind)
+    weights = low.graph.constants[name.name]
+    k, n = weights.shape
+
+    def make(layer: int) -> np.ndarray:
+        values = np.asarray(low.constant(name.name, layer), np.float32)
+        if not np.isfinite(values).all():
+            raise low.refuse(op, f"weights that are not finite in {name.name}")
+        return values
+
+    if not isinstance(weights, Deferred):
+        make(0)
+    matrix = Matrix(name.name, (k, n), make)
+    term = Term(matrix, (activation(low, op, x, x.groups),))
+    multiply(low, op, [term], x.groups, low.storage.weights.of(op))
 
 
 def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: str = "bf16") -> None:
@@ -103,42 +101,46 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
     padded = []
     for x, term in zip(op.inputs, terms, strict=False):
         assert isinstance(x, Tensor)
-        layout, weights = low.place(x).layout, term.weights
+        layout, matrix = low.place(x).layout, term.matrix
         if groups > 1 and (layout.row_bytes(groups, x.width) is None):
             raise low.refuse(op, f"rows of {x.width} elements of {x.name} have gaps")
         if groups == 1:
-            weights = physical_weights(weights, layout, low.layouts[op.output.name])
-        padded.append(replace(term, weights=weights))
+            matrix = _physical(matrix, layout, low.layouts[op.output.name])
+        padded.append(replace(term, matrix=matrix))
     if kind == AUTO:
         (only,) = padded
-        kind = w.narrowest(only.weights)
-    longest = max(len(term.weights) for term in padded)
-    cols = padded[0].weights.shape[1]
+        found = {w.narrowest(only.matrix.make(layer)) for layer in range(len(low.alike))}
+        kind = found.pop() if len(found) == 1 else "bf16"
+    longest = max(term.matrix.shape[0] for term in padded)
+    cols = padded[0].matrix.shape[1]
     k_step, n_step = _block_shape(low, op, (longest, cols), groups, STORED[kind])
     for n0 in range(0, cols, n_step):
+        columns = slice(n0, min(n0 + n_step, cols))
         acc, first = low.builder.accumulators(), True
         for term in padded:
-            columns = w.quantise(term.weights[:, n0 : n0 + n_step], kind)
-            for k0 in range(0, len(columns.codes), k_step):
-                block = _block(low, columns, k0, k_step, f"{term.name}[{k0}:,{n0}:]")
+            for k0 in range(0, term.matrix.shape[0], k_step):
+                block = low.matrices.block(term.matrix, kind, slice(k0, k0 + k_step), columns)
+                weights = low.builder.load("weights", block.source)
                 for acts, stride in term.rows:
                     where = acts.at(BF16_BYTES * k0), stride
-                    _multiply(low, block, (acts.access(), *where), acc, groups, first)
+                    _multiply(low, (block, weights), (acts.access(), *where), acc, groups, first)
                     first = False
-        factors = None
-        if columns.columns is not None:
-            factors = low.constant_row(f"scales of {padded[0].name}[{n0}:]", columns.columns)
-        _drain(low, op, Product(acc, n0, min(n_step, cols - n0), factors), groups)
+        factors, count = None, columns.stop - n0
+        if scales := low.matrices.column_scales(padded[0].matrix, kind, columns):
+            factors = low.later_row(f"scales of {padded[0].matrix.name}[{n0}:]", count, scales)
+        _drain(low, op, Product(acc, n0, count, factors), groups)
 
 
-def _block(low: Lowering, columns: w.Weights, k0: int, k_step: int, name: str) -> Block:
-    """Rows of these columns, on their way from HBM to SRAM."""
-    part = columns.rows(k0, k0 + k_step)
-    packed = w.pack(part, low.config)
-    data = np.pad(packed.data, (0, -packed.data.size % low.config.hbm_alignment_bytes))
-    buffer = low.builder.load("weights", low.builder.hbm.place(name, data))
-    rows, cols = part.codes.shape
-    return Block(buffer, packed, rows, cols, part.name)
+def _physical(matrix: Matrix, rows: Layout, cols: Layout) -> Matrix:
+    """With zero rows and columns where the layouts have gaps."""
+    if rows.dense and cols.dense:
+        return matrix
+
+    def make(layer: int) -> np.ndarray:
+        return physical_weights(matrix.make(layer), rows, cols)
+
+    k, n = (layout.length(size) for layout, size in zip((rows, cols), matrix.shape, strict=True))
+    return Matrix(matrix.name, (k, n), make)
 
 
 def _block_shape(
@@ -169,18 +171,19 @@ def _block_shape(
 
 def _multiply(
     low: Lowering,
-    block: Block,
+    weights: tuple[Block, Buffer],
     acts: tuple[Access, Address, int],
     acc: Buffer,
     groups: int,
     first: bool,
 ) -> None:
-    """acc (+)= acts · block; acts: what is read, its first row, the distance of rows."""
+    """acc (+)= acts · weights, in SRAM; acts: what is read, its first row, the distance of rows."""
+    block, buffer = weights
     fields: dict[str, FieldValue] = {
         "acc": acc.at(),
         "a": acts[1],
         "astride": acts[2],
-        "w": block.buffer.at(),
+        "w": buffer.at(),
         "wstride": block.packed.stride,
         "wpanel": block.packed.panel,
         "m": low.builder.rows(groups),
@@ -189,7 +192,7 @@ def _multiply(
         "mode": "overwrite" if first else "accumulate",
         "wf": block.format,
     }
-    reads = (acts[0], block.buffer.access(), *(() if first else (acc.access(),)))
+    reads = (acts[0], buffer.access(), *(() if first else (acc.access(),)))
     low.builder.emit("matmul", reads, (acc.access(),), fields=fields)
 
 

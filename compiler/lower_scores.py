@@ -110,8 +110,16 @@ def _biases(low: Lowering, op: Op, row_bytes: int) -> list[tuple[Buffer, int, in
             place = low.tables.offset[name.name]
             found.append((low.tables.rows, place, low.tables.row_bytes))
         elif isinstance(name, Constant):
-            values = low.graph.constants[name.name]
-            room = row_bytes // F32_BYTES - values.shape[1]
-            rows = low.constant_row(name.name, np.pad(values, ((0, 0), (0, room))))
-            found += [(rows, head * row_bytes, 0) for head in range(len(values))]
+            rows, heads = _bias_rows(low, name, row_bytes // F32_BYTES)
+            found += [(rows, head * row_bytes, 0) for head in range(heads)]
     return found
+
+
+def _bias_rows(low: Lowering, name: Constant, width: int) -> tuple[Buffer, int]:
+    """A constant's rows, one a head, with room behind them; their number."""
+    heads, count = low.graph.constants[name.name].shape
+
+    def make(layer: int) -> np.ndarray:
+        return np.pad(low.constant(name.name, layer), ((0, 0), (0, width - count)))
+
+    return low.later_row(name.name, heads * width, make), heads

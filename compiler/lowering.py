@@ -1,13 +1,16 @@
 """Lowering: the state that the handlers of operators share, and what all of them need."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from compiler.builder import Builder, round_up
+from compiler.builder import Builder, Make, round_up
+from compiler.deferred import Array
 from compiler.errors import CompileError
 from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
+from compiler.matrix_source import MatrixSource
 from compiler.storage import IN_BF16, Storage
 from compiler.virtual import Access, Buffer, FieldValue
 from isa.config import F32_BYTES, ChipConfig
@@ -80,8 +83,17 @@ class Lowering:
     embeddings: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # rows, row bytes
     tensors: dict[str, Placed] = field(default_factory=dict)
     activations: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # bf16 copies
-    constants: dict[tuple[str, tuple[int, ...]], Buffer] = field(default_factory=dict)
+    constants: dict[tuple[str, int], Buffer] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
+    # Constants of layers that are alike by their names in the first: each layer's, of that one {}.
+    alike: Sequence[Mapping[str, str]] = ({},)
+
+    def __post_init__(self) -> None:
+        self.matrices = MatrixSource(self.builder.hbm, self.config)
+
+    def constant(self, name: str, layer: int) -> Array:
+        """A constant of the graph, or what is that in a later layer that is like the first."""
+        return self.graph.constants[self.alike[layer].get(name, name)]
 
     def place(self, tensor: Tensor) -> Placed:
         """The tensor's room in SRAM, made at its first mention."""
@@ -132,12 +144,20 @@ class Lowering:
 
     def constant_row(self, name: str, values: np.ndarray) -> Buffer:
         """An fp32 row in HBM (placed once), fetched to SRAM for the next use."""
-        key = (name, values.shape)
+        return self.later_row(name, values.size, lambda layer: values)
+
+    def later_row(self, name: str, count: int, make: Make) -> Buffer:
+        """The same for ``count`` numbers that are made when they are written."""
+        key = (name, count)
+        width = round_up(count, self.config.hbm_alignment_bytes // F32_BYTES)
+
+        def padded(layer: int) -> np.ndarray:
+            values = np.asarray(make(layer), np.float32).reshape(-1)
+            return np.pad(values, (0, width - count))
+
         if key not in self.constants:
-            width = round_up(values.size, self.config.hbm_alignment_bytes // F32_BYTES)
-            padded = np.zeros(width, np.float32)
-            padded[: values.size] = values.reshape(-1)
-            self.constants[key] = self.builder.hbm.place(name, padded)
+            size = F32_BYTES * width
+            self.constants[key] = self.builder.hbm.place(name, size, padded)
         return self.builder.load(name, self.constants[key])
 
 

@@ -10,12 +10,13 @@ from isa.table import BY_MNEMONIC, DMA, Engine, Operand
 @dataclass(frozen=True)
 class Buffer:
     """Room in one memory. ``address`` is fixed for HBM and accumulators, allocated later for
-    SRAM."""
+    SRAM; ``layered``: it is that of the first of several layers that are alike."""
 
     name: str
     space: str  # "sram" and "hbm" in bytes, "acc" in accumulator rows
     size: int
     address: int | None = None
+    layered: bool = False
 
     def at(self, offset: int = 0, unit: int = 1) -> "Address":
         """An operand: the address of ``offset`` in the buffer, in units of ``unit`` bytes."""

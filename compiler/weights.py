@@ -145,25 +145,42 @@ def _nearest(name: str, x: F32) -> Codes:
     return (code + tie | np.where(np.signbit(x), 8, 0)).astype(np.uint8)
 
 
+def has_column_scales(name: str) -> bool:
+    """Whether the ISA's format ``name`` leaves factors to the products' columns."""
+    return name in _LARGEST
+
+
 @dataclass(frozen=True)
 class Packed:
-    """A block of weights as one `matmul` reads it. ``data``: bytes; ``stride``, ``panel``: of the
-    instruction's `wstride` and `wpanel`."""
+    """Weights as one `matmul` reads them: ``stride`` and ``panel`` are its `wstride` and `wpanel`,
+    ``size`` all their bytes, up to whole units of memory."""
 
-    data: NDArray[np.uint8]
     stride: int
     panel: int
+    size: int
 
 
-def pack(weights: Weights, config: ChipConfig) -> Packed:
-    """Panels of C columns behind each other: scales, up to a whole line, then rows, so many that
-    lines are full."""
-    entry, (k, n), cols = FORMATS[weights.name], weights.codes.shape, config.cols
+def geometry(name: str, shape: tuple[int, int], config: ChipConfig) -> Packed:
+    """Of weights (K, N) in the format ``name``: panels of C columns behind each other, each of
+    scales, up to a whole line, then rows, so many that lines are full."""
+    entry, (k, n) = FORMATS[name], shape
+    stride = entry.bytes_of(config.cols)
+    panel = round_up(k, config.weight_rows_per_cycle) * stride
+    if entry.block:
+        scales = -(-k // entry.block) * config.cols * entry.scale_bytes
+        panel = sum(round_up(part, config.line_bytes) for part in (scales, panel))
+    size = -(-n // config.cols) * panel
+    return Packed(stride, panel, round_up(size, config.hbm_alignment_bytes))
+
+
+def pack(weights: Weights, config: ChipConfig) -> NDArray[np.uint8]:
+    """The bytes that `geometry` describes."""
+    (k, n), cols = weights.codes.shape, config.cols
+    packed = geometry(weights.name, (k, n), config)
     panels = -(-n // cols)
     full = np.zeros((round_up(k, config.weight_rows_per_cycle), panels * cols), weights.codes.dtype)
     full[:k, :n] = weights.codes
     rows = formats.pack(weights.name, full.reshape(len(full), panels, cols).transpose(1, 0, 2))
-    stride = rows.shape[2]
     parts = [rows.reshape(panels, -1)]
     if weights.scales is not None:
         scales = np.pad(weights.scales, ((0, 0), (0, panels * cols - n)))
@@ -171,8 +188,8 @@ def pack(weights: Weights, config: ChipConfig) -> Packed:
         header = np.ascontiguousarray(scales).view(np.uint8).reshape(panels, -1)
         parts = [_lines(header, config), _lines(parts[0], config)]
     data = np.concatenate(parts, axis=1)
-    assert stride == entry.bytes_of(cols)
-    return Packed(data.reshape(-1), stride, data.shape[1])
+    assert data.shape == (panels, packed.panel)
+    return np.pad(data.reshape(-1), (0, packed.size - data.size))
 
 
 def _lines(rows: NDArray[np.uint8], config: ChipConfig) -> NDArray[np.uint8]:

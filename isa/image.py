@@ -10,6 +10,7 @@ import json
 import os
 import struct
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.content import Content, content_of
 from isa.files import whole_file
 from isa.iomap import IoMap
 from isa.program import Op, decode_program, encode_program
@@ -39,16 +41,16 @@ class ProgramImage:
     """A program and its memory.
 
     ``code``: instructions, 32 bytes each; they lie in HBM from atom ``code_base`` on. ``hbm``:
-    uint8 array, what HBM holds from address 0 on when the program starts (without the code); the
-    rest, up to ``hbm_bytes``, is zero. ``nodes``: (first instruction, ONNX node), ascending: each
-    entry holds up to the next one. ``meta``: anything JSON can say about the program, e.g. its
-    source.
+    what HBM holds from address 0 on when the program starts (without the code), a uint8 array or
+    pieces of it; the rest, up to ``hbm_bytes``, is zero. ``nodes``: (first instruction, ONNX node),
+    ascending: each entry holds up to the next one. ``meta``: anything JSON can say about the
+    program, e.g. its source.
     """
 
     config: ChipConfig
     code: bytes
     code_base: int = 0
-    hbm: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    hbm: NDArray[np.uint8] | Content = field(default_factory=lambda: np.zeros(0, np.uint8))
     hbm_bytes: int = 0
     io: IoMap = field(default_factory=IoMap)
     nodes: list[tuple[int, str]] = field(default_factory=list)
@@ -77,12 +79,18 @@ class ProgramImage:
         """The instructions, decoded; ValueError names one that is not legal."""
         return decode_program(self.code)
 
-    def memory(self) -> NDArray[np.uint8]:
+    @property
+    def content(self) -> Content:
+        """What HBM holds, in pieces."""
+        return self.hbm if isinstance(self.hbm, Content) else content_of(self.hbm)
+
+    def memory(self, filled: bool = True) -> NDArray[np.uint8]:
         """A fresh HBM of ``hbm_bytes`` bytes (up to whole atoms, and whole beats of the memory
-        port) with data and code in place."""
+        port) with the code in place, and if ``filled`` the data."""
         unit = max(HBM_ATOM_BYTES, self.config.axi_bytes)
         memory = np.zeros(-(-self.hbm_bytes // unit) * unit, np.uint8)
-        memory[: self.hbm.size] = self.hbm
+        if filled:
+            self.content.fill(memory)
         start = self.code_base * HBM_ATOM_BYTES
         memory[start : start + len(self.code)] = np.frombuffer(self.code, np.uint8)
         return memory
@@ -124,11 +132,16 @@ def _write(image: ProgramImage, file: IO[bytes]) -> None:
     start = _PREFIX.pack(MAGIC, VERSION, len(text), bytes(32))
     digest = hashlib.sha256()
     file.write(start)
-    for part in (text, image.code, np.ascontiguousarray(image.hbm).data):
-        padding = bytes(-file.tell() % _ALIGNMENT) if part is not text else b""
-        for piece in (padding, part):
-            file.write(piece)
-            digest.update(piece)
+
+    def put(parts: Iterable[bytes | memoryview]) -> None:
+        for part in parts:
+            file.write(part)
+            digest.update(part)
+
+    put([text])
+    put([bytes(-file.tell() % _ALIGNMENT), image.code])
+    put([bytes(-file.tell() % _ALIGNMENT)])
+    put(part.data for part in image.content.parts())
     file.seek(0)
     digest.update(start[:16])
     file.write(_PREFIX.pack(MAGIC, VERSION, len(text), digest.digest()))

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from graph_writer import GraphWriter
+from graph_writer import Absent, GraphWriter
 
 OPSET = 20
 IR_VERSION = 9  # the first that opset 20 belongs to
@@ -32,7 +32,7 @@ class Decoder:
     vocabulary: int
     rope_base: float
     eps: float
-    weights: Callable[[str], np.ndarray]
+    weights: Callable[[str], np.ndarray | Absent]
 
     @property
     def width(self) -> int:

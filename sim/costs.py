@@ -49,7 +49,7 @@ def costs(image: ProgramImage, tokens: int = 1, past: int = 0) -> list[Cost]:
     Instructions between nodes (loops, waits) count for the node "". Raises InputError where the
     context is too short, SimulationError where the program traps.
     """
-    memory = image.memory()
+    memory = image.memory(filled=not image.io.is_model)  # data decides nothing
     if image.io.is_model:
         if past and not image.io.causal:
             raise InputError("an encoder has no past tokens")

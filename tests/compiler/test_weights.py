@@ -11,7 +11,7 @@ from compiler.graph import Op, Source, Tensor
 from compiler.importer import load_model
 from compiler.pipeline import compile_graph
 from compiler.storage import STORED, Choice, Storage
-from compiler.weights import Weights, narrowest, pack, quantise
+from compiler.weights import Weights, geometry, narrowest, pack, quantise
 from isa.config import ChipConfig
 from isa.formats import FORMATS
 from isa.image import ProgramImage
@@ -142,11 +142,12 @@ def test_packed_weights_are_read_back(
 ) -> None:
     """By the matrix unit's rules for panels, scales and strides."""
     weights = quantise(matrix(shape, 5), choice)
-    packed, state = pack(weights, config), State(config)
-    place = 3 * config.line_bytes
-    state.sram[place : place + packed.data.size] = packed.data
+    packed, state = geometry(weights.name, shape, config), State(config)
+    place, data = 3 * config.line_bytes, pack(weights, config)
+    state.sram[place : place + data.size] = data
     panels = -(-shape[1] // config.cols)
-    assert packed.data.size == panels * packed.panel
+    assert data.size == packed.size
+    assert 0 <= packed.size - panels * packed.panel < config.hbm_alignment_bytes
     where = (0, 0, 0, place, packed.stride, packed.panel, 1, *shape)
     read = _normal(state, _Fields(*where, "overwrite", "normal", "bf16", weights.name))()
     values = (read[:, : shape[1]].astype(np.uint32) << 16).view(np.float32)
