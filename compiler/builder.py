@@ -11,10 +11,12 @@ from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.content import Content, Piece
 from isa.program import Reg
 
-# Registers of a compiled decoder. r11 … r13 cache multiples of m, r14 and r15 are scratch.
+# Registers of a compiled decoder. r11 … r13 cache multiples of m (r13 walks through layers where
+# they are a loop), r14 and r15 are scratch.
 NEW_TOKENS, PAST, DONE, M, PAST_NOW, CONTEXT, LIMIT = (Reg(i) for i in range(1, 8))
 PAST_BYTES, M_BYTES, PAST_LOAD = Reg(8), Reg(9), Reg(10)
 MULTIPLES = INDEX, OFFSET, PLACE = (Reg(11), Reg(12), Reg(13))  # the names: in the token loop
+WALK = PLACE  # behind the token loop, in programs with a loop over layers
 SCRATCH, SCRATCH2 = Reg(14), Reg(15)
 ZERO = Reg(0)
 
@@ -35,8 +37,9 @@ class HbmImage:
     alike; those of each next layer lie `end_layers` bytes on.
     """
 
-    def __init__(self, config: ChipConfig):
+    def __init__(self, config: ChipConfig, stored: bool = True):
         self._alignment = config.hbm_alignment_bytes
+        self._stored = stored  # else nothing is made
         self._pieces: list[Piece] = []
         self._of_layer: list[tuple[int, int, Make]] | None = None  # address, size
         self._layers_from = 0
@@ -79,27 +82,33 @@ class HbmImage:
 
     def contents(self) -> Content:
         """All that was placed."""
-        return Content(self._pieces)
+        return Content(self._pieces if self._stored else ())
 
 
 class Builder:
-    """Collects the program in order. ``chunk`` is the most tokens that one pass handles."""
+    """Collects the program in order. ``chunk`` is the most tokens that one pass handles;
+    ``loop``: the labels that begin and end the loop over layers, if there is one, ``layers``: the
+    address of the first of them."""
 
-    def __init__(self, config: ChipConfig, chunk: int):
+    def __init__(self, config: ChipConfig, chunk: int, stored: bool = True):
         self.config = config
         self.chunk = chunk
-        self.hbm = HbmImage(config)
+        self.hbm = HbmImage(config, stored)
+        self.loop: tuple[str, str] | None = None
+        self.layers = 0
         self.items: list[Item] = []
         self._source = ""
         self._buffers = 0
         self._multiples: dict[int, Reg] = {}
+        self._free = list(MULTIPLES)
         half = config.acc_rows // 2
         self._acc = tuple(Buffer(f"acc{i}", "acc", half, i * half) for i in range(2))
         self._next_acc = 0
 
-    def start_pass(self) -> None:
-        """Forget what registers hold: a loop begins."""
+    def start_pass(self, walks: bool = False) -> None:
+        """Forget what registers hold: a loop begins; if it ``walks``, WALK is in use."""
         self._multiples.clear()
+        self._free = [register for register in MULTIPLES if not (walks and register == WALK)]
 
     @contextmanager
     def working_for(self, source: str) -> Iterator[None]:
@@ -145,8 +154,8 @@ class Builder:
         if multiple == 1:
             return M
         if multiple not in self._multiples:
-            cached = len(self._multiples) < len(MULTIPLES)
-            register = MULTIPLES[len(self._multiples)] if cached else SCRATCH2
+            cached = len(self._multiples) < len(self._free)
+            register = self._free[len(self._multiples)] if cached else SCRATCH2
             self.scalar("mul", rd=register, rs=M, x=multiple)
             if not cached:
                 return register

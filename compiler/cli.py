@@ -24,6 +24,8 @@ Examples:
 
     jcc model.onnx --weights mxfp4 --weights '*lm_head*=int8'
 
+    jcc llama-3-8b/model.onnx --no-weights --config server,hbm_stacks=2,hbm_channels=32
+
 One image serves every prompt length and every position below --max-context.
 """
 
@@ -67,6 +69,19 @@ def compile_model(
     kv: Annotated[
         str, typer.Option(metavar="FORMAT", help="Storage of the KV cache: bf16 or fp8 (E4M3).")
     ] = "bf16",
+    no_weights: Annotated[
+        bool,
+        typer.Option(
+            "--no-weights",
+            help="For timing only: the program has no weights, and external data may be absent.",
+        ),
+    ] = False,
+    loops: Annotated[
+        str,
+        typer.Option(
+            help="Layers that are alike become one loop: auto (long ones), always or never."
+        ),
+    ] = "auto",
     listing: Annotated[
         Path | None, typer.Option(help="Also write the program as assembly text.")
     ] = None,
@@ -95,7 +110,7 @@ def compile_model(
         chip = load_config(config)
         limits = parse_axes("--max", most or []) | parse_axes("--bind", bind or [])
         context = max_context or (None if limits else default_context(model))
-        storage = Storage(Choice.parse(weights or []), kv)
+        storage = Storage(Choice.parse(weights or []), kv, not no_weights, loops)
         image = compile_file(
             model, chip, context, lambda step: status.update(f"jcc: {step}"), storage, limits
         )

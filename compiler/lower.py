@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from compiler.builder import Builder
 from compiler.graph import Graph, Op
+from compiler.layers import Layers
 from compiler.layout import choose_layouts
 from compiler.lower_arrange import lower_arrange
 from compiler.lower_attention import (
@@ -38,6 +39,7 @@ from compiler.lower_inputs import (
     lower_embed,
     token_loop,
 )
+from compiler.lower_layers import after_layers, choose_layers, lower_layers
 from compiler.lower_linear import lower_linear, stores_itself
 from compiler.lower_outputs import bring, keep, reserve_outputs, store_output
 from compiler.lowering import Caches, Lowering, Stored, describe
@@ -67,9 +69,11 @@ HANDLERS: dict[str, Callable[[Lowering, Op], None]] = {
 
 @dataclass(frozen=True)
 class Lowered:
-    """The virtual program and the places in HBM that the host has to know."""
+    """The virtual program, the operators that became it, and the places in HBM that the host has to
+    know."""
 
     builder: Builder
+    ops: tuple[Op, ...]
     bodies: list[int]  # index of the first instruction behind the token loop of each pass
     arguments: Buffer
     ids: dict[str, Buffer]  # by input
@@ -78,6 +82,7 @@ class Lowered:
     outputs: dict[str, Stored]  # by tensor
     kept: list[Buffer]  # what lies in HBM between the passes
     generation: Generation | None
+    layers: Layers | None  # that are one loop
 
 
 def lower(graph: Graph, config: ChipConfig, chunk: int, storage: Storage = IN_BF16) -> Lowered:
@@ -86,27 +91,29 @@ def lower(graph: Graph, config: ChipConfig, chunk: int, storage: Storage = IN_BF
     Raises DoesNotFit where the accumulators are too small for the chunk, CompileError for what no
     chunk size would mend.
     """
-    build = Builder(config, chunk)
+    build = Builder(config, chunk, storage.stored)
     graph = scale_biases(fold_rotate_signs(graph))
     arguments = build.hbm.reserve("arguments", HBM_ATOM_BYTES)
     names = dict.fromkeys(op.attributes["ids"] for op in graph.ops if op.kind == "embed")
     ids = {name: build.hbm.reserve(name, 4 * graph.max_context) for name in names}
     positions = build.hbm.reserve("positions", 4 * graph.max_context)
-    caches = reserve_caches(graph, build, storage)
     layouts = choose_layouts(graph, config)
+    layers = choose_layers(graph, build, layouts, storage)
+    looped = graph.ops[layers.start : layers.end] if layers else ()
+    numbers = {op.attributes["layer"] for op in looped if op.kind == "attention"}
+    caches = reserve_caches(graph, build, storage, numbers)
     outputs = reserve_outputs(graph, build, layouts)
     low = Lowering(graph, config, build, caches, outputs, layouts, storage)
     bodies = []
     load_arguments(build, arguments)
     build.label(BEGIN)
     for number, each in enumerate(cut(graph)):
-        build.start_pass()
+        build.start_pass(walks=layers is not None)
         chunk_head(build, f"chunk {number}", caches, graph.causal)
         bring(low, each.brought)
         token_loop(low, each.ops, f"token {number}", ids, positions)
         bodies.append(len(build.items))
-        for op in each.ops:
-            _lower_op(low, op)
+        bodies += _lower_ops(low, each.ops, layers)
         keep(low, each.kept)
         chunk_tail(build, f"chunk {number}")
     kept = list({entry.buffer.name: entry.buffer for entry in low.kept.values()}.values())
@@ -117,13 +124,30 @@ def lower(graph: Graph, config: ChipConfig, chunk: int, storage: Storage = IN_BF
         generation, place = choose_and_repeat(build, outputs[logits], places, graph.max_context)
         kept.append(place)
     build.scalar("halt")
-    return Lowered(build, bodies, arguments, ids, positions, caches, outputs, kept, generation)
+    found = arguments, ids, positions, caches, outputs, kept, generation, layers
+    return Lowered(build, graph.ops, bodies, *found)
 
 
-def _lower_op(low: Lowering, op: Op) -> None:
+def _lower_ops(low: Lowering, ops: tuple[Op, ...], layers: Layers | None) -> list[int]:
+    """All operators of a pass; returns where loops over layers begin and end."""
+    if layers is None:
+        for op in ops:
+            _lower_op(low, op)
+        return []
+    for op in ops[: layers.start]:
+        _lower_op(low, op)
+    count = layers.count - 1
+    note = f", and in {count} more layer{'s' if count > 1 else ''}"
+    borders = lower_layers(low, layers, lambda op: _lower_op(low, op, note))
+    for op in ops[layers.end :]:
+        _lower_op(low, after_layers(layers, op))
+    return borders
+
+
+def _lower_op(low: Lowering, op: Op, note: str = "") -> None:
     if op.kind not in HANDLERS:
         raise low.refuse(op, f"{op.kind} has no lowering")
-    with low.builder.working_for(describe(op)):
+    with low.builder.working_for(describe(op) + note):
         HANDLERS[op.kind](low, op)
         if op.output.name in low.outputs and not stores_itself(op):
             store_output(low, op)

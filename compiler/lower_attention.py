@@ -5,10 +5,12 @@ them by the vector unit and stored to HBM from there. Softmax leaves out the div
 are 2^(s - max), rounded to bf16, and the output row is multiplied by the reciprocal of their sum.
 """
 
+from collections.abc import Collection
+
 from compiler import builder as b
 from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
-from compiler.graph import Graph, Op, Tensor
+from compiler.graph import Cache, Graph, Op, Tensor
 from compiler.lower_scores import lower_scores, padded_head, query_bytes
 from compiler.lowering import Caches, Lowering
 from compiler.numerics import LOG2_E, float_bits
@@ -23,8 +25,11 @@ assert isinstance(_ROWS, Operand)
 _MOST_ROWS = (1 << _ROWS.bits) - 1  # of one transfer
 
 
-def reserve_caches(graph: Graph, build: Builder, storage: Storage) -> Caches:
-    """HBM room for every layer's keys and values: rows of all heads, one row a token."""
+def reserve_caches(
+    graph: Graph, build: Builder, storage: Storage, looped: Collection[int] = ()
+) -> Caches:
+    """HBM room for every layer's keys and values: rows of all heads, one row a token. Those of
+    ``looped`` layers get theirs with the layers."""
     shapes = {(cache.heads, cache.width) for cache in graph.caches}
     if len(shapes) != 1:
         problem = f"layers with different KV caches {sorted(shapes)}"
@@ -42,14 +47,19 @@ def reserve_caches(graph: Graph, build: Builder, storage: Storage) -> Caches:
             f"choose a --max-context of at most {most}, which the SRAM of {config.name!r} holds"
         )
         raise CompileError(graph.source, problem, remedy)
-    buffers = [
-        (
-            build.hbm.reserve(f"keys {cache.layer}", size),
-            build.hbm.reserve(f"values {cache.layer}", size),
-        )
-        for cache in graph.caches
-    ]
-    return Caches(buffers, row_bytes, head_bytes, entry, size <= LONGEST_ROW)
+    caches = Caches([], row_bytes, head_bytes, entry, size <= LONGEST_ROW, size)
+    later = Buffer("cache of a later layer", "hbm", 0)
+    for cache in graph.caches:
+        room = (later, later) if cache.layer in looped else reserve_cache(cache, build, caches)
+        caches.buffers.append(room)
+    return caches
+
+
+def reserve_cache(cache: Cache, build: Builder, caches: Caches) -> tuple[Buffer, Buffer]:
+    """HBM room for one layer's keys and values."""
+    parts = (f"{part} {cache.layer}" for part in ("keys", "values"))
+    keys, values = (build.hbm.reserve(part, caches.bytes) for part in parts)
+    return keys, values
 
 
 def lower_attention(low: Lowering, op: Op) -> None:

@@ -109,7 +109,7 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
         padded.append(replace(term, matrix=matrix))
     if kind == AUTO:
         (only,) = padded
-        found = {w.narrowest(only.matrix.make(layer)) for layer in range(len(low.alike))}
+        found = {w.narrowest(only.matrix.make(layer)) for layer in range(low.copies)}
         kind = found.pop() if len(found) == 1 else "bf16"
     longest = max(term.matrix.shape[0] for term in padded)
     cols = padded[0].matrix.shape[1]

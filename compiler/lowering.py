@@ -37,6 +37,7 @@ class Caches:
     head_bytes: int
     format: StorageFormat
     in_one_row: bool  # a whole context's keys are no more than one row of a transfer can be
+    bytes: int  # of a layer's keys, or values, of a whole context
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Lowering:
     kept: dict[str, Kept] = field(default_factory=dict)
     # Constants of layers that are alike by their names in the first: each layer's, of that one {}.
     alike: Sequence[Mapping[str, str]] = ({},)
+    copies: int = 1  # layers that what is being lowered stands for
 
     def __post_init__(self) -> None:
         self.matrices = MatrixSource(self.builder.hbm, self.config)

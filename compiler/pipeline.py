@@ -15,6 +15,7 @@ from compiler.graph import Constant, Graph
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.storage import IN_BF16, Storage
+from compiler.walk import walk
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
 from isa.iomap import IoMap, Tensor
@@ -36,7 +37,7 @@ def compile_file(
     CompileError says in one line what cannot be done.
     """
     progress("import")
-    model = load_model(path)
+    model = load_model(path, storage.stored)
     max_context = context_for(model, str(path), limits, max_context)
     progress("canonicalise")
     graph = canonicalise(model, max_context, str(path))
@@ -68,12 +69,14 @@ def compile_graph(
         try:
             lowered = lower(graph, config, chunk, storage)
             items = schedule.hoist_loads(lowered.builder.items, lowered.bodies)
-            addresses = schedule.allocate(items, config)
+            addresses = schedule.allocate(items, config, lowered.builder.loop)
         except schedule.DoesNotFit:
             continue
         progress("synchronise")
         peak = schedule.peak(items, addresses)
         schedule.synchronise(items, addresses)
+        if lowered.builder.loop:
+            items = walk(items, lowered.builder.layers)
         ops, sources = schedule.resolve(items, addresses)
         return _image(
             graph, config, lowered, ops, sources, {"chunk": chunk, "sram_peak": peak}, storage
@@ -109,8 +112,10 @@ def _image(
         "operators": len(graph.ops),
         "weights": [f"{pattern}={kind}" for pattern, kind in storage.weights.rules] or ["*=bf16"],
         "kv": storage.kv,
-        "fates": dict(graph.fates),
+        "fates": dict(graph.fates) | _fates_of_layers(lowered),
     }
+    if not storage.stored:
+        meta["no_weights"] = True
     return ProgramImage.from_ops(
         config,
         ops,
@@ -121,6 +126,18 @@ def _image(
         nodes=nodes,
         meta=meta,
     )
+
+
+def _fates_of_layers(lowered: Lowered) -> dict[str, str]:
+    """Nodes of all layers but the first, where they are one loop."""
+    layers, fates = lowered.layers, {}
+    if layers:
+        for index in range(layers.start + layers.period, layers.end):
+            op = lowered.ops[index]
+            first = lowered.ops[layers.start + (index - layers.start) % layers.period]
+            for source in op.sources:
+                fates[str(source)] = f"{op.kind}, in one loop with {first.sources[0]}"
+    return fates
 
 
 def _io_map(graph: Graph, lowered: Lowered) -> IoMap:

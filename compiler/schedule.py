@@ -55,8 +55,11 @@ def _first_uses(items: list[Item], loads: list[int]) -> dict[int, int]:
     return {index: uses.get(index, len(items)) for index in loads}
 
 
-def allocate(items: list[Item], config: ChipConfig) -> dict[str, int]:
-    """SRAM addresses: first fit over lifetimes from first to last touch in program order."""
+def allocate(
+    items: list[Item], config: ChipConfig, loop: tuple[str, str] | None = None
+) -> dict[str, int]:
+    """SRAM addresses: first fit over lifetimes from first to last touch in program order. What is
+    there before a ``loop`` (the labels that begin and end it) and used in it lives to its end."""
     born: dict[str, int] = {}
     dies: dict[str, int] = {}
     buffers: dict[str, Buffer] = {}
@@ -67,6 +70,11 @@ def allocate(items: list[Item], config: ChipConfig) -> dict[str, int]:
                 buffers[name] = access.buffer
                 born.setdefault(name, i)
                 dies[name] = i
+    if loop:
+        begin, end = (items.index(Label(name)) for name in loop)
+        for name in buffers:
+            if born[name] < begin < dies[name]:
+                dies[name] = max(dies[name], end)
     placed: dict[str, int] = {}
     live: list[tuple[int, int, str]] = []  # (address, end, name), by address
     for name in sorted(buffers, key=lambda n: (born[n], n)):

@@ -39,23 +39,38 @@ class Choice:
         fits = [kind for pattern, kind in self.rules if matching(names, pattern)]
         return fits[-1] if fits else "bf16"
 
+    def bits(self, op: Op) -> float:
+        """Of a weight in memory, scales included; of `AUTO` those of bf16."""
+        kind = self.of(op)
+        entry = FORMATS[STORED["bf16" if kind == AUTO else kind]]
+        scale = 8 * entry.scale_bytes / entry.block if entry.block else 0
+        return 8 * entry.bytes_of(entry.block or 1) / (entry.block or 1) + scale
+
     def unused(self, ops: Iterable[Op]) -> list[str]:
         """Patterns that no product has."""
         names = [source.name for op in ops if op.kind == "linear" for source in op.sources]
         return [pattern for pattern, _ in self.rules if not matching(names, pattern)]
 
 
+LOOPS = ("auto", "always", "never")  # layers that are alike: one loop?
 KV = {"bf16": "bf16", "fp8": "e4m3"}  # --kv → the ISA's format, without scales
 
 
 @dataclass(frozen=True)
 class Storage:
-    """How a program keeps its weights and its KV cache (one of `KV`)."""
+    """How a program keeps its weights, if it is ``stored`` with them, and its KV cache (one of
+    `KV`); whether layers that are alike become one loop (one of `LOOPS`)."""
 
     weights: Choice = Choice()
     kv: str = "bf16"
+    stored: bool = True
+    loops: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.loops not in LOOPS:
+            raise ValueError(f"--loops {self.loops}: want one of {', '.join(LOOPS)}")
+        if not self.stored and any(kind == AUTO for _, kind in self.weights.rules):
+            raise ValueError("--weights auto looks at the weights, which --no-weights leaves out")
         if self.kv not in KV:
             raise ValueError(f"--kv {self.kv}: want one of {', '.join(KV)}")
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from isa.image import ProgramImage
 from sim.backends import Backend
 from sim.batch import run_batch
-from sim.host import Arrays, Host
+from sim.host import Arrays, Host, InputError
 
 
 class Session:
@@ -20,6 +20,8 @@ class Session:
     """
 
     def __init__(self, image: ProgramImage, backend: Backend) -> None:
+        if image.meta.get("no_weights"):
+            raise InputError("the program was compiled with --no-weights: it can only be timed")
         self.image, self.backend = image, backend
         self.hbm = image.memory()
         self.host = Host(image, self.hbm)
