@@ -147,7 +147,7 @@ def reduce(context: Context, node: onnx.NodeProto) -> None:
     layout = context.layout(node.input[0], node)
     axes = attribute(node, "axes")
     if len(node.input) > 1 and node.input[1]:
-        axes = context.known(node.input[1])[0].tolist()
+        axes = context.known(node.input[1])[0].reshape(-1).tolist()
     if not layout.width_is_last or [a % layout.rank for a in axes or []] != [layout.rank - 1]:
         refuse(node, f"it must reduce the last axis, features of one token, not axes {axes}")
     x, emitter = context.tensor(node.input[0], node), Emitter(context, node)

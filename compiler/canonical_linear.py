@@ -115,6 +115,12 @@ def _weight(context: Context, name: str, node: onnx.NodeProto) -> Array:
     if len(shape) < 2 or set(shape[:-2]) > {1}:
         refuse(node, f'the weight "{name}" must be a matrix, not of shape {shape}')
     rows, cols = shape[-2:]
-    if rows * cols * F32_BYTES < LARGE_BYTES:
-        return evaluator.constant(name).reshape(rows, cols)
-    return Deferred((name,), (rows, cols), lambda: evaluator.constant(name).reshape(rows, cols))
+
+    def value() -> np.ndarray:
+        array = evaluator.constant(name)
+        if array.shape != shape:
+            refuse(node, f'the weight "{name}" is of shape {array.shape}, not {shape} as declared')
+        return array.reshape(rows, cols)
+
+    small = rows * cols * F32_BYTES < LARGE_BYTES
+    return value() if small else Deferred((name,), (rows, cols), value)

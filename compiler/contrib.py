@@ -125,7 +125,7 @@ def fix_caches(model: onnx.ModelProto) -> None:
         parts = queries if names[1] else queries + 2 * heads
         for name in names[3:5]:
             dims = inputs[name].type.tensor_type.shape.dim if name in inputs else []
-            if size is not None and len(dims) == 4 and size % parts == 0:
+            if size is not None and len(dims) == 4 and parts > 0 and size % parts == 0:
                 for axis, value in ((1, heads), (3, size // parts)):
                     if dims[axis].dim_param:
                         dims[axis].dim_value = value
@@ -141,7 +141,7 @@ def _features(model: onnx.ModelProto, name: str) -> int | None:
         ):
             stored[node.output[0]] = value
     node = producers.get(name)
-    if node is None:
+    if node is None or not node.input:
         return None
     if node.op_type == "MatMulNBits":
         return integer(node, "N")
@@ -183,6 +183,8 @@ def dequantised(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> np
     k, n, block = (integer(node, name) for name in ("K", "N", "block_size"))
     bits = integer(node, "bits", 4)
     packed, scales, zeros = (*inputs, None)[:3]
+    if min(k, n, block) < 1:
+        raise ValueError(f"K {k}, N {n} and block_size {block} must be at least 1")
     if packed is None or scales is None or packed.dtype != np.uint8 or not 1 <= bits <= 8:
         raise ValueError("codes of 1 to 8 bits in bytes, and scales, must be given")
     blocks = -(-k // block)

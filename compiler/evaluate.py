@@ -258,7 +258,7 @@ class Evaluator:
 
     def _infer_contrib(self, node: onnx.NodeProto, values: Values) -> None:
         first = next((name for name in node.input if name in values.shapes), "")
-        if node.input[0] != first and node.op_type != "GatherBlockQuantized":
+        if not first or (node.input[0] != first and node.op_type != "GatherBlockQuantized"):
             raise CompileError(str(source_of(node)), "its first input must depend on the tokens")
         names = [name for name in node.input if name and name not in values.shapes]
         known = {name: self._shape(name, values) for name in names}

@@ -43,7 +43,7 @@ def _size(op_type: str, inputs: Sequence[np.ndarray]) -> int:
             largest = math.prod(sizes) if sizes else 1
             return largest * (math.prod(known) if op_type == "Tile" else 1)
         return math.prod(np.broadcast_shapes(*(x.shape for x in inputs)))
-    except (ValueError, TypeError, ArithmeticError):
+    except (ValueError, TypeError, IndexError, ArithmeticError):
         return 0  # the evaluation says what is wrong, or other operators have other shapes
 
 

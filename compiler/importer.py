@@ -21,6 +21,10 @@ def load_model(path: str | Path, weights: bool = True) -> onnx.ModelProto:
     """
     path = Path(path)
     model = _parse(path)
+    for tensor in model.graph.initializer:
+        if tensor.data_type not in helper.get_all_tensor_dtypes():
+            problem = f'tensor "{tensor.name}" has no element type of ONNX, but {tensor.data_type}'
+            raise CompileError(str(path), problem)
     (find_external_data if weights else stand_in_for_data)(model, path)
     try:
         # The checker stops at the first foreign operator; canonicalise names them all.
