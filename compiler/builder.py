@@ -72,7 +72,7 @@ class HbmImage:
         """``count`` layers are alike: the distance in bytes from one to the next."""
         assert self._of_layer is not None
         stride = self.size - self._layers_from
-        for layer in range(count):
+        for layer in range(count if self._stored else 0):
             for address, size, make in self._of_layer:
                 piece = Piece(address + layer * stride, size, partial(make, layer))
                 self._pieces.append(piece)

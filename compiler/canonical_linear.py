@@ -112,7 +112,7 @@ def _weight(context: Context, name: str, node: onnx.NodeProto) -> Array:
         refuse(node, f'the weight "{name}" depends on an input')
     evaluator = context.evaluator
     _, shape = evaluator.type_of(name)
-    if len(shape) < 2 or set(shape[:-2]) > {1}:
+    if len(shape) < 2 or set(shape[:-2]) - {1}:
         refuse(node, f'the weight "{name}" must be a matrix, not of shape {shape}')
     rows, cols = shape[-2:]
 

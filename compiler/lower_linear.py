@@ -229,7 +229,7 @@ def _drain(low: Lowering, op: Op, product: Product, groups: int) -> None:
     mnemonic, reads, fields = product.source(low.builder.rows(groups))
     if op.output.name in low.outputs and stores_itself(op):
         store_rows(low, op.output, (mnemonic, reads, fields), product.n0)
-        if not _used_again(low, op):
+        if op.output.name not in low.read:
             return
     out = low.place(op.output)
     fields |= {
@@ -237,8 +237,3 @@ def _drain(low: Lowering, op: Op, product: Product, groups: int) -> None:
         "dstride": out.layout.row_bytes(groups, op.output.width) or out.layout.token_bytes,
     }
     low.builder.emit(mnemonic, reads, (out.buffer.access(),), fields=fields)
-
-
-def _used_again(low: Lowering, op: Op) -> bool:
-    """Whether an operator reads the output too."""
-    return any(op.output in other.inputs for other in low.graph.ops)

@@ -92,6 +92,8 @@ class Lowering:
 
     def __post_init__(self) -> None:
         self.matrices = MatrixSource(self.builder.hbm, self.config)
+        operands = (x for op in self.graph.ops for x in op.inputs)
+        self.read = {x.name for x in operands if isinstance(x, Tensor)}  # by operators
 
     def constant(self, name: str, layer: int) -> Array:
         """A constant of the graph, or what is that in a later layer that is like the first."""

@@ -1,6 +1,6 @@
 """Passes over the virtual program: move loads up, allocate SRAM, insert semaphores, resolve."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -102,24 +102,37 @@ def _accesses(item: Item) -> tuple[Access, ...]:
 
 
 class _History:
-    """All accesses so far as arrays, for overlap queries by interval."""
+    """Accesses so far as arrays, for overlap queries by interval."""
 
     def __init__(self, size: int):
-        self.data = np.zeros((size, 5), np.int64)  # space, start, end, op, is write
+        self.data = np.zeros((size, 6), np.int64)  # space, start, end, op, is write, engine
         self.count = 0
 
-    def add(self, space: int, start: int, end: int, op: int, write: bool) -> None:
-        self.data[self.count] = (space, start, end, op, write)
+    def add(self, space: int, start: int, end: int, op: int, write: bool, engine: int) -> None:
+        self.data[self.count] = (space, start, end, op, write, engine)
         self.count += 1
 
-    def conflicts(self, space: int, start: int, end: int, write: bool) -> np.ndarray:
+    def latest(self, space: int, start: int, end: int, write: bool) -> Iterator[tuple[int, int]]:
+        """(engine, last op) of every engine with an access that conflicts with this one."""
         seen = self.data[: self.count]
         hit = (seen[:, 0] == space) & (seen[:, 1] < end) & (seen[:, 2] > start)
         if not write:
             hit &= seen[:, 4] == 1
-        return np.asarray(seen[hit, 3])
+        ops, engines = seen[hit, 3], seen[hit, 5]
+        for engine in range(len(_ENGINES) if ops.size else 0):
+            of_engine = ops[engines == engine]
+            if of_engine.size:
+                yield engine, int(of_engine[-1])  # they are in order
+
+    def forget(self, known: np.ndarray) -> None:
+        """Drop the accesses of ops up to ``known`` (by engine), behind which all engines are."""
+        seen = self.data[: self.count]
+        kept = seen[seen[:, 3] > known[seen[:, 5]]]
+        self.count = len(kept)
+        self.data[: self.count] = kept
 
 
+_FORGET_EVERY = 256  # ops: what all engines know of is looked at no more
 _SPACES = {"sram": 0, "acc": 1, "hbm": 2}
 
 
@@ -143,27 +156,31 @@ def synchronise(items: list[Item], addresses: dict[str, int]) -> None:
 def _synchronise(ops: list[VirtualOp], addresses: dict[str, int]) -> None:
     """Semaphores between two `sync`."""
     history = _History(sum(len(_accesses(op)) for op in ops))
-    known: dict[Engine, dict[Engine, int]] = {e: dict.fromkeys(_ENGINES, -1) for e in _ENGINES}
-    knowledge: list[dict[Engine, int]] = []
+    # known[e, p]: the last op of engine p that is done before the next one of engine e begins.
+    known = np.full((len(_ENGINES), len(_ENGINES)), -1)
+    knowledge = np.empty((len(ops), len(_ENGINES)), np.int64)  # of each op's engine, when it began
     for index, op in enumerate(ops):
-        latest: dict[Engine, int] = {}
+        engine = _ENGINES.index(op.engine)
+        latest: dict[int, int] = {}
         for access, write in [(a, False) for a in op.reads] + [(a, True) for a in op.writes]:
             begin = _base(access.buffer, addresses)
             span = (_SPACES[access.buffer.space], begin + access.start, begin + access.end)
-            for other in history.conflicts(*span, write):
-                engine = ops[other].engine
-                latest[engine] = max(latest.get(engine, -1), int(other))
-            history.add(*span, index, write)
-        mine = known[op.engine]
-        for engine, other in sorted(latest.items(), key=lambda entry: -entry[1]):
-            if engine != op.engine and mine[engine] < other:
-                semaphore = len(_ENGINES) * _ENGINES.index(engine) + _ENGINES.index(op.engine)
+            for producer, other in history.latest(*span, write):
+                latest[producer] = max(latest.get(producer, -1), other)
+            history.add(*span, index, write, engine)
+        mine = known[engine]
+        for producer, other in sorted(latest.items(), key=lambda entry: -entry[1]):
+            if producer != engine and mine[producer] < other:
+                semaphore = len(_ENGINES) * producer + engine
                 ops[other].signals.append(semaphore)
                 op.waits.append(semaphore)
-                mine[engine] = other
-                for e, seen in knowledge[other].items():
-                    mine[e] = max(mine[e], seen)
-        knowledge.append(dict(mine))
+                mine[producer] = other
+                np.maximum(mine, knowledge[other], out=mine)
+        knowledge[index] = mine
+        if index % _FORGET_EVERY == 0:
+            everyone = known.copy()
+            np.fill_diagonal(everyone, index)
+            history.forget(everyone.min(axis=0))
 
 
 def _base(buffer: Buffer, addresses: dict[str, int]) -> int:
