@@ -7,6 +7,7 @@ multiple of 4096 bytes so that they can be mapped into memory.
 
 import hashlib
 import json
+import mmap
 import os
 import struct
 from bisect import bisect_right
@@ -30,6 +31,7 @@ VERSION = 2  # 1: before DMA had planes, whose number must not be 0
 _PREFIX = struct.Struct("<8sII32s")
 _ALIGNMENT = 4096
 _CHUNK = 1 << 22
+_NORESERVE = 0x4000  # Linux's MAP_NORESERVE, which mmap names from Python 3.13 on
 
 
 class ImageError(ValueError):
@@ -88,7 +90,7 @@ class ProgramImage:
         """A fresh HBM of ``hbm_bytes`` bytes (up to whole atoms, and whole beats of the memory
         port) with the code in place, and if ``filled`` the data."""
         unit = max(HBM_ATOM_BYTES, self.config.axi_bytes)
-        memory = np.zeros(-(-self.hbm_bytes // unit) * unit, np.uint8)
+        memory = _zeros(-(-self.hbm_bytes // unit) * unit)
         if filled:
             self.content.fill(memory)
         start = self.code_base * HBM_ATOM_BYTES
@@ -99,6 +101,12 @@ class ProgramImage:
         """The ONNX node that instruction ``index`` computes; empty if there is none."""
         entry = bisect_right(self.nodes, index, key=lambda node: node[0])
         return self.nodes[entry - 1][1] if entry else ""
+
+
+def _zeros(size: int) -> NDArray[np.uint8]:
+    """(size,) bytes that take room when they are written, however many there are."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
+    return np.frombuffer(mmap.mmap(-1, size, flags=flags), np.uint8) if size else np.zeros(0, "u1")
 
 
 def require_config(image: ProgramImage, config: ChipConfig, path: str = "program image") -> None:

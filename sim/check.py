@@ -16,7 +16,6 @@ A trace holds for one (S, P): new and past tokens. Programs of models are checke
 :func:`corner_cases`; between them only register values change, monotonously.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,11 +27,11 @@ from isa.legal import fault_of
 from isa.program import encode
 from isa.table import SEMAPHORE_MAX, SEMAPHORES, Engine
 from isa.traps import reason
+from sim.epoch import Epoch
 from sim.errors import SimulationError
 from sim.footprint import Access, footprint
+from sim.repeats import Repeat, find_repeats
 from sim.scalar import Command, ScalarMachine
-
-_SPACES = {"sram": 0, "acc": 1, "hbm": 2}
 
 
 class CheckError(ValueError):
@@ -49,48 +48,26 @@ class _Semaphore:
     taken: int = 0
 
 
-class _Epoch:
-    """Accesses since the last synchronisation, as columns: space, base, end, engine, sequence,
-    write."""
-
-    def __init__(self) -> None:
-        self.rows = np.zeros((1024, 6), np.int64)
-        self.accesses: list[tuple[Access, Command]] = []
-
-    def add(self, access: Access, command: Command, sequence: int) -> None:
-        count = len(self.accesses)
-        if count == len(self.rows):
-            self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
-        space = _SPACES[access.space]
-        key = (space, access.base, access.end, command.engine, sequence, access.write)
-        self.rows[count] = key
-        self.accesses.append((access, command))
-
-    def suspects(self, access: Access, known: list[int]) -> Iterable[tuple[Access, Command]]:
-        """Earlier accesses whose bounds overlap and that are not known to be complete."""
-        seen = self.rows[: len(self.accesses)]
-        hit = (seen[:, 0] == _SPACES[access.space]) & (seen[:, 1] < access.end)
-        hit &= (seen[:, 2] > access.base) & (seen[:, 4] >= np.array(known)[seen[:, 3]])
-        if not access.write:
-            hit &= seen[:, 5] == 1
-        return [self.accesses[i] for i in np.flatnonzero(hit)]
-
-
 class Checker:
     """Checks one trace. ``known[e]`` counts the instructions of engine e whose effects are
-    visible."""
+    visible; ``like``: another checker of the same image, whose decoded program is used again."""
 
-    def __init__(self, config: ChipConfig, image: ProgramImage) -> None:
+    def __init__(
+        self, config: ChipConfig, image: ProgramImage, like: "Checker | None" = None
+    ) -> None:
         self.config = config
         self.image = image
-        self.machine = ScalarMachine(config, image.code)
+        self.machine: ScalarMachine = like.machine if like else ScalarMachine(config, image.code)
+        self.repeats: dict[int, Repeat] = like.repeats if like else _repeats(image)
         self.atoms = 0  # of the memory
         self.semaphores = [_Semaphore() for _ in range(SEMAPHORES)]
         self.count = [0] * len(Engine)
         self.known = {engine: [0] * len(Engine) for engine in Engine}
         self.history: dict[tuple[Engine, int], list[int]] = {}
-        self.epoch = _Epoch()
-        self.planned: set[tuple[str, tuple]] = set()
+        self.epoch = Epoch()
+        # What legal commands access, by mnemonic and fields.
+        self.legal: dict[tuple[str, tuple], list[Access]] = like.legal if like else {}
+        self.stored: list[tuple[Command, Access]] = []  # in memory, since the last `sync`
 
     def run(self, memory: np.ndarray) -> int:
         """Check the whole trace; returns the number of commands. Raises CheckError."""
@@ -100,9 +77,24 @@ class Checker:
             for command in self.machine.run(memory):
                 commands += 1
                 self._command(command)
+                if repeat := self.repeats.get(command.pc):
+                    self._skip(repeat)
         except SimulationError as error:
             raise CheckError(str(error)) from None
         return commands
+
+    def _skip(self, repeat: Repeat) -> None:
+        """Go on with the last iteration: those between are as the one just checked, elsewhere in
+        memory. What they reach there lies between the first's and the last's."""
+        registers = self.machine.registers
+        left = repeat.left(registers[repeat.register])
+        for command, access in self.stored:
+            for number in range(1, left if repeat.begin <= command.pc < repeat.sync else 0):
+                distance = number * repeat.step * HBM_ATOM_BYTES
+                self._inside(command, access._replace(base=access.base + distance))
+        if left > 1:
+            registers[repeat.register] += (left - 1) * repeat.step
+        self.stored.clear()
 
     def _command(self, command: Command) -> None:
         engine = command.engine
@@ -112,14 +104,15 @@ class Checker:
             self._wait(command, semaphore, count, mine)
         if command.mnemonic in ("sync", "halt"):
             self._barrier(command)
-        elif engine != Engine.SEQUENCER:
-            self._legal(command)
-        accesses = footprint(self.config, command)
+        accesses = self._accesses(command)
+        if engine == Engine.STORE and self.image.io.is_model:
+            self._store_target(command, accesses)
         if engine == Engine.VECTOR:
             self._aliasing(command, accesses)
         for access in accesses:
             self._hazards(command, access, mine)
             self.epoch.add(access, command, self.count[engine])
+        self.epoch.forget(self.known)
         mine[engine] = self.count[engine] = self.count[engine] + 1
         self.history[engine, self.count[engine]] = list(mine)
         for semaphore in command.signals:
@@ -133,27 +126,31 @@ class Checker:
         self.semaphores = [_Semaphore() for _ in range(SEMAPHORES)]
         for engine in Engine:
             _join(self.known[engine], self.count)
-        self.epoch = _Epoch()
+        self.epoch = Epoch()
         self.history.clear()
 
-    def _legal(self, command: Command) -> None:
+    def _accesses(self, command: Command) -> list[Access]:
+        """What a legal command accesses."""
         key = command.mnemonic, command.fields
-        if key in self.planned:
-            return
-        self.planned.add(key)
-        found = fault_of(self.config, command.mnemonic, command.fields, self.atoms)
-        if found:
-            problem = reason(found.fault, encode(command.op)) + found.detail
-            raise self._error(command, problem)
-        if command.engine == Engine.STORE and self.image.io.is_model:
-            self._store_target(command)
+        if key not in self.legal:
+            if command.engine != Engine.SEQUENCER:
+                found = fault_of(self.config, command.mnemonic, command.fields, self.atoms)
+                if found:
+                    problem = reason(found.fault, encode(command.op)) + found.detail
+                    raise self._error(command, problem)
+            self.legal[key] = footprint(self.config, command)
+        return self.legal[key]
 
-    def _store_target(self, command: Command) -> None:
-        outputs = [t for t in self.image.io.tensors if t.kind in ("kv", "output", "scratch")]
-        for access in footprint(self.config, command):
-            inside = [t for t in outputs if t.address <= access.base and access.end <= t.end]
-            if access.space == "hbm" and not inside:
-                raise self._error(command, f"stores to 0x{access.base:x}, which holds no output")
+    def _store_target(self, command: Command, accesses: list[Access]) -> None:
+        for access in accesses:
+            if access.space == "hbm":
+                self._inside(command, access)
+                self.stored.append((command, access))
+
+    def _inside(self, command: Command, access: Access) -> None:
+        outputs = (t for t in self.image.io.tensors if t.kind in ("kv", "output", "scratch"))
+        if not any(t.address <= access.base and access.end <= t.end for t in outputs):
+            raise self._error(command, f"stores to 0x{access.base:x}, which holds no output")
 
     def _wait(self, command: Command, number: int, count: int, mine: list[int]) -> None:
         semaphore = self.semaphores[number]
@@ -207,6 +204,13 @@ class Checker:
         return CheckError(f"{where}{f' of {node}' if node else ''}: {problem}")
 
 
+def _repeats(image: ProgramImage) -> dict[int, Repeat]:
+    try:
+        return find_repeats(image.ops())
+    except ValueError:  # no program; the trace stops there
+        return {}
+
+
 def _join(clock: list[int], other: list[int]) -> None:
     for engine, value in enumerate(other):
         clock[engine] = max(clock[engine], value)
@@ -235,22 +239,22 @@ def check_image(image: ProgramImage) -> int:
     memory = image.memory(filled=not image.io.is_model)  # data decides nothing
     if not image.io.is_model:
         return Checker(image.config, image).run(memory)
-    total = 0
+    total, checker = 0, Checker(image.config, image)
     cases = corner_cases(image.io.max_context, int(str(image.meta.get("chunk", 1))))
     for new, past in cases:
         if (past and not image.io.causal) or new > image.io.largest_launch:
             continue
-        total += _check_launch(image, memory, (new, past, 0))
+        total += _check_launch(checker, memory, (new, past, 0))
     if image.io.generation:  # data is not touched: each chosen token is 0
         context = image.io.max_context
         for new, past, wanted in ((min(3, image.io.largest_launch), 0, 3), (1, context - 1, 2)):
-            total += _check_launch(image, memory, (new, past, wanted))
+            total += _check_launch(checker, memory, (new, past, wanted))
     return total
 
 
-def _check_launch(image: ProgramImage, memory: np.ndarray, sizes: tuple[int, int, int]) -> int:
+def _check_launch(checker: Checker, memory: np.ndarray, sizes: tuple[int, int, int]) -> int:
     """S, P, and tokens that the program chooses."""
-    io = image.io
+    image, io = checker.image, checker.image.io
     places = [io.new_address, io.past_address]
     if io.generation:
         places += [io.generation.wanted, io.generation.made]
@@ -258,4 +262,4 @@ def _check_launch(image: ProgramImage, memory: np.ndarray, sizes: tuple[int, int
         memory[first : first + STOPS * WORD_BYTES].view(np.uint32)[:] = NO_STOP
     for address, value in zip(places, (*sizes, 0), strict=False):
         memory[address : address + WORD_BYTES].view(np.uint32)[0] = value
-    return Checker(image.config, image).run(memory)
+    return Checker(image.config, image, checker).run(memory)
