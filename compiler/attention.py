@@ -12,11 +12,13 @@ import numpy as np
 import onnx
 
 from compiler.attention_masks import EVERYTHING, FORBIDDEN, Mask, Visibility, visibility
+from compiler.attention_quantised import BOTH, joined_on_grid, quantise_scores, times
 from compiler.attention_uncached import new_heads
 from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_operands import scalar
+from compiler.canonical_quantise import factored
 from compiler.evaluate_node import results, source_of
-from compiler.graph import Operand, Scalar, Source, Tensor
+from compiler.graph import Grid, Operand, Scalar, Source, Tensor
 from compiler.movement import CacheRoot, Moved, Past
 
 BEFORE_SOFTMAX = ("scores", "capped")
@@ -34,6 +36,12 @@ class Scores:
     stage: str = "scores"  # perhaps "capped", then "weights"; "nan" is IsNaN(weights)
     capped: float = 0.0  # what tanh(scale · q Kᵀ) is multiplied with, if there is a Tanh
     seen: Visibility = EVERYTHING  # known from the Softmax on
+    # Quantised: scale · q Kᵀ becomes whole numbers of each grid, times its factor; so do weights.
+    # A zero point may still be in.
+    grids: tuple[tuple[Grid, float], ...] = ()
+    weight_grid: Grid | None = None
+    weight_factor: float = 1.0
+    zero: float = 0.0
 
     def then(self, node: onnx.NodeProto, **changes: Any) -> "Scores":
         """The scores after one more node."""
@@ -53,7 +61,9 @@ def append_to_cache(context: Context, node: onnx.NodeProto) -> bool:
     if layout.token_axis != 2 or layout.rest != (1, cache.heads, cache.width):
         refuse(node, f"new {part}s must be [1, {cache.heads}, tokens, {cache.width}]")
     root = CacheRoot(cache, part, context.tensor(node.input[1], node))
-    context.values[node.output[0]] = Moved(root, context.shapes(node.output[0]))
+    if past.grid:
+        root = joined_on_grid(context, node, root, past)
+    context.values[node.output[0]] = Moved(root, context.shapes(node.output[0]), scale=past.scale)
     return True
 
 
@@ -93,7 +103,9 @@ def start_scores(context: Context, node: onnx.NodeProto) -> None:
         keys = moved.root
     else:
         new = new_heads(context, node, moved, q.groups, transposed=True)
+        new, of_keys = factored(context, new) or (new, 1.0)
         keys = CacheRoot(context.add_cache(new.groups, new.width), "key", new)
+        moved = replace(moved, scale=moved.scale * of_keys)
     q, scale, sources = _peel_scale(context, q)
     sources = (*sources, *moved.sources, source_of(node))
     scores = Scores(q, keys, scale * moved.scale, tuple(dict.fromkeys(sources)))
@@ -116,6 +128,8 @@ def _check_heads(
     """Check that head h of the moved cache is head h // (heads / cache heads) of the cache."""
     assert isinstance(moved.root, CacheRoot)
     cache = moved.root.cache
+    if moved.root.zero:
+        refuse(node, f"codes of {moved.root.part}s must be dequantised first")
     if heads % cache.heads:
         refuse(node, f"{heads} query heads must be a multiple of {cache.heads} key heads")
     shapes = context.shapes(node.output[0])
@@ -139,9 +153,13 @@ def continue_scores(context: Context, node: onnx.NodeProto) -> None:
     """A node with scores, attention weights or their IsNaN among its inputs."""
     value = next(v for n in node.input if isinstance(v := context.values.get(n), Scores))
     kind, out = node.op_type, node.output[0]
-    if value.stage in BEFORE_SOFTMAX and kind in ("Mul", "Div"):
+    if kind in BOTH and value.stage != "nan":
+        context.values[out] = quantise_scores(context, node, value)
+    elif value.zero and not _keeps_order(context, node, value):
+        refuse(node, f"codes of attention {value.stage} must be dequantised first")
+    elif value.stage in BEFORE_SOFTMAX and kind in ("Mul", "Div"):
         context.values[out] = _multiplied(context, node, value)
-    elif value.stage == "scores" and kind == "Tanh" and not value.masks:
+    elif value.stage == "scores" and kind == "Tanh" and not (value.masks or value.grids):
         context.values[out] = value.then(node, stage="capped", capped=1.0)
     elif value.stage in BEFORE_SOFTMAX and kind in ("Add", "Where"):
         mask = _mask(context, node)
@@ -193,6 +211,8 @@ def _multiplied(context: Context, node: onnx.NodeProto, scores: Scores) -> Score
     masks = tuple(replace(mask, factor=mask.factor * factor) for mask in scores.masks)
     if scores.stage == "capped":
         return scores.then(node, capped=scores.capped * factor, masks=masks)
+    if scores.grids:
+        return scores.then(node, grids=times(scores.grids, factor), masks=masks)
     return scores.then(node, scale=scores.scale * factor, masks=masks)
 
 
@@ -235,25 +255,35 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     if not isinstance(moved, Moved) or isinstance(moved.root, CacheRoot) == hidden:
         refuse(node, "attention weights must be multiplied by the values of the cache")
     if hidden:
-        value = CacheRoot(key.cache, "value", new_heads(context, node, moved, q.groups, False))
+        new = new_heads(context, node, moved, q.groups, False)
+        new, of_values = factored(context, new) or (new, 1.0)
+        value = CacheRoot(key.cache, "value", new)
+        moved = replace(moved, scale=moved.scale * of_values)
         if (value.new.groups, value.new.width) != (key.cache.heads, key.cache.width):
             refuse(node, "values must have as many heads as keys, of the same width")
     else:
         assert isinstance(moved.root, CacheRoot)
         value = moved.root
         _check_heads(context, node, moved, q.groups, transposed=False)
-    if value.part != "value" or value.cache != key.cache or moved.scale != 1:
+    if value.part != "value" or value.cache != key.cache:
         refuse(node, f"it must use the values of the cache of layer {key.cache.layer}")
     sources = dict.fromkeys((*weights.sources, *moved.sources, source_of(node)))
     seen = weights.seen
     inputs: list[Operand] = [q, key.new, value.new]
-    attributes = {
+    layer = next(i for i, c in enumerate(context.caches) if c.layer == key.cache.layer)
+    cache = context.caches[layer]
+    context.caches[layer] = replace(cache, key_grid=key.grid, value_grid=value.grid)
+    attributes: dict[str, Any] = {
         "scale": weights.scale * (weights.capped or 1.0),
-        "layer": context.caches.index(key.cache),
+        "layer": layer,
         "behind": seen.behind,
         "ahead": seen.ahead,
         "softcap": abs(weights.capped),
     }
+    if weights.grids:
+        attributes |= {"score_grids": weights.grids}
+    if weights.weight_grid:
+        attributes |= {"weight_grid": weights.weight_grid}
     name = f"{node.output[0]}.bias"
     if seen.bias is not None:
         rows = np.broadcast_to(seen.bias, (q.groups, context.max_context))
@@ -263,4 +293,6 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     size = q.groups, value.cache.width
     out = node.output[0]
     result = context.emit("attention", inputs, size, out, tuple(sources), attributes)
+    if (factor := weights.weight_factor * moved.scale) != 1:
+        result = context.emit("mul", (result, Scalar(factor)), size, out, (source_of(node),))
     context.define(out, result, node)

@@ -10,8 +10,10 @@ from compiler import (
     canonical_elementwise as elementwise,
     canonical_gelu as gelu,
     canonical_linear as linear,
+    canonical_quantise as quantise,
     picked_token,
 )
+from compiler.attention_quantised import BOTH, quantise_moved, quantise_past
 from compiler.attention_uncached import is_repeated
 from compiler.canonical_context import Context, refuse
 from compiler.canonical_contrib import group_query_attention
@@ -52,7 +54,8 @@ HANDLERS: dict[str, Handler] = {
     "GroupQueryAttention": group_query_attention,
     "MatMulNBits": linear.matmul_n_bits,
     "MaxOverTokens": elementwise.launch_max,
-    "DequantizeLinear": elementwise.dequantise,
+    "QuantizeLinear": quantise.quantise,
+    "DequantizeLinear": quantise.dequantise,
     "GatherBlockQuantized": linear.embed_quantised,
     "MatMul": linear.matmul,
     "Gemm": linear.gemm,
@@ -154,6 +157,10 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
         any(on_cache) or any(is_repeated(context, name) for name in node.input)
     ):
         attention.scale_cache(context, node)
+    elif kind in BOTH and (any(on_cache) or is_repeated(context, node.input[0])):
+        quantise_moved(context, node)
+    elif kind in BOTH and isinstance(values[0], Past):
+        quantise_past(context, node)
     elif kind == "MatMul" and (on_cache[1:] == [True] or _multiplies_tokens(context, node)):
         attention.start_scores(context, node)
     elif kind == "Gather" and context.is_known(node.input[0]):

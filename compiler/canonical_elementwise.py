@@ -166,22 +166,6 @@ def launch_max(context: Context, node: onnx.NodeProto) -> None:
     context.define(node.output[0], emitter.emit("launch_max", x, groups=1, width=1), node)
 
 
-def dequantise(context: Context, node: onnx.NodeProto) -> None:
-    """DequantizeLinear of codes that were looked up: (x - zero point) · scale."""
-    x, emitter = context.tensor(node.input[0], node), Emitter(context, node)
-    layout = context.layout(node.input[0], node)
-    if any(not context.is_known(name) for name in node.input[1:]):
-        refuse(node, "its scale and zero point must be constant")
-    if attribute(node, "block_size", 0) or any(
-        np.size(value) != 1 for name in node.input[1:] if name for value in context.known(name)
-    ):
-        refuse(node, "its scale and zero point must be one number each")
-    if len(node.input) > 2 and node.input[2]:
-        x = emitter.emit("sub", x, operand(context, node.input[2], layout, node))
-    x = emitter.emit("mul", x, operand(context, node.input[1], layout, node))
-    context.define(node.output[0], x, node)
-
-
 def softmax(context: Context, node: onnx.NodeProto) -> None:
     """Softmax over the last axis, outside attention: exp(x - max) / sum."""
     layout = context.layout(node.input[0], node)

@@ -6,6 +6,7 @@ import onnx
 from compiler.canonical_context import Context, attribute, is_ids, refuse
 from compiler.canonical_elementwise import Emitter
 from compiler.canonical_operands import operand
+from compiler.canonical_quantise import factored, whole_weights
 from compiler.contrib import dequantised, dequantised_rows
 from compiler.deferred import LARGE_BYTES, Array, Deferred
 from compiler.evaluate_node import source_of
@@ -102,8 +103,30 @@ def _linear(context: Context, node: onnx.NodeProto, name: str, weight: Array) ->
     x = context.tensor(node.input[0], node)
     if len(weight) != x.width:
         refuse(node, f"weights of {len(weight)} rows must meet as many features, not {x.width}")
+    if whole := factored(context, x):
+        return _whole_product(context, node, name, weight, *whole)
     constant = context.add_constant(name, weight)
     return Emitter(context, node).emit("linear", x, constant, width=weight.shape[1])
+
+
+def _whole_product(
+    context: Context, node: onnx.NodeProto, name: str, weight: Array, x: Tensor, scale: float
+) -> Tensor:
+    """The product of whole numbers times a number with weights: first that with their codes, if
+    they have some, then all scales."""
+    emitter, columns = Emitter(context, node), np.ones((1, weight.shape[1]), np.float32)
+    attributes = {}
+    if found := whole_weights(context, node.input[1], weight):
+        weight, name, columns = found.codes, f"{name}.codes", found.factors.reshape(1, -1)
+        attributes = {"bytes": found.are_bytes}
+    constant, size = context.add_constant(name, weight), (x.groups, weight.shape[1])
+    product = context.emit(
+        "linear", (x, constant), size, node.output[0], emitter.sources, attributes
+    )
+    factors = np.float32(scale) * columns
+    if (factors == factors[0, 0]).all():
+        return emitter.emit("mul", product, Scalar(float(factors[0, 0])))
+    return emitter.emit("mul", product, context.add_constant(f"{name}.scales", factors))
 
 
 def _weight(context: Context, name: str, node: onnx.NodeProto) -> Array:

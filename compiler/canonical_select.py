@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from compiler.canonical_context import Context
 
 _BINARY = ("add", "sub", "mul", "max", "min")
-_UNARY = ("sigmoid", "exp", "sqrt", "recip", "rsqrt", "tanh")
+_UNARY = ("sigmoid", "exp", "sqrt", "recip", "rsqrt", "tanh", "round")
 
 
 def select(
@@ -34,7 +34,8 @@ def select(
     if inputs is None:
         return None
     size = 1, len(position)
-    return context.once(op.kind, inputs, size, root.name, (*op.sources, *sources))
+    sources = (*op.sources, *sources)
+    return context.once(op.kind, inputs, size, root.name, sources, op.attributes)
 
 
 def _inputs(

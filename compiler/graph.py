@@ -13,9 +13,10 @@ The operators (`compiler.graph_rules.validate` checks their legality; `a` and `x
 | kind | inputs | output[s] |
 |---|---|---|
 | embed | Constant [V, D]; ids | row ids[s] of the input of that name as (1, D) |
-| linear | x (g, K), Constant [K, N] | x @ W as (g, N) |
+| linear | x (g, K), Constant [K, N]; bytes | x @ W as (g, N); bytes: W is whole numbers of 8 bits |
 | add, sub, mul, max, min | a, Tensor/Constant/Scalar/Table | element-wise, 1 broadcasts |
 | sigmoid, exp, sqrt, recip, rsqrt, tanh | x | element-wise |
+| round | x; unit, low, high | the nearest multiple of `unit`, ties to even: low … high of them |
 | reduce_sum, reduce_max | x (g, d) | over d, as (g, 1) |
 | launch_max | x (g, d) | the largest of all tokens of the launch, or 0, as (1, 1) |
 | rotate | x (g, d); shift, signs [d] | out[g, i] = signs[i] * x[g, (i + shift) mod d] |
@@ -29,6 +30,9 @@ i - `behind` to i + `ahead`, -1 for all; where any token sees later ones, P is 0
 head h uses key head h // (H // Hkv). Scores are `scale` q Kᵀ, with a `softcap` c > 0 after that c
 tanh(scores / c), plus the bias: nothing, a constant (H, max_context) for each key, or one table for
 all heads, or one for each, whose rows hold a number for each key.
+
+Quantised attention: for each `Grid` and factor of `score_grids`, scores become its whole numbers
+times the factor, before the bias; with a `weight_grid`, the softmax becomes the whole numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -119,15 +123,29 @@ class Op:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, str | bool):
+    if isinstance(value, str | bool | Grid):
         return str(value)
     text = str(list(value)) if isinstance(value, Sequence) else f"{value:.9g}"
     return text if len(text) <= 24 else text[:20] + " …]"
 
 
 @dataclass(frozen=True)
+class Grid:
+    """`scale` times the whole numbers `low` … `high`; other numbers become the nearest, ties to
+    even."""
+
+    scale: float
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class Cache:
-    """One layer's KV cache: ONNX names; [1, heads, P, width] in, [1, heads, P + S, width] out."""
+    """One layer's KV cache: ONNX names; [1, heads, P, width] in, [1, heads, P + S, width] out.
+
+    With a grid, keys or values of the graph are on it, those of the operator and of the cache are
+    the whole numbers.
+    """
 
     layer: int
     past_key: str
@@ -136,6 +154,8 @@ class Cache:
     present_value: str
     heads: int
     width: int
+    key_grid: Grid | None = None
+    value_grid: Grid | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +205,11 @@ class Graph:
     def at_once(self) -> bool:
         """Whether all new tokens must be there at once: a number depends on all of them."""
         return any(op.kind == "launch_max" for op in self.ops)
+
+    @property
+    def quantised(self) -> bool:
+        """Whether activations are rounded: small errors before become whole steps."""
+        return any(op.kind in ("round", "launch_max") for op in self.ops)
 
     @property
     def causal(self) -> bool:

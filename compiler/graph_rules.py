@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from compiler.graph import Constant, Graph, Op, Operand, Scalar, Table, Tensor
+from compiler.numerics import LARGEST_ROUNDED
 
 Rule = Callable[[Graph, Op], bool]
 
@@ -26,6 +27,11 @@ def _elementwise(graph: Graph, op: Op) -> bool:
 
 def _unary(graph: Graph, op: Op) -> bool:
     return _tensors(op, 1) and _size(graph, op.inputs[0]) == _size(graph, op.output)
+
+
+def _round(graph: Graph, op: Op) -> bool:
+    low, high = op.attributes["low"], op.attributes["high"]
+    return _unary(graph, op) and -LARGEST_ROUNDED < low <= high < LARGEST_ROUNDED
 
 
 def _reduce(graph: Graph, op: Op) -> bool:
@@ -96,6 +102,7 @@ def _tensors(op: Op, count: int) -> bool:
 RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
     **dict.fromkeys(("add", "sub", "mul", "max", "min"), ((2,), _elementwise)),
     **dict.fromkeys(("sigmoid", "exp", "sqrt", "recip", "rsqrt", "tanh"), ((1,), _unary)),
+    "round": ((1,), _round),
     **dict.fromkeys(("reduce_sum", "reduce_max"), ((1,), _reduce)),
     "launch_max": ((1,), _launch_max),
     "embed": ((1,), _embed),

@@ -64,7 +64,7 @@ class Placed:
 
 
 _SAME_SHAPE = {"add", "sub", "mul", "max", "min", "rotate", "view"}
-_SAME_SHAPE |= {"sigmoid", "exp", "sqrt", "recip", "rsqrt", "tanh"}
+_SAME_SHAPE |= {"sigmoid", "exp", "sqrt", "recip", "rsqrt", "tanh", "round"}
 
 
 def choose_layouts(graph: Graph, config: ChipConfig) -> dict[str, Layout]:

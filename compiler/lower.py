@@ -29,6 +29,7 @@ from compiler.lower_elementwise import (
     lower_launch_max,
     lower_reduce,
     lower_rotate,
+    lower_round,
     lower_unary,
     lower_view,
 )
@@ -63,6 +64,7 @@ HANDLERS: dict[str, Callable[[Lowering, Op], None]] = {
     "launch_max": lower_launch_max,
     "linear": lower_linear,
     "rotate": lower_rotate,
+    "round": lower_round,
     "view": lower_view,
 }
 

@@ -11,6 +11,7 @@ from compiler import builder as b
 from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
 from compiler.graph import Cache, Graph, Op, Tensor
+from compiler.lower_attention_quantised import softmax_on_grid
 from compiler.lower_scores import lower_scores, padded_head, query_bytes
 from compiler.lowering import Caches, Lowering
 from compiler.numerics import LOG2_E, float_bits
@@ -98,9 +99,14 @@ def _buffers(low: Lowering, op: Op) -> tuple[Buffer, Buffer]:
 
 def _attend(low: Lowering, op: Op, q: Tensor, kv_heads: int, keys: Buffer, values: Buffer) -> None:
     scale, cap = float(op.attributes["scale"]), float(op.attributes["softcap"])
-    queries = _queries(low, op, q, -2 * scale / cap if cap else scale)
+    factor = (-2 * scale / cap if cap else scale) * LOG2_E
+    queries = _queries(low, op, q, 1.0 if "score_grids" in op.attributes else factor)
     scores, row_bytes = lower_scores(low, op, q, kv_heads, queries, keys)
-    weights, weight_bytes, sums = _softmax(low, q.groups, scores, row_bytes)
+    sums = None
+    if grid := op.attributes.get("weight_grid"):
+        weights, weight_bytes = softmax_on_grid(low, q.groups, scores, row_bytes, grid)
+    else:
+        weights, weight_bytes, sums = _softmax(low, q.groups, scores, row_bytes)
     _outputs(low, op, kv_heads, (weights, weight_bytes), values, sums)
 
 
@@ -168,7 +174,7 @@ def _store_new(low: Lowering, cache: Buffer, rows: Buffer, place: Reg | Address)
 
 
 def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
-    """bf16 queries times scale · log2 e, (m, heads) rows of the cache's head width, in elements."""
+    """bf16 queries times ``scale``, (m, heads) rows of the cache's head width, in elements."""
     build, source = low.builder, low.place(q)
     rows = low.rows_of(op, q, q.groups, q.width)
     row_bytes = query_bytes(low, q)
@@ -178,7 +184,7 @@ def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
         "dstride": row_bytes,
         "a": source.buffer.at(),
         "astride": rows.stride,
-        "b": float_bits(scale * LOG2_E),
+        "b": float_bits(scale),
         "bt": "scalar",
         "rows": build.rows(q.groups),
         "cols": q.width,
@@ -223,9 +229,9 @@ def _outputs(
     kv_heads: int,
     weights: tuple[Buffer, int],
     values: Buffer,
-    sums: Buffer,
+    sums: Buffer | None,
 ) -> None:
-    """Weighted values of every head, divided by the sums."""
+    """Weighted values of every head, multiplied by ``sums``, reciprocals, if there are any."""
     build, out = low.builder, op.output
     target = low.place(out).buffer
     rows = low.rows_of(op, out, out.groups, out.width)
@@ -252,11 +258,12 @@ def _outputs(
             "a": acc.at(),
             "astride": b.M,
             "at": "acc",
-            "b": sums.at(head * vector),
-            "bstride": out.groups * vector,
-            "bt": "col",
             "rows": b.M,
             "cols": out.width,
         }
+        if sums is None:
+            build.emit("vmov", (acc.access(),), (target.access(),), fields=fields)
+            continue
+        fields |= {"b": sums.at(head * vector), "bstride": out.groups * vector, "bt": "col"}
         reads = (acc.access(), sums.access())
         build.emit("vmul", reads, (target.access(),), fields=fields)

@@ -7,7 +7,7 @@ import numpy as np
 from compiler import builder as b
 from compiler.graph import Constant, Op, Scalar, Table, Tensor
 from compiler.lowering import Lowering, Rows
-from compiler.numerics import LOG2_E, float_bits
+from compiler.numerics import LOG2_E, ROUNDING, float_bits
 from compiler.virtual import FieldValue
 
 COMMUTATIVE = {"add": "vadd", "mul": "vmul", "max": "vmax", "min": "vmin"}
@@ -127,6 +127,16 @@ def lower_unary(low: Lowering, op: Op) -> None:
             fields = {"b": float_bits(value), "bt": "scalar"}
         low.vector(mnemonic, (op.output, rows), (source, rows), fields=fields)
         source = op.output
+
+
+def lower_round(low: Lowering, op: Op) -> None:
+    """To multiples of a unit."""
+    source, shift = op.inputs[0], float_bits(ROUNDING * op.attributes["unit"])
+    assert isinstance(source, Tensor)
+    rows = low.flat_rows(op, source)
+    for mnemonic, x in (("vadd", source), ("vsub", op.output)):
+        fields: dict[str, FieldValue] = {"b": shift, "bt": "scalar"}
+        low.vector(mnemonic, (op.output, rows), (x, rows), fields=fields)
 
 
 def lower_reduce(low: Lowering, op: Op) -> None:

@@ -86,15 +86,19 @@ def _fetch_row(
 
 
 def _embedding(low: Lowering, op: Op) -> tuple[Buffer, Buffer, int]:
-    """The embedding matrix in HBM as bf16 rows, room for the chunk's rows, bytes of a row."""
+    """The embedding matrix in HBM as rows of bf16 (fp32 where errors become whole steps), room for
+    the chunk's rows, bytes of a row."""
     name = op.inputs[0]
     assert isinstance(name, Constant)
     count, width = low.graph.constants[name.name].shape
-    row_bytes = round_up(BF16_BYTES * width, low.config.hbm_alignment_bytes)
+    exact = low.graph.quantised
+    element_bytes = F32_BYTES if exact else BF16_BYTES
+    row_bytes = round_up(element_bytes * width, low.config.hbm_alignment_bytes)
 
     def make(layer: int) -> np.ndarray:
-        codes = to_bf16(np.asarray(low.constant(name.name, layer), np.float32))
-        return np.pad(codes, ((0, 0), (0, row_bytes // BF16_BYTES - width)))
+        values = np.asarray(low.constant(name.name, layer), np.float32)
+        rows = values if exact else to_bf16(values)
+        return np.pad(rows, ((0, 0), (0, row_bytes // element_bytes - width)))
 
     source = low.builder.hbm.place(f"embedding {name.name}", count * row_bytes, make)
     target = low.builder.sram("embedding rows", low.builder.chunk * row_bytes)
@@ -103,7 +107,7 @@ def _embedding(low: Lowering, op: Op) -> tuple[Buffer, Buffer, int]:
 
 
 def lower_embed(low: Lowering, op: Op) -> None:
-    """bf16 rows, already fetched, to fp32."""
+    """Rows, already fetched, to fp32."""
     rows, row_bytes = low.embeddings[op.output.name]
     out = low.place(op.output)
     fields: dict[str, FieldValue] = {
@@ -111,7 +115,7 @@ def lower_embed(low: Lowering, op: Op) -> None:
         "dstride": low.rows_of(op, op.output, 1, op.output.width).stride,
         "a": rows.at(),
         "astride": row_bytes,
-        "at": "bf16",
+        "at": "f32" if low.graph.quantised else "bf16",
         "rows": b.M,
         "cols": op.output.width,
     }

@@ -16,7 +16,7 @@ from compiler.lower_outputs import store_rows
 from compiler.lowering import Lowering
 from compiler.matrix_source import Block, Matrix
 from compiler.schedule import DoesNotFit
-from compiler.storage import AUTO, STORED
+from compiler.storage import AUTO, KINDS
 from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, FieldValue
 from isa.config import BF16_BYTES, F32_BYTES
 from isa.formats import FORMATS
@@ -97,7 +97,7 @@ def lower_linear(low: Lowering, op: Op) -> None:
 
 
 def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: str = "bf16") -> None:
-    """The sum of all terms, of the operator's inputs in order; ``kind``: of `storage.STORED`."""
+    """The sum of all terms, of the operator's inputs in order; ``kind``: of `storage.KINDS`."""
     padded = []
     for x, term in zip(op.inputs, terms, strict=False):
         assert isinstance(x, Tensor)
@@ -113,7 +113,7 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
         kind = found.pop() if len(found) == 1 else "bf16"
     longest = max(term.matrix.shape[0] for term in padded)
     cols = padded[0].matrix.shape[1]
-    k_step, n_step = _block_shape(low, op, (longest, cols), groups, STORED[kind])
+    k_step, n_step = _block_shape(low, op, (longest, cols), groups, KINDS[kind])
     for n0 in range(0, cols, n_step):
         columns = slice(n0, min(n0 + n_step, cols))
         acc, first = low.builder.accumulators(), True

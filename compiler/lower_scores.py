@@ -7,6 +7,7 @@ import numpy as np
 from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Constant, Op, Table, Tensor
+from compiler.lower_attention_quantised import score_steps
 from compiler.lowering import Lowering
 from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
 from compiler.schedule import DoesNotFit
@@ -73,9 +74,11 @@ def lower_scores(
 def _steps(
     low: Lowering, op: Op, bias: tuple[Buffer, int, int] | None
 ) -> Iterator[tuple[str, dict[str, FieldValue], tuple[Buffer, ...]]]:
-    """What happens to the scores of a head, and what is read for it: softcap, bias, limits of what
-    is seen."""
+    """What happens to the scores of a head, and what is read for it: rounding, softcap, bias,
+    limits of what is seen."""
     build, attributes = low.builder, op.attributes
+    on_grid = list(score_steps(op))
+    yield from on_grid
     if cap := float(attributes["softcap"]) * LOG2_E:
         # c tanh(x) = 2c / (1 + 2^(-2 x log2 e)) - c; the queries bring -2 log2 e / c.
         yield "vexp2", {}, ()
@@ -96,7 +99,7 @@ def _steps(
         build.scalar("sub", rd=b.SCRATCH, rs=b.LIMIT, x=int(attributes["behind"]) + 1)
         build.scalar("and", rd=b.SCRATCH, rs=b.SCRATCH, x=0xFFFF)  # 16 bits, two's complement
         yield "vmaskl", {"b": MINUS_INFINITY, "rep": b.SCRATCH}, ()
-    if not (cap or bias or attributes["ahead"] >= 0 or attributes["behind"] >= 0):
+    if not (on_grid or cap or bias or attributes["ahead"] >= 0 or attributes["behind"] >= 0):
         yield "vmov", {}, ()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from compiler import weights as w
 from compiler.builder import HbmImage
-from compiler.storage import STORED
+from compiler.storage import KINDS
 from compiler.virtual import Buffer
 from isa.config import ChipConfig
 
@@ -55,7 +55,7 @@ class Block:
 
 @dataclass
 class MatrixSource:
-    """Places what products need of matrices, in the formats of `compiler.storage.STORED`."""
+    """Places what products need of matrices, in the formats of `compiler.storage.KINDS`."""
 
     hbm: HbmImage
     config: ChipConfig
@@ -65,7 +65,7 @@ class MatrixSource:
 
     def block(self, matrix: Matrix, kind: str, rows: slice, cols: slice) -> Block:
         """These rows (the first begins a block of scales) of these columns."""
-        name = STORED[kind]
+        name = KINDS[kind]
         k = len(range(*rows.indices(matrix.shape[0])))
         n = len(range(*cols.indices(matrix.shape[1])))
         packed = w.geometry(name, (k, n), self.config)
@@ -81,7 +81,7 @@ class MatrixSource:
         self, matrix: Matrix, kind: str, cols: slice
     ) -> Callable[[int], np.ndarray] | None:
         """fp32 factors of the products' columns, where the format has them."""
-        if not w.has_column_scales(STORED[kind]):
+        if not w.has_column_scales(kind):
             return None
 
         def make(layer: int) -> np.ndarray:

@@ -11,24 +11,34 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compiler.evaluate_sample import Shape
-from compiler.graph import Cache, Source, Tensor
+from compiler.graph import Cache, Grid, Source, Tensor
 
 
 @dataclass(frozen=True)
 class CacheRoot:
-    """One layer's keys or values, past and new: [1, heads, total, width]."""
+    """One layer's keys or values, past and new: [1, heads, total, width].
+
+    With a grid, the cache and `new` are the whole numbers, codes less their zero point; what is
+    seen here is `zero` more.
+    """
 
     cache: Cache
     part: str  # "key" or "value"
     new: Tensor  # the new tokens' part, (heads, width) each
+    grid: Grid | None = None
+    zero: float = 0.0
 
 
 @dataclass(frozen=True)
 class Past:
-    """One layer's past keys or values, not yet joined with the new ones."""
+    """One layer's past keys or values, not yet joined with the new ones: on a
+    grid, if they are quantised before that; `scale` and `zero` make what is seen of its numbers."""
 
     cache: Cache
     part: str
+    grid: Grid | None = None
+    zero: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

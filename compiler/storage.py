@@ -12,6 +12,8 @@ STORED = {"fp8": "e4m3", "int8": "i8", "int4": "i4"} | {
     name: name for name in ("bf16", "mxfp8", "mxfp4", "nvfp4")
 }
 AUTO = "auto"
+WHOLE = "whole"  # weights of quantised models that are whole numbers of 8 bits, as they are
+KINDS = STORED | {WHOLE: "i8"}
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,13 @@ class Choice:
         """The format of a product's weights."""
         names = [source.name for source in op.sources]
         fits = [kind for pattern, kind in self.rules if matching(names, pattern)]
-        return fits[-1] if fits else "bf16"
+        kind = fits[-1] if fits else "bf16"
+        return WHOLE if op.attributes.get("bytes") and kind in ("bf16", AUTO) else kind
 
     def bits(self, op: Op) -> float:
         """Of a weight in memory, scales included; of `AUTO` those of bf16."""
         kind = self.of(op)
-        entry = FORMATS[STORED["bf16" if kind == AUTO else kind]]
+        entry = FORMATS[KINDS["bf16" if kind == AUTO else kind]]
         scale = 8 * entry.scale_bytes / entry.block if entry.block else 0
         return 8 * entry.bytes_of(entry.block or 1) / (entry.block or 1) + scale
 

@@ -15,6 +15,9 @@ Blocks are of the rows that the array sees: where heads are no whole vectors, ga
 ``auto`` takes the narrowest format in which every weight is what it is, but for two roundings to
 bf16 (its own and its scale's): models that arrive in 4 bits stay so, others become bf16.
 
+Products of quantised models whose weights are whole numbers of 8 bits have them as `WHOLE`, int8
+without scales, unless another format is asked for.
+
 Elements are rounded to nearest even; where a scale can be chosen, of a few candidates the one with
 the least squared error is taken, block by block.
 """
@@ -27,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.builder import round_up
-from compiler.storage import STORED
+from compiler.storage import KINDS, WHOLE
 from isa import formats, numbers
 from isa.config import ChipConfig
 from isa.formats import FORMATS
@@ -68,12 +71,12 @@ class Weights:
 
 
 def quantise(weights: F32, choice: str) -> Weights:
-    """(K, N) fp32 in one of `STORED`."""
-    name = STORED[choice]
+    """(K, N) fp32 in one of `KINDS`."""
+    name = KINDS[choice]
     if name == "bf16":
         return Weights(name, numbers.to_bf16(weights))
     columns, x = None, weights
-    if name in _LARGEST:
+    if has_column_scales(choice):
         most = np.abs(weights).max(axis=0, initial=0.0) / np.float32(_LARGEST[name])
         columns = np.where(most > 0, most, np.float32(1)).astype(np.float32)
         x = weights / columns
@@ -145,9 +148,9 @@ def _nearest(name: str, x: F32) -> Codes:
     return (code + tie | np.where(np.signbit(x), 8, 0)).astype(np.uint8)
 
 
-def has_column_scales(name: str) -> bool:
-    """Whether the ISA's format ``name`` leaves factors to the products' columns."""
-    return name in _LARGEST
+def has_column_scales(choice: str) -> bool:
+    """Whether one of `KINDS` leaves factors to the products' columns."""
+    return choice != WHOLE and KINDS[choice] in _LARGEST
 
 
 @dataclass(frozen=True)

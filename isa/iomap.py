@@ -24,7 +24,9 @@ class Tensor:
     names the present.* output that continues the past ``name``; both are empty where the model has
     no such inputs and outputs), ``output`` (``pick``: "first" or "last" where the model gives that
     token's row alone; ``squeezed`` where its one number has no axis), ``scratch`` (what the program
-    keeps between its passes). ``onnx_dtype`` is the NumPy name of the ONNX side's type,
+    keeps between its passes). Of ``kv`` with a ``scale``, the elements are whole numbers ``low`` …
+    ``high``, the ONNX side's so many times ``scale``; others become the nearest, ties to even.
+    ``onnx_dtype`` is the NumPy name of the ONNX side's type,
     ``capacity`` the greatest number of rows.
     """
 
@@ -43,6 +45,9 @@ class Tensor:
     excluded: Sequence[int] = ()
     pick: str = ""
     squeezed: bool = False
+    scale: float = 0.0
+    low: int = 0
+    high: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

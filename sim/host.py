@@ -109,6 +109,8 @@ class Host:
             if not tensor.output:
                 continue  # the model shows no cache
             rows = formats.decode(tensor.dtype, self._view(tensor, self.past)).transpose(1, 0, 2)
+            if tensor.scale:
+                rows = rows * np.float32(tensor.scale)
             outputs[tensor.output] = rows[None].astype(tensor.onnx_dtype)
         return outputs
 
@@ -199,6 +201,9 @@ class Host:
 
 def _codes(tensor: Tensor, values: NDArray[np.float32]) -> NDArray:
     """fp32 as a KV cache keeps it."""
+    if tensor.scale:
+        steps = np.rint(values / np.float32(tensor.scale))
+        values = np.clip(steps, tensor.low, tensor.high)
     return to_bf16(values) if tensor.dtype == "bf16" else formats.quantise(tensor.dtype, values)
 
 

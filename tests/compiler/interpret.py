@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from compiler.graph import Constant, Graph, Op, Operand, Scalar, Table, Tensor
+from compiler.graph import Constant, Graph, Grid, Op, Operand, Scalar, Table, Tensor
 
 BINARY = {
     "add": np.add,
@@ -29,6 +29,11 @@ def interpret(
 ) -> dict[str, np.ndarray]:
     """Outputs by ONNX name for `ids` (S,) after `past` {name: (1, heads, P, width)}."""
     return Interpreter(graph, ids, past).run()
+
+
+def on_grid(x: np.ndarray, grid: Grid) -> np.ndarray:
+    """The whole numbers that stand for x on a grid."""
+    return np.clip(np.rint(x / np.float32(grid.scale)), grid.low, grid.high)
 
 
 class Interpreter:
@@ -72,6 +77,11 @@ class Interpreter:
             return BINARY[op.kind](*inputs)
         if op.kind in UNARY:
             return UNARY[op.kind](*inputs)
+        if op.kind == "round":
+            steps = np.rint(inputs[0] / np.float32(op.attributes["unit"]))
+            low, high = op.attributes["low"], op.attributes["high"]
+            assert ((steps >= low) & (steps <= high)).all(), op
+            return steps * op.attributes["unit"]
         if op.kind in REDUCE:
             return REDUCE[op.kind](*inputs, axis=-1, keepdims=True)
         if op.kind == "launch_max":
@@ -100,10 +110,19 @@ class Interpreter:
         behind, ahead, cap = (op.attributes[name] for name in ("behind", "ahead", "softcap"))
         key, value = k.swapaxes(0, 1), v.swapaxes(0, 1)
         if cache.past_key:
-            key = np.concatenate([self.past[cache.past_key][0], key], axis=1)
-            value = np.concatenate([self.past[cache.past_value][0], value], axis=1)
-            self.outputs[cache.present_key] = key[None]
-            self.outputs[cache.present_value] = value[None]
+            pasts = self.past[cache.past_key][0], self.past[cache.past_value][0]
+            grids = cache.key_grid, cache.value_grid
+            key, value = (
+                np.concatenate([past if grid is None else on_grid(past, grid), new], axis=1)
+                for past, new, grid in zip(pasts, (key, value), grids, strict=True)
+            )
+            for name, all_of_them, grid in zip(
+                (cache.present_key, cache.present_value), (key, value), grids, strict=True
+            ):
+                factor = np.float32(1 if grid is None else grid.scale)
+                self.outputs[name] = all_of_them[None] * factor
+        score_grids = op.attributes.get("score_grids", ())
+        weight_grid = op.attributes.get("weight_grid")
         out = np.empty_like(q)
         for i, query in enumerate(q):
             place = self.past_length + i
@@ -112,11 +131,16 @@ class Interpreter:
             for h, row in enumerate(query):
                 shared = h // (len(query) // cache.heads)
                 scores = scale * (key[shared, first:end] @ row)
+                for grid, factor in score_grids:
+                    scores = on_grid(scores, grid) * np.float32(factor)
                 if cap:
                     scores = cap * np.tanh(scores / np.float32(cap))
                 for bias in biases[:1] if len(biases) == 1 else biases[h : h + 1]:
                     by_token = bias[i, 0] if bias.ndim == 3 else bias[h]  # a table, a constant
                     scores = scores + by_token[first:end]
                 weights = np.exp(scores - scores.max())
-                out[i, h] = weights @ value[shared, first:end] / weights.sum()
+                weights /= weights.sum()
+                if weight_grid:
+                    weights = on_grid(weights, weight_grid)
+                out[i, h] = weights @ value[shared, first:end]
         return out

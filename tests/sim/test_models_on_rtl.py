@@ -16,7 +16,9 @@ from sim.backends import make_backend
 from sim.check import check_image
 from sim.runtime import Session
 from sim.verify import verify
+from tests.compiler.decoder import decoder
 from tests.compiler.models import model_path
+from tests.compiler.quantised import static
 from tests.compiler.test_arrange import rotated
 from tests.compiler.test_attention import kind_of_attention
 from tests.compiler.test_encoders import encoder_of
@@ -51,6 +53,7 @@ LAYERS = {
     "partial rotation": lambda: rotated("partial"),
     "encoder, a window to both sides": lambda: encoder_of("to both sides"),
     "encoder, a table by position": lambda: encoder_of("every third"),
+    "quantised activations": lambda: static(decoder(), "uint8"),
 }
 
 

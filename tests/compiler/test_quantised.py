@@ -1,0 +1,211 @@
+"""Models with quantised activations: QuantizeLinear and DequantizeLinear, against onnxruntime."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from compiler.canonical import canonicalise
+from compiler.errors import CompileError
+from compiler.importer import load_model
+from compiler.pipeline import compile_graph
+from sim.backends import make_backend
+from sim.check import check_image
+from sim.runtime import Session
+from tests.compiler.decoder import MODEL, decoder, decoder_without_cache, feeds, past_of
+from tests.compiler.interpret import interpret
+from tests.compiler.models import model_path
+from tests.compiler.quantised import static
+from tests.compiler.test_compiled import ODD, TINY, WIDE
+from tests.support import rng
+
+SIZES = [(9, 0), (1, 9), (5, 6), (1, 0)]
+FORMS = {
+    "int8": {},
+    "uint8, by column": {"activations": "uint8", "per_channel": True},
+    "unsigned weights": {"activations": "uint8", "weights": "uint8"},
+    "symmetric, 7 bits": {"reduce_range": True, "extra_options": {"ActivationSymmetric": True}},
+    "many operators": {"operators": ["MatMul", "Gather", "Mul", "Reshape", "Transpose"]},
+}
+
+
+def reference(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """By the definitions: optimised, products and rounding become one operator of its own."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+
+def largest_error(model: onnx.ModelProto, config=TINY, sizes=SIZES) -> float:
+    """Of the logits, relative to the largest: by the canonical graph and by the program."""
+    graph, session = canonicalise(model, 40, "m"), reference(model)
+    image = compile_graph(graph, config)
+    assert check_image(image) > 0
+    program, worst = Session(image, make_backend("functional")), 0.0
+    for new, past_length in sizes:
+        random = rng(100 * new + past_length)
+        ids, past = random.integers(0, 19, new), past_of(model, past_length, random)
+        inputs = feeds(model, ids, past)
+        (wanted,) = session.run(["logits"], inputs)
+        for found in (interpret(graph, ids, past), program.run(inputs)):
+            worst = max(worst, float(np.abs(found["logits"] - wanted).max() / np.abs(wanted).max()))
+    return worst
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_code_is_the_same(form: str) -> None:
+    """All products are of whole numbers: a code that is another one would be seen."""
+    assert largest_error(static(decoder(), **FORMS[form])) < 1e-6
+
+
+@pytest.mark.parametrize("config", [ODD, WIDE], ids=lambda config: config.name)
+def test_on_other_chips(config) -> None:
+    assert largest_error(static(decoder()), config) < 1e-6
+
+
+def test_keys_that_are_shown_nowhere() -> None:
+    sizes = [(9, 0), (1, 0), (20, 0)]
+    assert largest_error(static(decoder_without_cache(), "uint8"), sizes=sizes) < 1e-6
+
+
+def test_the_cache_holds_what_attention_reads() -> None:
+    """Keys and values come back on their grids, at most half a step from what was computed, within
+    the range that was calibrated; and given again they stay what they are."""
+    model = static(decoder())
+    graph = canonicalise(model, 40, "m")
+    (cache,) = graph.caches
+    session = Session(compile_graph(graph, TINY), make_backend("functional"))
+    inputs = feeds(model, rng(3).integers(0, 19, 7), past_of(model, 0, rng(3)))
+    (wanted,) = reference(model).run(["present_0_key"], inputs)
+    first = session.run(inputs)
+    grids = {"key": cache.key_grid, "value": cache.value_grid}
+    for part, grid in grids.items():
+        assert grid is not None
+        steps = first[f"present_0_{part}"] / np.float32(grid.scale)
+        np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
+    low, high = (
+        limit * cache.key_grid.scale for limit in (cache.key_grid.low, cache.key_grid.high)
+    )
+    error = np.abs(first["present_0_key"] - np.clip(wanted, low, high))
+    assert error.max() <= 0.5001 * cache.key_grid.scale
+    past = {f"past_0_{part}": first[f"present_0_{part}"] for part in grids}
+    second = session.run(feeds(model, np.array([5]), past))
+    for part in grids:
+        np.testing.assert_array_equal(second[f"present_0_{part}"][:, :, :7], past[f"past_0_{part}"])
+
+
+def test_codes_are_stored_as_they_are() -> None:
+    """Weights of 8 bits take one byte each, and no scales among them."""
+    plain, quantised = decoder(), static(decoder())
+    sizes = []
+    for model in (plain, quantised):
+        image = compile_graph(canonicalise(model, 40, "m"), TINY)
+        sizes.append({op.fields["wf"] for op in image.ops() if op.mnemonic == "matmul"})
+    assert sizes == [{"bf16"}, {"i8", "bf16"}]  # bf16: keys and values
+
+
+def test_a_trained_model_speaks_as_onnxruntime_does() -> None:
+    """Five layers, whose norms, products and powers onnxruntime rounds in another order."""
+    model = load_model(model_path("stories260k/optimum_op18"))
+    model = static(model, per_channel=True, vocabulary=512)
+    session, graph = reference(model), canonicalise(model, 64, "m")
+    program = Session(compile_graph(graph, TINY), make_backend("functional"))
+    ids = rng(9).integers(3, 512, 40)
+    for count in (1, 24, 40):
+        inputs = feeds(model, ids[:count], past_of(model, 0, rng(1)))
+        (wanted,) = session.run(["logits"], inputs)
+        error = np.abs(program.run(inputs)["logits"] - wanted)
+        assert error.mean() <= 0.01 * wanted.std()
+        print(count, "tokens:", (error > 0).mean(), "of the logits are others")
+
+
+QUANTISED = """
+    code = QuantizeLinear(embedded, step, zero_point)
+    x = DequantizeLinear(code, step, zero_point)"""
+
+
+@pytest.mark.parametrize(
+    ("feature", "extra", "message"),
+    [
+        (QUANTISED, {"zero_point": np.int16(0)}, "integers of 8 or 4 bits, not INT16"),
+        (QUANTISED, {"step": np.float32(0)}, "its scale must be between 2"),
+        ("code = QuantizeLinear<axis = 1>(embedded, steps) "
+         "x = DequantizeLinear<axis = 1>(code, steps)", {}, "not of axis 1"),
+        ("n = Size(embedded)  f = Cast<to = 1>(n)  code = QuantizeLinear(embedded, f) "
+         "x = DequantizeLinear(code, f)", {}, "its scale and zero point must be constant"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(feature: str, extra: dict, message: str) -> None:
+    given = {
+        "step": np.float32(0.1),
+        "zero_point": np.uint8(120),
+        "steps": np.full(MODEL, 0.1, np.float32),
+    }
+    model = decoder(given | extra, feature=feature)
+    model.opset_import[0].version = 21
+    with pytest.raises(CompileError, match=f'node "code" .QuantizeLinear.: .*{message}'):
+        canonicalise(model, 40, "m")
+
+
+def test_features_may_have_their_own_scales() -> None:
+    dice = rng(12)
+    extra = {
+        "steps": dice.uniform(0.01, 0.2, MODEL).astype(np.float32),
+        "points": dice.integers(0, 256, MODEL).astype(np.uint8),
+    }
+    feature = """
+        code = QuantizeLinear<axis = -1>(embedded, steps, points)
+        x = DequantizeLinear<axis = -1>(code, steps, points)"""
+    model = decoder(extra, feature=feature)
+    graph, session = canonicalise(model, 40, "m"), reference(model)
+    ids = np.arange(19)
+    (wanted,) = session.run(["logits"], feeds(model, ids, past_of(model, 0, rng(1))))
+    found = interpret(graph, ids, past_of(model, 0, rng(1)))["logits"]
+    assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+PAST = """
+    k_code = QuantizeLinear(k, step, point)  k_float = DequantizeLinear(k_code, step, point)
+    past_code = QuantizeLinear(past_0_key, {0}, point)
+    past_float = DequantizeLinear(past_code, {0}, point)
+    present_0_key = Concat<axis = 2>(past_float, k_float)
+    present_0_value = Concat<axis = 2>(past_0_value, v)"""
+GRID = {"step": np.float32(0.07), "other": np.float32(0.08), "point": np.uint8(111)}
+
+
+def test_a_past_that_is_quantised_first() -> None:
+    model = decoder(GRID, cache=PAST.format("step"))
+    graph, random = canonicalise(model, 40, "m"), rng(6)
+    assert graph.caches[0].key_grid is not None
+    assert graph.caches[0].value_grid is None
+    ids, past = random.integers(0, 19, 5), past_of(model, 9, random)
+    wanted = reference(model).run(["logits", "present_0_key"], feeds(model, ids, past))
+    found = interpret(graph, ids, past)
+    for name, array in zip(("logits", "present_0_key"), wanted, strict=True):
+        assert np.abs(found[name] - array).max() < 1e-6 * np.abs(array).max()
+
+
+def test_a_past_on_another_grid_is_refused() -> None:
+    message = "past and new keys must be quantised alike"
+    with pytest.raises(CompileError, match=message):
+        canonicalise(decoder(GRID, cache=PAST.format("other")), 40, "m")
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ("""raw = MatMul(q, keys_t)  scaled = Mul(raw, half)  masked = Add(scaled, mask)
+            code = QuantizeLinear(masked, step)  float = DequantizeLinear(code, step)
+            weights = Softmax<axis = -1>(float)""", "before they are capped or masked"),
+        ("""raw = MatMul(q, keys_t)  code = QuantizeLinear(raw, step, point)
+            float = Cast<to = 1>(code)  masked = Add(float, mask)
+            weights = Softmax<axis = -1>(masked)""", "must be dequantised first"),
+        ("""key_code = QuantizeLinear(keys_t, step, point)  key_float = Cast<to = 1>(key_code)
+            raw = MatMul(q, key_float)  masked = Add(raw, mask)
+            weights = Softmax<axis = -1>(masked)""", "codes of keys must be dequantised first"),
+    ],
+)  # fmt: skip
+def test_attention_that_is_refused(scores: str, message: str) -> None:
+    extra = {"step": np.float32(0.1), "point": np.uint8(7)}
+    with pytest.raises(CompileError, match=message):
+        canonicalise(decoder(extra, scores=scores), 40, "m")
