@@ -27,6 +27,7 @@ from compiler.evaluate_node import source_of
 from compiler.expand import COMPOSITES, expand
 from compiler.expand_contrib import expand_contrib
 from compiler.expand_integers import expand_integers
+from compiler.expand_quantised import expand_quantised
 from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
 from compiler.graph_rules import validate
 from compiler.importer import check_names, is_registered
@@ -78,7 +79,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
     check_names(model, source)
     check_attributes(model, source)
     try:
-        model = expand_integers(expand_contrib(model))
+        model = expand_integers(expand_contrib(expand_quantised(model)))
     except CompileError as error:
         raise CompileError(source, str(error)) from error
     model = _expanded(model, source)

@@ -160,6 +160,11 @@ def whole_range(context: Context, x: Tensor) -> tuple[int, int] | None:
         low, high = min(r[0] for r in ranges if r), max(r[1] for r in ranges if r)
         signed = -1 in op.attributes.get("signs", ())
         return (min(low, -high), max(high, -low)) if signed else (low, high)
+    if op.kind in ("add", "sub") and isinstance(op.inputs[1], Scalar):
+        found, zero = whole_range(context, inputs[0]), op.inputs[1].value
+        if found and zero == int(zero):
+            shift = int(zero) if op.kind == "add" else -int(zero)
+            return found[0] + shift, found[1] + shift
     return None
 
 
@@ -217,7 +222,8 @@ def factored(context: Context, x: Tensor) -> tuple[Tensor, float] | None:
     if op.kind == "mul" and isinstance(op.inputs[1], Scalar):
         whole = op.inputs[0]
         assert isinstance(whole, Tensor)
-        return (whole, op.inputs[1].value) if whole_range(context, whole) else None
+        low, high = whole_range(context, whole) or (-LARGEST - 1, 0)
+        return (whole, op.inputs[1].value) if low >= -LARGEST and high <= LARGEST else None
     if op.kind not in _KEEP_VALUES:
         return None
     parts = [factored(context, i) if isinstance(i, Tensor) else None for i in op.inputs]

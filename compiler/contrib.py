@@ -38,7 +38,7 @@ def integer(node: onnx.NodeProto, name: str, default: int | None = None) -> int:
 _FLOATS = {"epsilon", "scale", "softcap", "alpha", "mask_filter_value"}
 _INTEGERS = {"axis", "bits", "block_size", "do_rotary", "gather_axis", "interleaved", "K", "N"}
 _INTEGERS |= {"kv_num_heads", "local_window_size", "num_heads", "quantize_axis"}
-_INTEGERS |= {"rotary_embedding_dim", "rotary_interleaved", "unidirectional"}
+_INTEGERS |= {"transA", "transB", "rotary_embedding_dim", "rotary_interleaved", "unidirectional"}
 _LISTS = {"qkv_hidden_sizes"}
 
 

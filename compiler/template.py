@@ -9,10 +9,11 @@ def fill(node: onnx.NodeProto, text: str) -> list[onnx.NodeProto]:
     `out0` its output 0, all else is their own."""
     graph = parser.parse_graph(f"t (float[N] in0) => (float[N] out0) {{ {text} }}")
     name = node.name or node.output[0]
-    names = {f"in{i}": value for i, value in enumerate(node.input)}
+    made = next(value for value in node.output if value)  # unique, also of nodes in a template
+    names = {"": ""} | {f"in{i}": value for i, value in enumerate(node.input)}
     names |= {f"out{i}": value for i, value in enumerate(node.output) if value}
     for each in graph.node:
         each.name = name
         for values in (each.input, each.output):
-            values[:] = [names.get(value, f"{name}.{value}") for value in values]
+            values[:] = [names.get(value, f"{made}.{value}") for value in values]
     return list(graph.node)

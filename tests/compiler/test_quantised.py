@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnxruntime.quantization import QuantFormat
 
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
@@ -26,6 +27,8 @@ FORMS = {
     "unsigned weights": {"activations": "uint8", "weights": "uint8"},
     "symmetric, 7 bits": {"reduce_range": True, "extra_options": {"ActivationSymmetric": True}},
     "many operators": {"operators": ["MatMul", "Gather", "Mul", "Reshape", "Transpose"]},
+    "operators on codes": {"form": QuantFormat.QOperator, "activations": "uint8"},
+    "operators on codes, by column": {"form": QuantFormat.QOperator, "per_channel": True},
 }
 
 
@@ -56,6 +59,42 @@ def largest_error(model: onnx.ModelProto, config=TINY, sizes=SIZES) -> float:
 def test_every_code_is_the_same(form: str) -> None:
     """All products are of whole numbers: a code that is another one would be seen."""
     assert largest_error(static(decoder(), **FORMS[form])) < 1e-6
+
+
+FEATURES = {
+    "QLinearAdd": "x = Add(embedded, gain)",
+    "QLinearMul": "x = Mul(embedded, gain)",
+    "QLinearSigmoid": "x = Sigmoid(embedded)",
+    "QLinearSoftmax": "x = Softmax<axis = -1>(embedded)",
+    "QLinearConcat": """
+        left, right = Split<axis = -1, num_outputs = 2>(embedded)
+        x = Concat<axis = -1>(right, left)""",
+    "QGemm": """
+        tokens = Reshape(embedded, by_row)
+        product = Gemm<transB = 1>(tokens, square, gain)
+        x = Reshape(product, flat_shape)""",
+}
+
+
+@pytest.mark.parametrize("operator", FEATURES)
+def test_operators_on_codes(operator: str) -> None:
+    """Softmax takes onnxruntime a table of powers: what it rounds to may be a step from here."""
+    dice = rng(7)
+    extra = {
+        "square": dice.standard_normal((MODEL, MODEL)).astype(np.float32) / 5,
+        "by_row": np.array([-1, MODEL]),
+        "forbidden": np.float32(-2e30),  # of infinite ranges the calibration warns
+        "flat_shape": np.array([1, -1, MODEL]),
+    }
+    plain = decoder(extra, feature=FEATURES[operator])
+    for node in plain.graph.node:
+        node.name = node.output[0]
+    kinds = ["MatMul", operator.removeprefix("QLinear").removeprefix("Q")]
+    chosen = ["x", "product", "q_flat", "k_flat", "v_flat", "raw", "heads", "attended", "logits"]
+    form = {"form": QuantFormat.QOperator, "nodes_to_quantize": chosen}
+    model = static(plain, "uint8", operators=kinds, **form)
+    assert operator in {node.op_type for node in model.graph.node}
+    assert largest_error(model, sizes=[(9, 0), (5, 0)]) < 1e-6
 
 
 @pytest.mark.parametrize("config", [ODD, WIDE], ids=lambda config: config.name)
