@@ -272,7 +272,7 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     inputs: list[Operand] = [q, key.new, value.new]
     layer = next(i for i, c in enumerate(context.caches) if c.layer == key.cache.layer)
     cache = context.caches[layer]
-    context.caches[layer] = replace(cache, key_grid=key.grid, value_grid=value.grid)
+    context.caches[layer] = replace(cache, key_grids=key.grids, value_grids=value.grids)
     attributes: dict[str, Any] = {
         "scale": weights.scale * (weights.capped or 1.0),
         "layer": layer,

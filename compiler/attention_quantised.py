@@ -43,10 +43,8 @@ def quantise_moved(context: Context, node: onnx.NodeProto) -> None:
         root, scale = _of_cache(context, node, root, value)
     elif node.op_type == BOTH[0]:
         _check_signs(value, node)
-        root, scale = (
-            coded(context, node, _scaled(context, node, root, value), _codes(context, node)),
-            1.0,
-        )
+        x, scale = _scaled(context, node, root, value), 1.0
+        root = coded(context, node, x, _codes(context, node))
     else:
         root, scale = dequantised(context, node, root, *parameters(context, node)), 1.0
     moved = replace(value, root=root, scale=scale, sources=(*value.sources, source_of(node)))
@@ -63,7 +61,10 @@ def quantise_past(context: Context, node: onnx.NodeProto) -> None:
             refuse(node, f"past {past.part}s are quantised twice")
         past = replace(past, grid=_grid(codes), zero=float(codes.zero[0, 0]))
     else:
-        past = replace(past, zero=0.0, scale=past.scale * _step(context, node, past.zero))
+        step = _step(context, node, past.zero)
+        if past.grid is None or step != past.grid.scale:
+            refuse(node, f"its scale must be that by which past {past.part}s were quantised")
+        past = replace(past, zero=0.0, scale=step)
     context.values[node.output[0]] = past
 
 
@@ -77,7 +78,7 @@ def joined_on_grid(
     inside = past.grid.low <= low and high <= past.grid.high
     if past.zero or np.float32(scale) != np.float32(past.scale) or not inside:
         refuse(node, f"past and new {root.part}s must be quantised alike, and dequantised")
-    return replace(root, new=whole, grid=past.grid)
+    return replace(root, new=whole, grids=(past.grid,))
 
 
 def _of_cache(
@@ -86,17 +87,22 @@ def _of_cache(
     """The root behind one of BOTH, and what its numbers are multiplied with."""
     if node.op_type == BOTH[1]:
         step = _step(context, node, root.zero)
-        return replace(root, zero=0.0), value.scale * step
+        if not root.grids or step != root.step:
+            refuse(node, f"its scale must be that by which {root.part}s were quantised")
+        return replace(root, zero=0.0, step=1.0), step
     codes = _codes(context, node)
     grid, zero = _grid(codes), float(codes.zero[0, 0])
     _check_signs(value, node)
-    if root.grid is None:
-        new = rounded(context, node, _scaled(context, node, root.new, value), codes.quantiser)
-        grid = replace(grid, scale=grid.scale / value.scale)
-        return replace(root, new=new, grid=grid, zero=zero), 1.0
-    if grid != replace(root.grid, scale=value.scale) or root.zero:
-        refuse(node, f"its {root.part}s are quantised twice, by different scales or ranges")
-    return replace(root, zero=zero), 1.0
+    if root.zero or root.step != 1:
+        refuse(node, f"codes of {root.part}s are quantised")
+    root = replace(root, zero=zero, step=grid.scale)
+    if root.grids and grid == replace(root.grids[-1], scale=value.scale):
+        return root, 1.0  # they are what they were
+    new = rounded(context, node, _scaled(context, node, root.new, value), codes.quantiser)
+    # Of the cache's own numbers, which have been multiplied since the last grid.
+    before = root.grids[-1].scale if root.grids else 1.0
+    grid = replace(grid, scale=grid.scale * before / value.scale)
+    return replace(root, new=new, grids=(*root.grids, grid)), 1.0
 
 
 def _scaled(context: Context, node: onnx.NodeProto, x: Tensor, value: Moved) -> Tensor:

@@ -143,8 +143,8 @@ class Grid:
 class Cache:
     """One layer's KV cache: ONNX names; [1, heads, P, width] in, [1, heads, P + S, width] out.
 
-    With a grid, keys or values of the graph are on it, those of the operator and of the cache are
-    the whole numbers.
+    With grids, keys or values of the graph are rounded to them, one after the other; those of the
+    operator and of the cache are whole numbers of the last one.
     """
 
     layer: int
@@ -154,8 +154,8 @@ class Cache:
     present_value: str
     heads: int
     width: int
-    key_grid: Grid | None = None
-    value_grid: Grid | None = None
+    key_grids: tuple[Grid, ...] = ()
+    value_grids: tuple[Grid, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,16 @@ from compiler.graph import Cache, Grid, Source, Tensor
 class CacheRoot:
     """One layer's keys or values, past and new: [1, heads, total, width].
 
-    With a grid, the cache and `new` are the whole numbers, codes less their zero point; what is
-    seen here is `zero` more.
+    With grids, the cache and `new` are whole numbers of the last one, codes less their zero point;
+    what is seen here is `zero` more. `step`: the scale that must make floats of them.
     """
 
     cache: Cache
     part: str  # "key" or "value"
     new: Tensor  # the new tokens' part, (heads, width) each
-    grid: Grid | None = None
+    grids: tuple[Grid, ...] = ()
     zero: float = 0.0
+    step: float = 1.0
 
 
 @dataclass(frozen=True)

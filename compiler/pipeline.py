@@ -1,7 +1,7 @@
 """jcc's passes in order: ONNX file → canonical graph → virtual program → program image."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import astuple
 from pathlib import Path
 from types import MappingProxyType
 
@@ -184,13 +184,13 @@ def _caches(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:
     row, head = lowered.caches.row_bytes, lowered.caches.head_bytes
     kind = lowered.caches.format.name
     for cache, (keys, values) in zip(graph.caches, lowered.caches.buffers, strict=True):
-        for buffer, past, present, grid in (
-            (keys, cache.past_key, cache.present_key, cache.key_grid),
-            (values, cache.past_value, cache.present_value, cache.value_grid),
+        for buffer, past, present, grids in (
+            (keys, cache.past_key, cache.present_key, cache.key_grids),
+            (values, cache.past_value, cache.present_value, cache.value_grids),
         ):
             shape = (buffer.address or 0, row, cache.width, kind, graph.max_context, "float32")
-            whole = asdict(grid) if grid else {}
-            yield Tensor(past, "kv", *shape, cache.heads, head, present, **whole)
+            steps = tuple(astuple(grid) for grid in grids)
+            yield Tensor(past, "kv", *shape, cache.heads, head, present, grids=steps)
 
 
 def _outputs(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:

@@ -24,8 +24,9 @@ class Tensor:
     names the present.* output that continues the past ``name``; both are empty where the model has
     no such inputs and outputs), ``output`` (``pick``: "first" or "last" where the model gives that
     token's row alone; ``squeezed`` where its one number has no axis), ``scratch`` (what the program
-    keeps between its passes). Of ``kv`` with a ``scale``, the elements are whole numbers ``low`` …
-    ``high``, the ONNX side's so many times ``scale``; others become the nearest, ties to even.
+    keeps between its passes). Of ``kv``
+    with ``grids`` (scale, low, high), the ONNX side's values are rounded to one after the other: so
+    many times the scale, low … high, ties to even; the elements are the last one's whole numbers.
     ``onnx_dtype`` is the NumPy name of the ONNX side's type,
     ``capacity`` the greatest number of rows.
     """
@@ -45,9 +46,7 @@ class Tensor:
     excluded: Sequence[int] = ()
     pick: str = ""
     squeezed: bool = False
-    scale: float = 0.0
-    low: int = 0
-    high: int = 0
+    grids: Sequence[tuple[float, int, int]] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -128,8 +127,12 @@ class IoMap:
 
     @classmethod
     def from_dict(cls, data: dict) -> "IoMap":
-        made = (tensor | {"excluded": tuple(tensor["excluded"])} for tensor in data["tensors"])
-        tensors = tuple(Tensor(**tensor) for tensor in made)
+        tensors = tuple(_tensor(tensor) for tensor in data["tensors"])
         places = data["new_address"], data["past_address"], data["max_context"]
         chooses = data["generation"] and Generation(**data["generation"])
         return cls(*places, tensors, data["causal"], chooses, data["most_new"])
+
+
+def _tensor(data: dict) -> Tensor:
+    grids = tuple(tuple(grid) for grid in data["grids"])
+    return Tensor(**data | {"excluded": tuple(data["excluded"]), "grids": grids})

@@ -109,8 +109,8 @@ class Host:
             if not tensor.output:
                 continue  # the model shows no cache
             rows = formats.decode(tensor.dtype, self._view(tensor, self.past)).transpose(1, 0, 2)
-            if tensor.scale:
-                rows = rows * np.float32(tensor.scale)
+            if tensor.grids:
+                rows = rows * np.float32(tensor.grids[-1][0])
             outputs[tensor.output] = rows[None].astype(tensor.onnx_dtype)
         return outputs
 
@@ -201,9 +201,10 @@ class Host:
 
 def _codes(tensor: Tensor, values: NDArray[np.float32]) -> NDArray:
     """fp32 as a KV cache keeps it."""
-    if tensor.scale:
-        steps = np.rint(values / np.float32(tensor.scale))
-        values = np.clip(steps, tensor.low, tensor.high)
+    unit = np.float32(1)
+    for scale, low, high in tensor.grids:
+        values = np.clip(np.rint(values * unit / np.float32(scale)), low, high)
+        unit = np.float32(scale)
     return to_bf16(values) if tensor.dtype == "bf16" else formats.quantise(tensor.dtype, values)
 
 

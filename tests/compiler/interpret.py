@@ -1,6 +1,6 @@
 """A float32 NumPy interpreter of canonical graphs: what they mean, without any hardware."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -103,6 +103,15 @@ class Interpreter:
         assert op.kind == "attention"
         return self.attention(op, *inputs)
 
+    def joined(self, past: str, present: str, new: np.ndarray, grids: Sequence[Grid]) -> np.ndarray:
+        """Past and new keys or values, (heads, P + S, width), which are the output, too."""
+        old, unit = self.past[past][0], np.float32(1)
+        for grid in grids:
+            old, unit = on_grid(old * unit, grid), np.float32(grid.scale)
+        both = np.concatenate([old, new], axis=1)
+        self.outputs[present] = both[None] * unit
+        return both
+
     def attention(
         self, op: Op, q: np.ndarray, k: np.ndarray, v: np.ndarray, *biases: np.ndarray
     ) -> np.ndarray:
@@ -110,17 +119,8 @@ class Interpreter:
         behind, ahead, cap = (op.attributes[name] for name in ("behind", "ahead", "softcap"))
         key, value = k.swapaxes(0, 1), v.swapaxes(0, 1)
         if cache.past_key:
-            pasts = self.past[cache.past_key][0], self.past[cache.past_value][0]
-            grids = cache.key_grid, cache.value_grid
-            key, value = (
-                np.concatenate([past if grid is None else on_grid(past, grid), new], axis=1)
-                for past, new, grid in zip(pasts, (key, value), grids, strict=True)
-            )
-            for name, all_of_them, grid in zip(
-                (cache.present_key, cache.present_value), (key, value), grids, strict=True
-            ):
-                factor = np.float32(1 if grid is None else grid.scale)
-                self.outputs[name] = all_of_them[None] * factor
+            key = self.joined(cache.past_key, cache.present_key, key, cache.key_grids)
+            value = self.joined(cache.past_value, cache.present_value, value, cache.value_grids)
         score_grids = op.attributes.get("score_grids", ())
         weight_grid = op.attributes.get("weight_grid")
         out = np.empty_like(q)
