@@ -3,7 +3,8 @@
     python bench/large.py
 
 A layer of Llama-3-8B with its real sizes (random weights in fp16, 436 MB beside the graph), written
-to build/llama3-layer, and SmolLM2-135M-Instruct, if programs/export_smollm2.py has written it.
+to build/llama3-layer; the whole of Llama-3-8B and -70B without their weights; and
+SmolLM2-135M-Instruct, if programs/export_smollm2.py has written it.
 """
 
 import os
@@ -21,10 +22,16 @@ from rich.table import Table
 from sim.builds import ROOT
 
 sys.path.insert(0, str(ROOT / "programs"))
+from export_sizes import decoder
 from llama_graph import Decoder, build_graph
 
 BIN = Path(sys.executable).parent
 LAYER, SMOL = ROOT / "build" / "llama3-layer", ROOT / "build" / "smollm2"
+# The HBM that holds them: 64 pseudo-channels of 512 MiB, or for 70B a simple memory.
+WHOLE = {
+    "llama-3-8b": "hbm_stacks=2,hbm_channels=32",
+    "llama-3-70b": f"hbm=,memory_bytes={1 << 38}",
+}
 # Sizes: config.json of Meta-Llama-3-8B; the vocabulary is cut down to what a layer needs.
 HIDDEN, HEADS, KV_HEADS, FFN, VOCABULARY, ROPE_BASE, EPS = 4096, 32, 8, 14336, 256, 5e5, 1e-5
 
@@ -65,6 +72,14 @@ def write_layer() -> Path:
     return path
 
 
+def without_weights(name: str) -> Path:
+    """The graph of a whole model, written to build/."""
+    path = ROOT / "build" / name / "model.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(build_graph(decoder(name)), path)
+    return path
+
+
 def run(*words: str | Path) -> tuple[float, float, str]:
     """CPU seconds, GB of the largest resident set, and what the command says."""
     read, write = os.pipe()
@@ -88,6 +103,11 @@ def main() -> None:
         BIN / "jcc", write_layer(), "-o", image, *server, "--max-context", "1024"
     )
     table.add_row("jcc, a layer of Llama-3-8B", f"{cpu:.1f}", f"{memory:.1f}", said)
+    for name, memory in WHOLE.items():
+        words = ("--config", f"server,{memory}", "--max-context", "2048", "--no-weights")
+        image = ROOT / "build" / name / "model.jx"
+        cpu, peak, said = run(BIN / "jcc", without_weights(name), "-o", image, *words)
+        table.add_row(f"jcc --no-weights, {name}", f"{cpu:.1f}", f"{peak:.1f}", said)
     if (SMOL / "model.onnx").exists():
         image = SMOL / "model.jx"
         cpu, memory, said = run(
