@@ -5,6 +5,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from compiler.canonical import canonicalise
+from compiler.errors import CompileError
 from tests.compiler.agreement import SIZES, difference
 from tests.compiler.decoder import MODEL, VOCABULARY, decoder, decoder_without_cache
 from tests.compiler.test_fused import ALONE, NONE
@@ -81,3 +83,9 @@ def test_embedding() -> None:
     model.graph.node.remove(next(node for node in model.graph.node if node.output[0] == "q_wide"))
     del model.graph.input[2]  # position_ids
     assert difference(model, 64, ALONE, seed=1) < 2e-5
+
+
+def test_a_missing_input_is_refused() -> None:
+    feature = "x = com.microsoft.DynamicQuantizeMatMul(embedded, w_code)"
+    with pytest.raises(CompileError, match='node "x" .*: its input 2 is missing'):
+        canonicalise(of_onnxruntime(decoder, feature=feature), 40, "m")
