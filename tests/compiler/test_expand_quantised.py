@@ -87,5 +87,5 @@ def test_embedding() -> None:
 
 def test_a_missing_input_is_refused() -> None:
     feature = "x = com.microsoft.DynamicQuantizeMatMul(embedded, w_code)"
-    with pytest.raises(CompileError, match='node "x" .*: its input 2 is missing'):
+    with pytest.raises(CompileError, match=r'node "x" .*: its input 2 is missing'):
         canonicalise(of_onnxruntime(decoder, feature=feature), 40, "m")

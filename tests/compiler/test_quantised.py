@@ -1,5 +1,6 @@
 """Models with quantised activations: QuantizeLinear and DequantizeLinear, against onnxruntime."""
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
@@ -13,6 +14,7 @@ from compiler.pipeline import compile_graph
 from sim.backends import make_backend
 from sim.check import check_image
 from sim.runtime import Session
+from tests.compiler.agreement import difference
 from tests.compiler.decoder import MODEL, decoder, decoder_without_cache, feeds, past_of
 from tests.compiler.interpret import interpret
 from tests.compiler.models import model_path
@@ -183,6 +185,38 @@ def test_what_is_refused(feature: str, extra: dict, message: str) -> None:
     model.opset_import[0].version = 21
     with pytest.raises(CompileError, match=f'node "code" .QuantizeLinear.: .*{message}'):
         canonicalise(model, 40, "m")
+
+
+def narrow() -> dict[str, dict[str, np.ndarray]]:
+    dice = rng(14)
+    codes = dice.integers(-8, 8, (MODEL, MODEL)).astype(ml_dtypes.int4)
+    return {
+        "weights of 4 bits by column": {"w_code": codes, "w_scale": dice.uniform(0.01, 0.1, MODEL)},
+        "by blocks": {"w_code": codes, "w_scale": dice.uniform(0.01, 0.1, (3, MODEL))},
+        "activations of 4 bits": {
+            "w_code": codes,
+            "w_scale": dice.uniform(0.01, 0.1, MODEL),
+            "step": np.float32(0.7),
+            "zero_point": np.array(7, ml_dtypes.uint4),
+        },
+    }
+
+
+@pytest.mark.parametrize("kind", narrow())
+def test_codes_of_four_bits(kind: str) -> None:
+    extra = {"step": np.float32(0.1), "zero_point": np.uint8(120)} | narrow()[kind]
+    extra["w_scale"] = extra["w_scale"].astype(np.float32)
+    form = "axis = 0, block_size = 8" if extra["w_scale"].ndim == 2 else "axis = 1"
+    feature = f"""
+        code = QuantizeLinear(embedded, step, zero_point)
+        floats = DequantizeLinear(code, step, zero_point)
+        w = DequantizeLinear<{form}>(w_code, w_scale)
+        p = MatMul(floats, w)  x = Add(p, gain)"""
+    model = decoder(extra, feature=feature)
+    model.opset_import[0].version, model.ir_version = 21, 10
+    assert difference(model, 40, SIZES, seed=3) < 1e-5
+    whole = {op.attributes.get("bytes") for op in canonicalise(model, 40, "m").ops}
+    assert (True in whole) == (form == "axis = 1")  # scales of blocks cannot wait
 
 
 def test_features_may_have_their_own_scales() -> None:
