@@ -16,10 +16,10 @@ from compiler.attention_quantised import BOTH, joined_on_grid, quantise_scores, 
 from compiler.attention_uncached import new_heads
 from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_operands import scalar
-from compiler.canonical_quantise import factored
 from compiler.evaluate_node import results, source_of
 from compiler.graph import Grid, Operand, Scalar, Source, Tensor
 from compiler.movement import CacheRoot, Moved, Past
+from compiler.whole_numbers import factored
 
 BEFORE_SOFTMAX = ("scores", "capped")
 

@@ -19,14 +19,13 @@ from compiler.canonical_quantise import (
     coded,
     codes_of,
     dequantised,
-    factored,
     parameters,
     rounded,
-    whole_range,
 )
 from compiler.evaluate_node import source_of
 from compiler.graph import Grid, Scalar, Tensor
 from compiler.movement import CacheRoot, Moved, Past
+from compiler.whole_numbers import factored, whole_range
 
 if TYPE_CHECKING:
     from compiler.attention import Scores

@@ -6,12 +6,12 @@ import onnx
 from compiler.canonical_context import Context, attribute, is_ids, refuse
 from compiler.canonical_elementwise import Emitter
 from compiler.canonical_operands import operand
-from compiler.canonical_quantise import factored, whole_weights
 from compiler.contrib import dequantised, dequantised_rows
 from compiler.deferred import LARGE_BYTES, Array, Deferred
 from compiler.evaluate_node import source_of
 from compiler.graph import Scalar, Tensor
 from compiler.movement import Moved
+from compiler.whole_numbers import factored, whole_weights
 from isa.config import F32_BYTES
 
 
