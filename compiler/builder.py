@@ -12,9 +12,13 @@ from isa.content import Content, Piece
 from isa.program import Reg
 
 # Registers of a compiled decoder. r11 … r13 cache multiples of m (r13 walks through layers where
-# they are a loop), r14 and r15 are scratch.
+# they are a loop), r14 and r15 are scratch. Where attention goes by tiles of keys
+# (`compiler.lower_tiles`), CONTEXT, LIMIT, PAST_BYTES and PAST_LOAD count from the first key of the
+# tile that the new tokens are in.
 NEW_TOKENS, PAST, DONE, M, PAST_NOW, CONTEXT, LIMIT = (Reg(i) for i in range(1, 8))
 PAST_BYTES, M_BYTES, PAST_LOAD = Reg(8), Reg(9), Reg(10)
+FETCH = PAST_NOW  # behind a pass's head: place of a load of keys that may move up
+TILE = M_BYTES  # in attention, behind the store of new keys: first key of the tile
 MULTIPLES = INDEX, OFFSET, PLACE = (Reg(11), Reg(12), Reg(13))  # the names: in the token loop
 WALK = PLACE  # behind the token loop, in programs with a loop over layers
 SCRATCH, SCRATCH2 = Reg(14), Reg(15)
@@ -124,14 +128,20 @@ class Builder:
         writes: tuple[Access, ...] = (),
         prefetch: bool = False,
         fields: dict[str, FieldValue] | None = None,
+        setup: tuple[VirtualOp, ...] = (),
     ) -> None:
         """Append one instruction."""
-        op = VirtualOp(mnemonic, dict(fields or {}), reads, writes, self._source, prefetch)
+        op = VirtualOp(mnemonic, dict(fields or {}), reads, writes, self._source, prefetch, setup)
         self.items.append(op)
 
     def scalar(self, mnemonic: str, **fields: FieldValue) -> None:
         """Append a sequencer instruction."""
         self.emit(mnemonic, fields=fields)
+
+    def take(self, start: int) -> tuple[VirtualOp, ...]:
+        """Take away the instructions from item ``start`` on: what a load needs before it."""
+        taken, self.items = self.items[start:], self.items[:start]
+        return tuple(item for item in taken if isinstance(item, VirtualOp))
 
     def label(self, name: str) -> Label:
         """Mark this place in the program."""

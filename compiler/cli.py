@@ -82,6 +82,14 @@ def compile_model(
             help="Layers that are alike become one loop: auto (long ones), always or never."
         ),
     ] = "auto",
+    tile: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Keys of a layer in SRAM at a time, a power of two; default: those of the whole "
+            "context if they fit, else as many as do.",
+        ),
+    ] = 0,
     listing: Annotated[
         Path | None, typer.Option(help="Also write the program as assembly text.")
     ] = None,
@@ -112,7 +120,7 @@ def compile_model(
         context = max_context or (None if limits else default_context(model))
         storage = Storage(Choice.parse(weights or []), kv, not no_weights, loops)
         image = compile_file(
-            model, chip, context, lambda step: status.update(f"jcc: {step}"), storage, limits
+            model, chip, context, lambda step: status.update(f"jcc: {step}"), storage, limits, tile
         )
         if check:
             from sim.check import check_image
@@ -131,7 +139,8 @@ def compile_model(
     console.print(
         f"{target}: {len(image.code) // 32} instructions, {image.hbm_bytes / 2**20:.1f} MiB "
         f"of memory, context {image.io.max_context}, {image.meta['chunk']} tokens a pass, "
-        f"configuration {chip.name}",
+        + (f"{image.meta['tile']} keys a tile, " if image.meta["tile"] else "")
+        + f"configuration {chip.name}",
         highlight=False,
     )
 

@@ -87,8 +87,11 @@ class Lowered:
     layers: Layers | None  # that are one loop
 
 
-def lower(graph: Graph, config: ChipConfig, chunk: int, storage: Storage = IN_BF16) -> Lowered:
-    """Emit the whole program for at most ``chunk`` tokens a pass, stored like this.
+def lower(
+    graph: Graph, config: ChipConfig, chunk: int, storage: Storage = IN_BF16, tile: int = 0
+) -> Lowered:
+    """Emit the whole program for at most ``chunk`` tokens a pass, stored like this, with ``tile``
+    keys of a layer in SRAM at a time (0: those of the whole context).
 
     Raises DoesNotFit where the accumulators are too small for the chunk, CompileError for what no
     chunk size would mend.
@@ -103,7 +106,7 @@ def lower(graph: Graph, config: ChipConfig, chunk: int, storage: Storage = IN_BF
     layers = choose_layers(graph, build, layouts, storage)
     looped = graph.ops[layers.start : layers.end] if layers else ()
     numbers = {op.attributes["layer"] for op in looped if op.kind == "attention"}
-    caches = reserve_caches(graph, build, storage, numbers)
+    caches = reserve_caches(graph, build, storage, tile, numbers)
     outputs = reserve_outputs(graph, build, layouts)
     low = Lowering(graph, config, build, caches, outputs, layouts, storage)
     bodies = []

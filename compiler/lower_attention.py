@@ -12,25 +12,30 @@ from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
 from compiler.graph import Cache, Graph, Op, Tensor
 from compiler.lower_attention_quantised import softmax_on_grid
-from compiler.lower_scores import lower_scores, padded_head, query_bytes
+from compiler.lower_scores import (
+    load_biases,
+    lower_scores,
+    lower_values,
+    padded_head,
+    query_bytes,
+)
+from compiler.lower_softmax import Softmax
+from compiler.lower_tiles import attend_to_tiles, fetch_place, set_up_tiles
 from compiler.lowering import Caches, Lowering
 from compiler.numerics import LOG2_E, float_bits
+from compiler.schedule import DoesNotFit
 from compiler.storage import Storage
-from compiler.virtual import LONGEST_ROW, Address, Buffer, FieldValue
-from isa.config import BF16_BYTES, HBM_ATOM_BYTES
+from compiler.virtual import LONGEST_ROW, MOST_ROWS, Address, Buffer, FieldValue
+from isa.config import HBM_ATOM_BYTES
 from isa.program import Reg
-from isa.table import DMA, Operand
-
-_ROWS = DMA.slots["rows"].field
-assert isinstance(_ROWS, Operand)
-_MOST_ROWS = (1 << _ROWS.bits) - 1  # of one transfer
 
 
 def reserve_caches(
-    graph: Graph, build: Builder, storage: Storage, looped: Collection[int] = ()
+    graph: Graph, build: Builder, storage: Storage, tile: int = 0, looped: Collection[int] = ()
 ) -> Caches:
-    """HBM room for every layer's keys and values: rows of all heads, one row a token. Those of
-    ``looped`` layers get theirs with the layers."""
+    """HBM room for every layer's keys and values: rows of all heads, one row a token. Of these
+    ``tile`` are in SRAM at a time; 0: those of the whole context. ``looped`` layers get theirs with
+    the layers."""
     shapes = {(cache.heads, cache.width) for cache in graph.caches}
     if len(shapes) != 1:
         problem = f"layers with different KV caches {sorted(shapes)}"
@@ -41,14 +46,18 @@ def reserve_caches(
     head_bytes = entry.bytes_of(padded_head(width, config))
     row_bytes = round_up(heads * head_bytes, config.hbm_alignment_bytes)
     size = graph.max_context * row_bytes
-    most = min(_MOST_ROWS, config.sram_bytes // row_bytes)
-    if row_bytes > LONGEST_ROW or graph.max_context > most:
-        problem = f"a layer's keys of {graph.max_context} tokens take {size} bytes"
-        remedy = (
-            f"choose a --max-context of at most {most}, which the SRAM of {config.name!r} holds"
-        )
-        raise CompileError(graph.source, problem, remedy)
-    caches = Caches([], row_bytes, head_bytes, entry, size <= LONGEST_ROW, size)
+    if row_bytes > min(LONGEST_ROW, config.sram_bytes):
+        problem = f"a layer's keys of one token take {row_bytes} bytes"
+        raise CompileError(graph.source, problem, "choose a larger --config")
+    total, most = 2 * len(graph.caches) * size, config.capacity_bytes
+    if total > most:
+        problem = f"the KV cache of {graph.max_context} tokens takes {total} bytes, more than "
+        problem += f"the {most} of HBM of {config.name!r}"
+        raise CompileError(graph.source, problem, "choose a smaller --max-context")
+    keys = tile or graph.max_context
+    if keys > min(MOST_ROWS, config.sram_bytes // row_bytes):
+        raise DoesNotFit
+    caches = Caches([], row_bytes, head_bytes, entry, keys, bool(tile), size)
     later = Buffer("cache of a later layer", "hbm", 0)
     for cache in graph.caches:
         room = (later, later) if cache.layer in looped else reserve_cache(cache, build, caches)
@@ -71,7 +80,7 @@ def lower_attention(low: Lowering, op: Op) -> None:
     assert isinstance(v, Tensor)
     buffers = _buffers(low, op)
     keys, values = (_past_and_new(low, op, x, c) for x, c in zip((k, v), buffers, strict=True))
-    _attend(low, op, q, k.groups, keys, values)
+    _attend(low, op, q, (keys, values))
 
 
 def lower_append(low: Lowering, op: Op) -> None:
@@ -87,8 +96,10 @@ def lower_attend(low: Lowering, op: Op) -> None:
     """Softmax(scale · Q Kᵀ) V for every head, over the keys and values of all tokens."""
     q, *_ = op.inputs
     assert isinstance(q, Tensor)
+    if low.caches.tiled:
+        set_up_tiles(low, op)
     keys, values = (_cached(low, cache) for cache in _buffers(low, op))
-    _attend(low, op, q, low.graph.caches[0].heads, keys, values)
+    _attend(low, op, q, (keys, values))
 
 
 def _buffers(low: Lowering, op: Op) -> tuple[Buffer, Buffer]:
@@ -97,25 +108,30 @@ def _buffers(low: Lowering, op: Op) -> tuple[Buffer, Buffer]:
     return low.caches.buffers[layer]
 
 
-def _attend(low: Lowering, op: Op, q: Tensor, kv_heads: int, keys: Buffer, values: Buffer) -> None:
+def _attend(low: Lowering, op: Op, q: Tensor, rows: tuple[Buffer, Buffer]) -> None:
     scale, cap = float(op.attributes["scale"]), float(op.attributes["softcap"])
     factor = (-2 * scale / cap if cap else scale) * LOG2_E
     queries = _queries(low, op, q, 1.0 if "score_grids" in op.attributes else factor)
-    scores, row_bytes = lower_scores(low, op, q, kv_heads, queries, keys)
-    sums = None
+    if low.caches.tiled:
+        attend_to_tiles(low, op, queries, rows, _buffers(low, op))
+        return
+    scores = lower_scores(low, op, queries, rows[0], load_biases(low, op))
     if grid := op.attributes.get("weight_grid"):
-        weights, weight_bytes = softmax_on_grid(low, q.groups, scores, row_bytes, grid)
-    else:
-        weights, weight_bytes, sums = _softmax(low, q.groups, scores, row_bytes)
-    _outputs(low, op, kv_heads, (weights, weight_bytes), values, sums)
+        weights = softmax_on_grid(low, q.groups, scores, grid)
+        lower_values(low, op, weights, rows[1])
+        return
+    softmax = Softmax(low, q.groups)
+    softmax.of_all(scores)
+    lower_values(low, op, softmax.weights, rows[1], softmax.sums)
 
 
 def _cached(low: Lowering, cache: Buffer) -> Buffer:
     """The cache's rows in SRAM, as many as there are before this chunk's new ones, of an encoder
-    all; there is room for a whole context."""
-    rows = low.builder.sram(cache.name, low.graph.max_context * low.caches.row_bytes)
+    all; or those of the first tile that is attended to."""
+    rows = low.builder.sram(cache.name, low.caches.keys * low.caches.row_bytes)
+    place, setup = fetch_place(low, cache)
     fields: dict[str, FieldValue] = {
-        "hbm": cache.at(0, HBM_ATOM_BYTES),
+        "hbm": place,
         "sram": rows.at(),
         "rows": 1,
         "bytes": b.PAST_LOAD,
@@ -124,7 +140,8 @@ def _cached(low: Lowering, cache: Buffer) -> Buffer:
         row_bytes = low.caches.row_bytes
         fields |= {"rows": b.PAST_LOAD, "bytes": row_bytes, "sstride": row_bytes}
         fields |= {"hstride": row_bytes // HBM_ATOM_BYTES}
-    low.builder.emit("load", (cache.access(),), (rows.access(),), True, fields)
+    early = low.graph.causal or not low.caches.tiled  # nothing later makes the registers
+    low.builder.emit("load", (cache.access(),), (rows.access(),), early, fields, setup)
     return rows
 
 
@@ -162,8 +179,10 @@ def _write_new(low: Lowering, op: Op, new: Tensor, rows: Buffer, place: Reg | Ad
 def _store_new(low: Lowering, cache: Buffer, rows: Buffer, place: Reg | Address) -> None:
     """m rows from ``place`` in SRAM to the cache's rows from P on."""
     build = low.builder
-    build.scalar("shr", rd=b.SCRATCH2, rs=b.PAST_BYTES, x=HBM_ATOM_BYTES.bit_length() - 1)
+    build.scalar("add", rd=b.SCRATCH2, rs=b.PAST, x=b.DONE)
+    build.scalar("mul", rd=b.SCRATCH2, rs=b.SCRATCH2, x=low.caches.row_bytes // HBM_ATOM_BYTES)
     build.scalar("add", rd=b.SCRATCH2, rs=b.SCRATCH2, x=cache.at(0, HBM_ATOM_BYTES))
+    build.scalar("mul", rd=b.M_BYTES, rs=b.M, x=low.caches.row_bytes)
     fields: dict[str, FieldValue] = {
         "hbm": b.SCRATCH2,
         "sram": place,
@@ -192,78 +211,3 @@ def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
     }
     build.emit("vmul", (source.buffer.access(),), (buffer.access(),), fields=fields)
     return buffer
-
-
-def _softmax(
-    low: Lowering, heads: int, scores: Buffer, row_bytes: int
-) -> tuple[Buffer, int, Buffer]:
-    """bf16 weights 2^(score - row maximum), and the reciprocals of their sums, a vector a row."""
-    build, config, vector = low.builder, low.config, low.config.f32_vector_bytes
-    count, rows = build.chunk * heads, build.rows(heads)
-    column = build.sram("maxima", count * vector)
-    sums = build.sram("sums", count * vector)
-    unit = max(config.rows, config.lanes)
-    weight_bytes = BF16_BYTES * round_up(low.graph.max_context, unit)
-    weights = build.sram("weights of values", count * weight_bytes)
-
-    def emit(mnemonic: str, target: Buffer, source: Buffer, **fields: FieldValue) -> None:
-        base: dict[str, FieldValue] = {"dst": target.at(), "a": source.at(), "rows": rows}
-        reads = (source.access(), column.access()) if "b" in fields else (source.access(),)
-        build.emit(mnemonic, reads, (target.access(),), fields=base | fields)
-
-    context = b.CONTEXT
-    emit("vrmax", column, scores, dstride=vector, astride=row_bytes, cols=context)
-    strides: dict[str, FieldValue] = {"dstride": row_bytes, "astride": row_bytes}
-    wide: dict[str, FieldValue] = strides | {"cols": context}
-    emit("vsub", scores, scores, b=column.at(), bstride=vector, bt="col", **wide)
-    wide["dstride"] = weight_bytes
-    emit("vexp2", weights, scores, dt="bf16", **wide)
-    emit("vsum", sums, weights, dstride=vector, astride=weight_bytes, at="bf16", cols=context)
-    emit("vrecip", sums, sums, dstride=vector, astride=vector, cols=1)
-    return weights, weight_bytes, sums
-
-
-def _outputs(
-    low: Lowering,
-    op: Op,
-    kv_heads: int,
-    weights: tuple[Buffer, int],
-    values: Buffer,
-    sums: Buffer | None,
-) -> None:
-    """Weighted values of every head, multiplied by ``sums``, reciprocals, if there are any."""
-    build, out = low.builder, op.output
-    target = low.place(out).buffer
-    rows = low.rows_of(op, out, out.groups, out.width)
-    vector = low.config.f32_vector_bytes
-    for head in range(out.groups):
-        acc = build.accumulators()
-        shared = head // (out.groups // kv_heads) * low.caches.head_bytes
-        fields: dict[str, FieldValue] = {
-            "acc": acc.at(),
-            "a": weights[0].at(head * weights[1]),
-            "astride": out.groups * weights[1],
-            "w": values.at(shared),
-            "wstride": low.caches.row_bytes,
-            "wpanel": low.caches.format.bytes_of(low.config.cols),
-            "m": b.M,
-            "k": b.CONTEXT,
-            "n": out.width,
-            "wf": low.caches.format.name,
-        }
-        build.emit("matmul", (weights[0].access(), values.access()), (acc.access(),), fields=fields)
-        fields = {
-            "dst": target.at(head * rows.stride),
-            "dstride": out.groups * rows.stride,
-            "a": acc.at(),
-            "astride": b.M,
-            "at": "acc",
-            "rows": b.M,
-            "cols": out.width,
-        }
-        if sums is None:
-            build.emit("vmov", (acc.access(),), (target.access(),), fields=fields)
-            continue
-        fields |= {"b": sums.at(head * vector), "bstride": out.groups * vector, "bt": "col"}
-        reads = (acc.access(), sums.access())
-        build.emit("vmul", reads, (target.access(),), fields=fields)

@@ -24,7 +24,11 @@ def load_arguments(build: Builder, arguments: Buffer) -> None:
 
 def chunk_head(build: Builder, label: str, caches: Caches, causal: bool) -> None:
     """Begin a pass; at the label: m, P and T of this chunk and what derives from them. If it is not
-    causal, T is S, all of whose keys are in HBM when the first of them is wanted."""
+    causal, T is S, all of whose keys are in HBM when the first of them is wanted.
+
+    Where keys come in tiles, P and T are those within the tile that begins at a multiple of its
+    size, and a chunk ends where the tile does; encoders' tiles are set up by their attention.
+    """
     cache_row_bytes = caches.row_bytes
     unit = cache_row_bytes if caches.in_one_row else 1  # of what is loaded: bytes or rows
     build.scalar("add", rd=b.DONE, rs=b.ZERO, x=0)
@@ -32,8 +36,12 @@ def chunk_head(build: Builder, label: str, caches: Caches, causal: bool) -> None
     build.scalar("sub", rd=b.M, rs=b.NEW_TOKENS, x=b.DONE)
     build.scalar("min", rd=b.M, rs=b.M, x=build.chunk)
     build.scalar("add", rd=b.PAST_NOW, rs=b.PAST, x=b.DONE)
+    if caches.tiled and causal:
+        build.scalar("and", rd=b.PAST_NOW, rs=b.PAST_NOW, x=caches.keys - 1)
+        build.scalar("sub", rd=b.SCRATCH, rs=b.ZERO, x=b.PAST_NOW)
+        build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=caches.keys)
+        build.scalar("min", rd=b.M, rs=b.M, x=b.SCRATCH)
     build.scalar("mul", rd=b.PAST_BYTES, rs=b.PAST_NOW, x=cache_row_bytes)
-    build.scalar("mul", rd=b.M_BYTES, rs=b.M, x=cache_row_bytes)
     build.scalar("add", rd=b.LIMIT, rs=b.PAST_NOW, x=1)
     if not causal:
         build.scalar("add", rd=b.CONTEXT, rs=b.NEW_TOKENS, x=0)

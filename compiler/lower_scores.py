@@ -1,6 +1,7 @@
 """Lowering of attention's scores: products with all keys, softcap, bias, and what is not seen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,11 +9,11 @@ from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Constant, Op, Table, Tensor
 from compiler.lower_attention_quantised import score_steps
-from compiler.lowering import Lowering
+from compiler.lowering import HeadRows, Lowering
 from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
 from compiler.schedule import DoesNotFit
 from compiler.virtual import Buffer, FieldValue
-from isa.config import BF16_BYTES, F32_BYTES, ChipConfig
+from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.program import Reg
 
 
@@ -21,25 +22,48 @@ def padded_head(width: int, config: ChipConfig) -> int:
     return round_up(width, max(config.rows, config.cols, config.lanes))
 
 
+def tile_unit(config: ChipConfig) -> int:
+    """Keys whose multiples tiles begin at: whole vectors, and whole atoms of a bias in HBM."""
+    return max(config.lanes, HBM_ATOM_BYTES // F32_BYTES)
+
+
 def query_bytes(low: Lowering, q: Tensor) -> int:
     """Of one head's query in bf16."""
     return BF16_BYTES * padded_head(q.width, low.config)
 
 
+@dataclass(frozen=True)
+class Bias:
+    """What is added to a head's scores: rows in SRAM, from ``place`` on, ``stride`` bytes from one
+    token's to the next one's. ``whole``: they begin with key 0, whatever keys there are scores of.
+    """
+
+    rows: Buffer
+    place: int
+    stride: int
+    whole: bool
+
+
 def lower_scores(
-    low: Lowering, op: Op, q: Tensor, kv_heads: int, queries: Buffer, keys: Buffer
-) -> tuple[Buffer, int]:
-    """fp32 scores · log2 e, (m, heads) rows of the context's length, -inf where a key is not
-    seen."""
-    build, config, context = low.builder, low.config, low.graph.max_context
-    if -(-context // config.cols) * build.chunk > config.acc_rows // 2:
+    low: Lowering,
+    op: Op,
+    queries: Buffer,
+    keys: Buffer,
+    biases: Sequence[Bias],
+    newest: bool = True,
+) -> HeadRows:
+    """fp32 scores · log2 e, (m, heads) rows as long as there are keys in SRAM, -inf where one is
+    not seen. ``newest``: there may be keys that are too new for some token of the chunk."""
+    build, config, count = low.builder, low.config, low.caches.keys
+    q = op.inputs[0]
+    assert isinstance(q, Tensor)
+    if -(-count // config.cols) * build.chunk > config.acc_rows // 2:
         raise DoesNotFit
-    row_bytes = F32_BYTES * round_up(context, config.lanes)
+    row_bytes = _row_bytes(low)
     scores = build.sram("scores", build.chunk * q.groups * row_bytes)
-    biases = _biases(low, op, row_bytes)
     for head in range(q.groups):
         acc = build.accumulators()
-        shared = head // (q.groups // kv_heads) * low.caches.head_bytes
+        shared = _key_head(low, q, head)
         fields: dict[str, FieldValue] = {
             "acc": acc.at(),
             "a": queries.at(head * query_bytes(low, q)),
@@ -64,15 +88,25 @@ def lower_scores(
         kept: dict[str, FieldValue] = {"a": row["dst"], "astride": row["dstride"]}
         source, fields = acc, row | drained
         bias = biases[head % len(biases)] if biases else None
-        for mnemonic, more, used in _steps(low, op, bias):  # one by one: they set registers
+        for mnemonic, more, used in _steps(low, op, bias, newest):  # one by one: they set registers
             reads = (source.access(), *(buffer.access() for buffer in used))
             build.emit(mnemonic, reads, (scores.access(),), fields=fields | more)
             source, fields = scores, row | kept
-    return scores, row_bytes
+    return HeadRows(scores, row_bytes)
+
+
+def _row_bytes(low: Lowering) -> int:
+    """Of the scores of one head of one token."""
+    return F32_BYTES * round_up(low.caches.keys, low.config.lanes)
+
+
+def _key_head(low: Lowering, q: Tensor, head: int) -> int:
+    """Where in a row of the cache the keys and values are that a query head uses."""
+    return head // (q.groups // low.graph.caches[0].heads) * low.caches.head_bytes
 
 
 def _steps(
-    low: Lowering, op: Op, bias: tuple[Buffer, int, int] | None
+    low: Lowering, op: Op, bias: Bias | None, newest: bool
 ) -> Iterator[tuple[str, dict[str, FieldValue], tuple[Buffer, ...]]]:
     """What happens to the scores of a head, and what is read for it: rounding, softcap, bias,
     limits of what is seen."""
@@ -87,42 +121,119 @@ def _steps(
         yield "vmul", {"b": float_bits(2 * cap), "bt": "scalar"}, ()
         yield "vsub", {"b": float_bits(cap), "bt": "scalar"}, ()
     if bias:
-        rows, place, stride = bias
-        yield "vadd", {"b": rows.at(place), "bstride": stride}, (rows,)
+        place: FieldValue = bias.rows.at(bias.place)
+        if bias.whole and low.caches.tiled:
+            build.scalar("mul", rd=b.SCRATCH, rs=b.TILE, x=F32_BYTES)
+            build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=place)
+            place = b.SCRATCH
+        yield "vadd", {"b": place, "bstride": bias.stride}, (bias.rows,)
     limit: Reg = b.LIMIT
-    if attributes["ahead"] >= 0:
+    masked = newest and attributes["ahead"] >= 0
+    if masked:
         if attributes["ahead"]:
             build.scalar("add", rd=b.SCRATCH, rs=b.LIMIT, x=int(attributes["ahead"]))
+            build.scalar("min", rd=b.SCRATCH, rs=b.SCRATCH, x=low.caches.keys)
             limit = b.SCRATCH
         yield "vmask", {"b": MINUS_INFINITY, "rep": limit}, ()
     if attributes["behind"] >= 0:
-        build.scalar("sub", rd=b.SCRATCH, rs=b.LIMIT, x=int(attributes["behind"]) + 1)
-        build.scalar("and", rd=b.SCRATCH, rs=b.SCRATCH, x=0xFFFF)  # 16 bits, two's complement
+        _first_seen(low, int(attributes["behind"]))
         yield "vmaskl", {"b": MINUS_INFINITY, "rep": b.SCRATCH}, ()
-    if not (on_grid or cap or bias or attributes["ahead"] >= 0 or attributes["behind"] >= 0):
+    if not (on_grid or cap or bias or masked or attributes["behind"] >= 0):
         yield "vmov", {}, ()
 
 
-def _biases(low: Lowering, op: Op, row_bytes: int) -> list[tuple[Buffer, int, int]]:
-    """For each head, or for all: the bias in SRAM, its place there, and the distance of the rows of
-    one token from the next's."""
+def _first_seen(low: Lowering, behind: int) -> None:
+    """The first key that the chunk's first token sees, in 16 bits, two's complement. What is more
+    than a chunk before the first key here is no more to any of its tokens than that."""
+    build, least = low.builder, (1 << 30) - low.builder.chunk
+    build.scalar("add", rd=b.SCRATCH, rs=b.LIMIT, x=1 << 30)
+    build.scalar("max", rd=b.SCRATCH, rs=b.SCRATCH, x=least + behind + 1)
+    build.scalar("sub", rd=b.SCRATCH, rs=b.SCRATCH, x=(1 << 30) + behind + 1)
+    build.scalar("and", rd=b.SCRATCH, rs=b.SCRATCH, x=0xFFFF)
+
+
+def load_biases(low: Lowering, op: Op) -> list[Bias]:
+    """For each head, or one for all: what is added to its scores; brought to SRAM."""
     found = []
     for name in op.inputs:  # behind the tensors
         if isinstance(name, Table):
             assert low.tables is not None
-            place = low.tables.offset[name.name]
-            found.append((low.tables.rows, place, low.tables.row_bytes))
+            tables = low.tables
+            found.append(Bias(tables.rows, tables.offset[name.name], tables.row_bytes, True))
         elif isinstance(name, Constant):
-            rows, heads = _bias_rows(low, name, row_bytes // F32_BYTES)
-            found += [(rows, head * row_bytes, 0) for head in range(heads)]
+            rows, heads = _bias_rows(low, name)
+            found += [Bias(rows, head * _row_bytes(low), 0, False) for head in range(heads)]
     return found
 
 
-def _bias_rows(low: Lowering, name: Constant, width: int) -> tuple[Buffer, int]:
-    """A constant's rows, one a head, with room behind them; their number."""
+def _bias_rows(low: Lowering, name: Constant) -> tuple[Buffer, int]:
+    """Of a constant (heads, context) the columns of the keys that are in SRAM; the heads."""
+    build, row_bytes = low.builder, _row_bytes(low)
     heads, count = low.graph.constants[name.name].shape
+    width = row_bytes // F32_BYTES
+    if low.caches.tiled:
+        width += round_up(count, width)  # a tile may begin anywhere
 
     def make(layer: int) -> np.ndarray:
         return np.pad(low.constant(name.name, layer), ((0, 0), (0, width - count)))
 
-    return low.later_row(name.name, heads * width, make), heads
+    if not low.caches.tiled:
+        return low.later_row(name.name, heads * width, make), heads
+    source = low.stored_row(name.name, heads * width, make)
+    rows = build.sram(name.name, heads * row_bytes)
+    build.scalar("shr", rd=b.SCRATCH, rs=b.TILE, x=(HBM_ATOM_BYTES // F32_BYTES).bit_length() - 1)
+    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=source.at(0, HBM_ATOM_BYTES))
+    fields: dict[str, FieldValue] = {
+        "hbm": b.SCRATCH,
+        "hstride": F32_BYTES * width // HBM_ATOM_BYTES,
+        "sram": rows.at(),
+        "sstride": row_bytes,
+        "rows": heads,
+        "bytes": row_bytes,
+    }
+    build.emit("load", (source.access(),), (rows.access(),), fields=fields)
+    return rows, heads
+
+
+def lower_values(
+    low: Lowering,
+    op: Op,
+    weights: HeadRows,
+    values: Buffer,
+    factors: Buffer | None = None,
+    add: bool = False,
+) -> None:
+    """Weighted values of every head → the operator's output: times ``factors``, one a row, or added
+    to what is there."""
+    build, out = low.builder, op.output
+    target, vector = low.place(out).buffer, low.config.f32_vector_bytes
+    rows = low.rows_of(op, out, out.groups, out.width)
+    for head in range(out.groups):
+        acc = build.accumulators()
+        fields: dict[str, FieldValue] = {
+            "acc": acc.at(),
+            "a": weights.buffer.at(head * weights.stride),
+            "astride": out.groups * weights.stride,
+            "w": values.at(_key_head(low, out, head)),
+            "wstride": low.caches.row_bytes,
+            "wpanel": low.caches.format.bytes_of(low.config.cols),
+            "m": b.M,
+            "k": b.CONTEXT,
+            "n": out.width,
+            "wf": low.caches.format.name,
+        }
+        reads = tuple(buffer.access() for buffer in (weights.buffer, values))
+        build.emit("matmul", reads, (acc.access(),), fields=fields)
+        place = target.at(head * rows.stride)
+        stride = out.groups * rows.stride
+        fields = {"dst": place, "dstride": stride, "a": acc.at(), "astride": b.M, "at": "acc"}
+        fields |= {"rows": b.M, "cols": out.width}
+        mnemonic, used = "vmov", [acc]
+        if add:
+            mnemonic, used = "vadd", [acc, target]
+            fields |= {"b": place, "bstride": stride}
+        elif factors:
+            mnemonic, used = "vmul", [acc, factors]
+            fields |= {"b": factors.at(head * vector), "bstride": out.groups * vector, "bt": "col"}
+        reads = tuple(buffer.access() for buffer in used)
+        build.emit(mnemonic, reads, (target.access(),), fields=fields)

@@ -12,7 +12,7 @@ from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
 from compiler.matrix_source import MatrixSource
 from compiler.storage import IN_BF16, Storage
-from compiler.virtual import Access, Buffer, FieldValue
+from compiler.virtual import LONGEST_ROW, Access, Buffer, FieldValue
 from isa.config import F32_BYTES, ChipConfig
 from isa.formats import StorageFormat
 
@@ -29,15 +29,32 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class HeadRows:
+    """(m, heads) rows in SRAM, ``stride`` bytes apart."""
+
+    buffer: Buffer
+    stride: int
+
+
+@dataclass(frozen=True)
 class Caches:
-    """The KV cache in HBM: (keys, values) of each layer, one row a token, heads side by side."""
+    """The KV cache in HBM: (keys, values) of each layer, one row a token, heads side by side.
+
+    ``keys``: how many rows there are in SRAM at a time, those of the whole context or, ``tiled``,
+    of a part of it."""
 
     buffers: list[tuple[Buffer, Buffer]]
     row_bytes: int
     head_bytes: int
     format: StorageFormat
-    in_one_row: bool  # a whole context's keys are no more than one row of a transfer can be
+    keys: int
+    tiled: bool
     bytes: int  # of a layer's keys, or values, of a whole context
+
+    @property
+    def in_one_row(self) -> bool:
+        """Whether the keys in SRAM are no more than one row of a transfer can be."""
+        return self.keys * self.row_bytes <= LONGEST_ROW
 
 
 @dataclass(frozen=True)
@@ -152,6 +169,10 @@ class Lowering:
 
     def later_row(self, name: str, count: int, make: Make) -> Buffer:
         """The same for ``count`` numbers that are made when they are written."""
+        return self.builder.load(name, self.stored_row(name, count, make))
+
+    def stored_row(self, name: str, count: int, make: Make) -> Buffer:
+        """Such a row in HBM."""
         key = (name, count)
         width = round_up(count, self.config.hbm_alignment_bytes // F32_BYTES)
 
@@ -162,7 +183,7 @@ class Lowering:
         if key not in self.constants:
             size = F32_BYTES * width
             self.constants[key] = self.builder.hbm.place(name, size, padded)
-        return self.builder.load(name, self.constants[key])
+        return self.constants[key]
 
 
 def describe(op: Op) -> str:

@@ -16,6 +16,7 @@ from compiler.graph import Constant, Graph
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.storage import IN_BF16, Storage
+from compiler.tiles import check_tile, tile_sizes
 from compiler.walk import walk
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
@@ -32,8 +33,10 @@ def compile_file(
     progress: Callable[[str], None] = lambda step: None,
     storage: Storage = IN_BF16,
     limits: Mapping[str, int] = MappingProxyType({}),
+    tile: int = 0,
 ) -> ProgramImage:
-    """Compile an ONNX transformer for a chip; ``limits`` of its symbolic axes, by name.
+    """Compile an ONNX transformer for a chip; ``limits`` of its symbolic axes, by name; ``tile``:
+    keys of a layer that are in SRAM at a time, 0: chosen.
 
     CompileError says in one line what cannot be done.
     """
@@ -42,7 +45,7 @@ def compile_file(
     max_context = context_for(model, str(path), limits, max_context)
     progress("canonicalise")
     graph = canonicalise(model, max_context, str(path))
-    return compile_graph(graph, config, progress, storage)
+    return compile_graph(graph, config, progress, storage, tile)
 
 
 def compile_graph(
@@ -50,8 +53,9 @@ def compile_graph(
     config: ChipConfig,
     progress: Callable[[str], None] = lambda step: None,
     storage: Storage = IN_BF16,
+    tile: int = 0,
 ) -> ProgramImage:
-    """Lower, schedule and assemble a canonical graph."""
+    """Lower, schedule and assemble a canonical graph; ``tile`` as above."""
     if unused := storage.weights.unused(graph.ops):
         raise CompileError(
             f"{graph.source}: --weights", f"no product with weights is named {', '.join(unused)}"
@@ -63,12 +67,14 @@ def compile_graph(
             f"{config.element} values",
             'choose a --config with element = "bf16"',
         )
-    for chunk in CHUNKS:
+    if tile:
+        check_tile(graph, config, tile)
+    chunks = [c for c in CHUNKS if c <= max(config.rows, 8) and c <= max(1, graph.max_context)]
+    sizes = ((c, t) for c in chunks for t in tile_sizes(graph, config, c, storage, tile))
+    for chunk, keys in sizes:
         progress(f"lower, {chunk} tokens a pass")
-        if chunk > max(config.rows, 8) or chunk > max(1, graph.max_context):
-            continue
         try:
-            lowered = lower(graph, config, chunk, storage)
+            lowered = lower(graph, config, chunk, storage, keys)
             items = schedule.hoist_loads(lowered.builder.items, lowered.bodies)
             addresses = schedule.allocate(items, config, lowered.builder.loop)
         except schedule.DoesNotFit:
@@ -79,9 +85,8 @@ def compile_graph(
         if lowered.builder.loop:
             items = walk(items, lowered.builder.layers)
         ops, sources = schedule.resolve(items, addresses)
-        return _image(
-            graph, config, lowered, ops, sources, {"chunk": chunk, "sram_peak": peak}, storage
-        )
+        found = {"chunk": chunk, "sram_peak": peak, "tile": keys}
+        return _image(graph, config, lowered, ops, sources, found, storage)
     raise CompileError(
         graph.source,
         f"one token with a context of {graph.max_context} needs more than the {config.sram_bytes} "

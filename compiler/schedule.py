@@ -21,23 +21,40 @@ class DoesNotFit(Exception):
 def hoist_loads(items: list[Item], bodies: Sequence[int]) -> list[Item]:
     """Move each prefetchable load up to just before the first use of the one PREFETCH_DEPTH before.
 
-    Nothing leaves its loop, whose first index is one of ``bodies``. The loads' order stays, so the
-    load engine sees them in order of need while the sequencer runs ahead.
+    Nothing leaves its loop, whose first index is one of ``bodies``, and nothing moves into a loop
+    that it passes. The loads' order stays, so the load engine sees them in order of need while the
+    sequencer runs ahead.
     """
     loads = [i for i, item in enumerate(items) if isinstance(item, VirtualOp) and item.prefetch]
     first_use = _first_uses(items, loads)
     target: dict[int, list[int]] = {}
+    inner = _loops(items)
     for order, index in enumerate(loads):
         start = max(body for body in bodies if body <= index)
         place = first_use[loads[order - PREFETCH_DEPTH]] if order >= PREFETCH_DEPTH else start
-        target.setdefault(min(max(place, start), index), []).append(index)
+        place = min(max(place, start), index)
+        for begin, end in inner:
+            if begin < place <= end < index:
+                place = begin
+        target.setdefault(place, []).append(index)
     moved = set(loads)
     result: list[Item] = []
     for i, item in enumerate(items):
-        result += [items[j] for j in target.get(i, [])]
-        if i not in moved:
-            result.append(item)
+        for each in [items[j] for j in target.get(i, [])] + [item] * (i not in moved):
+            result += [*each.setup, each] if isinstance(each, VirtualOp) else [each]
     return result
+
+
+def _loops(items: list[Item]) -> list[tuple[int, int]]:
+    """(first, last) index of each loop, from its label to the branch back; outer ones first."""
+    labels: dict[str, int] = {}
+    found = []
+    for i, item in enumerate(items):
+        if isinstance(item, Label):
+            labels[item.name] = i
+        elif isinstance(target := item.fields.get("y"), Label) and target.name in labels:
+            found.append((labels[target.name], i))
+    return sorted(found, key=lambda loop: (loop[0], -loop[1]))
 
 
 def _first_uses(items: list[Item], loads: list[int]) -> dict[int, int]:

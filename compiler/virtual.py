@@ -55,6 +55,9 @@ class Label:
 _LENGTH = DMA.slots["bytes"].field
 assert isinstance(_LENGTH, Operand)
 LONGEST_ROW = (1 << _LENGTH.bits) - 1  # most bytes of a row of one transfer
+_ROWS = DMA.slots["rows"].field
+assert isinstance(_ROWS, Operand)
+MOST_ROWS = (1 << _ROWS.bits) - 1  # of one transfer
 FieldValue = int | Reg | str | Address | Label
 
 
@@ -62,7 +65,8 @@ FieldValue = int | Reg | str | Address | Label
 class VirtualOp:
     """One instruction, with what it may read and write and the ONNX node it works for.
 
-    ``prefetch`` marks loads of data that exists before the launch: they may move up.
+    ``prefetch`` marks loads of data that exists before the launch: they may move up. ``setup``
+    makes the registers that such a load names, and moves with it.
     """
 
     mnemonic: str
@@ -71,6 +75,7 @@ class VirtualOp:
     writes: tuple[Access, ...] = ()
     source: str = ""
     prefetch: bool = False
+    setup: "tuple[VirtualOp, ...]" = ()
     waits: list[int] = field(default_factory=list)
     signals: list[int] = field(default_factory=list)
 

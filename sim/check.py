@@ -222,8 +222,8 @@ def _overlap(a: Access, b: Access) -> bool:
     return bool(np.any((starts_a < starts_b + b.length) & (starts_b < starts_a + a.length)))
 
 
-def corner_cases(context: int, chunk: int) -> list[tuple[int, int]]:
-    """(S, P) around the sizes at which the program's behaviour changes."""
+def corner_cases(context: int, chunk: int, tile: int = 0) -> list[tuple[int, int]]:
+    """(S, P) around the sizes at which the program's behaviour changes; ``tile``: of keys."""
     cases = {(1, 0), (1, 1), (1, context - 1), (chunk, 0), (chunk, context - chunk)}
     cases |= {
         (chunk + 1, 0),
@@ -231,6 +231,8 @@ def corner_cases(context: int, chunk: int) -> list[tuple[int, int]]:
         (2 * chunk + 3, 5),
         (2, context // 2),
     }
+    if tile:  # one before its end, across it, at its end, and within a later one
+        cases |= {(1, tile - 1), (chunk, tile - 1), (1, tile), (chunk + 1, 2 * tile + 1)}
     return sorted((s, p) for s, p in cases if s >= 1 and p >= 0 and s + p <= context)
 
 
@@ -240,7 +242,8 @@ def check_image(image: ProgramImage) -> int:
     if not image.io.is_model:
         return Checker(image.config, image).run(memory)
     total, checker = 0, Checker(image.config, image)
-    cases = corner_cases(image.io.max_context, int(str(image.meta.get("chunk", 1))))
+    chunk, tile = (int(str(image.meta.get(name, 0))) for name in ("chunk", "tile"))
+    cases = corner_cases(image.io.max_context, max(chunk, 1), tile)
     for new, past in cases:
         if (past and not image.io.causal) or new > image.io.largest_launch:
             continue

@@ -33,6 +33,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     onnx.save(batch, "batch.onnx")
     tiny = (PRESETS / "tiny.toml").read_text()
     Path("less.toml").write_text(tiny.replace("sram_bytes = 524288", "sram_bytes = 4096"))
+    simple = tiny.replace('hbm = "hbm3"', "memory_bytes = 1048576")
+    Path("short.toml").write_text(simple)
     Path("whole.toml").write_text(tiny + 'element = "int8"\n')
     Path("odd.toml").write_text(tiny.replace("rows = 8", "rows = 12", 1))
     Path("part.toml").write_text("rows = 8\ncols = 8\n")
@@ -98,11 +100,12 @@ def test_the_same_model_gives_the_same_file(folder, monkeypatch):
          "model.onnx: its products are computed in bf16, but the array of 'whole' multiplies int8"),
         ("elu.onnx", "elu.onnx: unsupported operators: Elu ("),
         ("model.onnx --config less.toml",
-         "model.onnx: a layer's keys of 512 tokens take 32768 bytes; choose a --max-context of "),
+         "model.onnx: one token with a context of 512 needs more than the 4096 bytes of SRAM"),
         ("model.onnx --config less.toml --max-context 8",
          "model.onnx: one token with a context of 8 needs more than the 4096 bytes of SRAM"),
-        ("model.onnx --max-context 999999",
-         "model.onnx: a layer's keys of 999999 tokens take 63999936 bytes; choose a --max-"),
+        ("model.onnx --max-context 99999 --config short.toml",
+         "model.onnx: the KV cache of 99999 tokens takes 12799872 bytes, more than the 1048576 of"),
+        ("model.onnx --tile 48", "model.onnx: --tile 48: want a power of two from 32 on"),
         ("model.onnx --config none.toml", "none.toml: no such configuration file"),
         ("model.onnx --config odd.toml",
          "odd.toml: configuration 'odd': rows must be a power of two, not 12"),

@@ -15,14 +15,15 @@ from tests.compiler.test_weights import compiled
 from tests.support import rng
 
 
-def rounded_cache() -> onnx.ModelProto:
+def rounded_cache(**parts: str) -> onnx.ModelProto:
     """The decoder that rounds its keys and values to E4M3 before it caches them."""
     model = decoder(
         cache="""
         k_8 = Cast<to = 17, saturate = 1>(k)  k_rounded = Cast<to = 1>(k_8)
         v_8 = Cast<to = 17, saturate = 1>(v)  v_rounded = Cast<to = 1>(v_8)
         present_0_key = Concat<axis = 2>(past_0_key, k_rounded)
-        present_0_value = Concat<axis = 2>(past_0_value, v_rounded)"""
+        present_0_value = Concat<axis = 2>(past_0_value, v_rounded)""",
+        **parts,
     )
     model.opset_import[0].version = 19  # the first with casts to E4M3
     return model

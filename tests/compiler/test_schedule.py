@@ -134,6 +134,22 @@ def test_loads_move_up_but_keep_their_order():
         assert kinds == ["load", "matmul"]
 
 
+def test_loads_pass_loops_but_do_not_enter_them():
+    """What a load needs before it goes with it."""
+    weights, other, late = sram("w"), sram("v"), sram("u")
+    make = op("add")
+    loop: list[Item] = [Label("again"), op("beq"), op("sync"), op("matmul", (weights,), ())]
+    back = VirtualOp("beq", {"y": Label("again")})
+    items: list[Item] = [op("load", (), (weights,), prefetch=True), op("vmov"), *loop, back]
+    for buffer in (sram("a"), sram("b"), other):
+        items += [op("load", (), (buffer,), prefetch=True), op("vmov", (buffer,), ())]
+    last = op("load", (), (late,), prefetch=True, setup=(make,))
+    moved = hoist_loads([*items, last, op("vmov", (late,), ())], [0])
+    place = moved.index(last)
+    assert moved[place - 1] is make
+    assert moved[place + 1] is loop[0]
+
+
 def test_resolve_addresses_and_labels():
     buffer = sram("x")
     move = VirtualOp("vmov", {"dst": buffer.at(32), "rows": Reg(3)}, source="node A")

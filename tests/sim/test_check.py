@@ -202,7 +202,8 @@ def test_footprints_cover_what_execution_writes(compiled):
 
 
 def test_corner_cases_stay_inside_the_context():
-    for context, chunk in [(1, 1), (8, 8), (64, 8), (512, 64)]:
-        cases = corner_cases(context, chunk)
+    for context, chunk, tile in [(1, 1, 0), (8, 8, 0), (64, 8, 32), (512, 64, 128)]:
+        cases = corner_cases(context, chunk, tile)
         assert (1, 0) in cases
         assert all(s >= 1 and p >= 0 and s + p <= context for s, p in cases)
+        assert not tile or {(1, tile - 1), (1, tile), (chunk, tile - 1)} <= set(cases)

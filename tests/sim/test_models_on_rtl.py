@@ -28,8 +28,9 @@ TINY = load_config("tiny")
 PROGRAMS = sorted((ROOT / "programs").glob("*.s"))
 
 
-def program_of(name: str, context: int) -> ProgramImage:
-    return compile_graph(canonicalise(load_model(model_path(name)), context, name), TINY)
+def program_of(name: str, context: int, tile: int = 0) -> ProgramImage:
+    graph = canonicalise(load_model(model_path(name)), context, name)
+    return compile_graph(graph, TINY, tile=tile)
 
 
 @pytest.mark.parametrize(

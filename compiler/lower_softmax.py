@@ -1,0 +1,127 @@
+"""Lowering of attention's softmax, in the base 2 and without the division.
+
+The weights are 2^(score - maximum), rounded to bf16; who uses them divides by their sum. Over all
+keys at once, or tile by tile with a running maximum and a running sum: where the maximum rises from
+a to b, what there is so far is multiplied by 2^(a - b). It starts from a finite number below all
+scores, so a tile without a visible key changes nothing.
+"""
+
+from compiler import builder as b
+from compiler.builder import round_up
+from compiler.graph import Op
+from compiler.lowering import HeadRows, Lowering
+from compiler.numerics import float_bits
+from compiler.virtual import Buffer, FieldValue
+from isa.config import BF16_BYTES
+
+_BELOW_ALL = float_bits(-3e38)
+
+
+class Softmax:
+    """Softmax of one attention with ``heads`` rows of scores a token.
+
+    ``weights``: bf16, of the scores that came last. ``sums`` and maxima are vectors, one a row,
+    of which lane 0 counts.
+    """
+
+    def __init__(self, low: Lowering, heads: int) -> None:
+        self._low, self._heads = low, heads
+        build, config = low.builder, low.config
+        size = build.chunk * heads * config.f32_vector_bytes
+        self._maxima, self.sums = build.sram("maxima", size), build.sram("sums", size)
+        stride = BF16_BYTES * round_up(low.caches.keys, max(config.rows, config.lanes))
+        self.weights = HeadRows(
+            build.sram("weights of values", build.chunk * heads * stride), stride
+        )
+
+    def of_all(self, scores: HeadRows) -> None:
+        """Weights of all keys; ``sums`` become the reciprocals of their sums."""
+        self._column("vrmax", self._maxima, scores)
+        self._weigh(scores, self._maxima, self.sums)
+        self._column("vrecip", self.sums, self.sums)
+
+    def of_first(self, scores: HeadRows) -> None:
+        """Weights of the first tile of keys."""
+        self._column("vrmax", self._maxima, scores)
+        self._column("vmax", self._maxima, self._maxima, _BELOW_ALL)
+        self._weigh(scores, self._maxima, self.sums)
+
+    def of_next(self, scores: HeadRows, op: Op) -> None:
+        """Weights of one more tile; the output of ``op`` so far is brought to the new maxima."""
+        low, vector = self._low, self._low.config.f32_vector_bytes
+        size = low.builder.chunk * self._heads * vector
+        maxima, sums = (
+            low.builder.sram("tile's maxima", size),
+            low.builder.sram("tile's sums", size),
+        )
+        self._column("vrmax", maxima, scores)
+        self._column("vmax", maxima, maxima, self._maxima)
+        self._column("vsub", self._maxima, self._maxima, maxima)
+        self._column("vexp2", self._maxima, self._maxima)
+        self._weigh(scores, maxima, sums)
+        self._column("vmul", self.sums, self.sums, self._maxima)
+        self._column("vadd", self.sums, self.sums, sums)
+        self._scale(op, self._maxima)
+        self._column("vmov", self._maxima, maxima)
+
+    def divide(self, op: Op) -> None:
+        """The output by the sums."""
+        self._column("vrecip", self.sums, self.sums)
+        self._scale(op, self.sums)
+
+    def _weigh(self, scores: HeadRows, maxima: Buffer, sums: Buffer) -> None:
+        vector, row = self._low.config.f32_vector_bytes, scores.stride
+        wide: dict[str, FieldValue] = {"dstride": row, "astride": row, "cols": b.CONTEXT}
+        less: dict[str, FieldValue] = {"b": maxima.at(), "bstride": vector, "bt": "col"}
+        self._emit("vsub", scores.buffer, (scores.buffer, maxima), wide | less)
+        weights = self.weights
+        wide["dstride"] = weights.stride
+        self._emit("vexp2", weights.buffer, (scores.buffer,), wide | {"dt": "bf16"})
+        wide = {"dstride": vector, "astride": weights.stride, "at": "bf16", "cols": b.CONTEXT}
+        self._emit("vsum", sums, (weights.buffer,), wide)
+
+    def _scale(self, op: Op, factors: Buffer) -> None:
+        """The operator's output times a number for each row."""
+        low, out = self._low, op.output
+        buffer, stride = low.place(out).buffer, low.rows_of(op, out, out.groups, out.width).stride
+        fields: dict[str, FieldValue] = {
+            "dstride": stride,
+            "astride": stride,
+            "b": factors.at(),
+            "bstride": low.config.f32_vector_bytes,
+            "bt": "col",
+            "cols": out.width,
+        }
+        self._emit("vmul", buffer, (buffer, factors), fields)
+
+    def _column(
+        self, mnemonic: str, target: Buffer, a: Buffer | HeadRows, other: Buffer | int | None = None
+    ) -> None:
+        """One number a row, in vectors; ``a`` may be scores, all of whose columns then count."""
+        vector = self._low.config.f32_vector_bytes
+        fields: dict[str, FieldValue] = {"dstride": vector, "astride": vector, "cols": 1}
+        source, *more = (a,) if not isinstance(other, Buffer) else (a, other)
+        if isinstance(source, HeadRows):
+            fields |= {"astride": source.stride, "cols": b.CONTEXT}
+            source = source.buffer
+        if isinstance(other, Buffer):
+            fields |= {"b": other.at(), "bstride": vector}
+        elif other is not None:
+            fields |= {"b": other, "bt": "scalar"}
+        self._emit(mnemonic, target, (source, *more), fields)
+
+    def _emit(
+        self,
+        mnemonic: str,
+        target: Buffer,
+        sources: tuple[Buffer, ...],
+        fields: dict[str, FieldValue],
+    ) -> None:
+        build = self._low.builder
+        base: dict[str, FieldValue] = {
+            "dst": target.at(),
+            "a": sources[0].at(),
+            "rows": build.rows(self._heads),
+        }
+        reads = tuple(buffer.access() for buffer in sources)
+        build.emit(mnemonic, reads, (target.access(),), fields=base | fields)
