@@ -189,3 +189,16 @@ def test_refuse_tiles_where_all_tokens_count_at_once() -> None:
 def test_the_least_tile_holds_a_chunk_anywhere() -> None:
     assert least_tile(TINY, 8) == 32
     assert least_tile(TINY, 64) == 128
+
+
+def test_in_layers_that_are_a_loop() -> None:
+    """The loop over tiles within the loop over layers: every bit is that of layer after layer."""
+    graph = canonicalise(load_model(model_path("stories260k/optimum_op18")), 160, "model")
+    ids, found = rng(4).integers(3, 512, 150), []
+    for loops in ("never", "always"):
+        image = compile_graph(graph, TINY, storage=Storage(loops=loops), tile=64)
+        assert check_image(image) > 0
+        session = on_chip(image)
+        found.append([session.step(part) for part in (ids[:131], ids[131:149], ids[149:])])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
