@@ -20,6 +20,7 @@ PAST_BYTES, M_BYTES, PAST_LOAD = Reg(8), Reg(9), Reg(10)
 FETCH = PAST_NOW  # behind a pass's head: place of a load of keys that may move up
 TILE = M_BYTES  # in attention, behind the store of new keys: first key of the tile
 MULTIPLES = INDEX, OFFSET, PLACE = (Reg(11), Reg(12), Reg(13))  # the names: in the token loop
+SLOT, ROW = INDEX, OFFSET  # in attention, in programs with slots: its record, its first token
 WALK = PLACE  # behind the token loop, in programs with a loop over layers
 SCRATCH, SCRATCH2 = Reg(14), Reg(15)
 ZERO = Reg(0)
@@ -113,6 +114,14 @@ class Builder:
         """Forget what registers hold: a loop begins; if it ``walks``, WALK is in use."""
         self._multiples.clear()
         self._free = [register for register in MULTIPLES if not (walks and register == WALK)]
+
+    @contextmanager
+    def changing_rows(self) -> Iterator[None]:
+        """Inside, m is another one, and changes: no register caches its multiples."""
+        free, self._free = self._free, []
+        self._multiples.clear()
+        yield
+        self._free = free
 
     @contextmanager
     def working_for(self, source: str) -> Iterator[None]:

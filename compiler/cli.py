@@ -76,6 +76,20 @@ def compile_model(
             help="For timing only: the program has no weights, and external data may be absent.",
         ),
     ] = False,
+    slots: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Serve so many sequences at a time, each with positions of its own."
+        ),
+    ] = 0,
+    pages: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="With --slots: pages of the KV cache, each a tile of keys; default: enough for a "
+            "whole context in each slot.",
+        ),
+    ] = 0,
     loops: Annotated[
         str,
         typer.Option(
@@ -118,7 +132,7 @@ def compile_model(
         chip = load_config(config)
         limits = parse_axes("--max", most or []) | parse_axes("--bind", bind or [])
         context = max_context or (None if limits else default_context(model))
-        storage = Storage(Choice.parse(weights or []), kv, not no_weights, loops)
+        storage = Storage(Choice.parse(weights or []), kv, not no_weights, loops, slots, pages)
         image = compile_file(
             model, chip, context, lambda step: status.update(f"jcc: {step}"), storage, limits, tile
         )

@@ -122,7 +122,7 @@ def lower(
         keep(low, each.kept)
         chunk_tail(build, f"chunk {number}")
     kept = list({entry.buffer.name: entry.buffer for entry in low.kept.values()}.values())
-    generation, logits = None, logits_of(graph, config)
+    generation, logits = None, None if storage.slots else logits_of(graph, config)
     if logits:
         (tokens,) = ids.values()
         places = arguments, tokens, positions

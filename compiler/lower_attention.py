@@ -19,14 +19,16 @@ from compiler.lower_scores import (
     padded_head,
     query_bytes,
 )
+from compiler.lower_slots import for_each_slot
 from compiler.lower_softmax import Softmax
-from compiler.lower_tiles import attend_to_tiles, fetch_place, set_up_tiles
-from compiler.lowering import Caches, Lowering
+from compiler.lower_tiles import attend_to_tiles, fetch_place, row_address, set_up_tiles
+from compiler.lowering import Caches, Lowering, SlotRecords
 from compiler.numerics import LOG2_E, float_bits
 from compiler.schedule import DoesNotFit
 from compiler.storage import Storage
 from compiler.virtual import LONGEST_ROW, MOST_ROWS, Address, Buffer, FieldValue
 from isa.config import HBM_ATOM_BYTES
+from isa.iomap import FIRST_PAGE, WORD_BYTES
 from isa.program import Reg
 
 
@@ -45,24 +47,41 @@ def reserve_caches(
     entry = storage.kv_format
     head_bytes = entry.bytes_of(padded_head(width, config))
     row_bytes = round_up(heads * head_bytes, config.hbm_alignment_bytes)
-    size = graph.max_context * row_bytes
+    tokens, slots = graph.max_context, None
+    if storage.slots:
+        tokens, slots = _reserve_slots(graph, build, storage, tile)
+    size = tokens * row_bytes
     if row_bytes > min(LONGEST_ROW, config.sram_bytes):
         problem = f"a layer's keys of one token take {row_bytes} bytes"
         raise CompileError(graph.source, problem, "choose a larger --config")
     total, most = 2 * len(graph.caches) * size, config.capacity_bytes
     if total > most:
-        problem = f"the KV cache of {graph.max_context} tokens takes {total} bytes, more than "
+        problem = f"the KV cache of {tokens} tokens takes {total} bytes, more than "
         problem += f"the {most} of HBM of {config.name!r}"
         raise CompileError(graph.source, problem, "choose a smaller --max-context")
     keys = tile or graph.max_context
     if keys > min(MOST_ROWS, config.sram_bytes // row_bytes):
         raise DoesNotFit
-    caches = Caches([], row_bytes, head_bytes, entry, keys, bool(tile), size)
+    caches = Caches([], row_bytes, head_bytes, entry, keys, bool(tile), size, slots)
     later = Buffer("cache of a later layer", "hbm", 0)
     for cache in graph.caches:
         room = (later, later) if cache.layer in looped else reserve_cache(cache, build, caches)
         caches.buffers.append(room)
     return caches
+
+
+def _reserve_slots(
+    graph: Graph, build: Builder, storage: Storage, tile: int
+) -> tuple[int, SlotRecords]:
+    """Tokens that there are pages for, and the records of the slots."""
+    per_slot = -(-graph.max_context // tile)
+    pages, least = storage.pages or per_slot * storage.slots, max(per_slot, storage.slots)
+    if pages < least:
+        problem = f"a context of {graph.max_context} and a page for each slot take {least}"
+        raise CompileError(f"{graph.source}: --pages {pages}", problem)
+    record_bytes = round_up(FIRST_PAGE + WORD_BYTES * per_slot, HBM_ATOM_BYTES)
+    records = build.hbm.reserve("slots", storage.slots * record_bytes)
+    return pages * tile, SlotRecords(records, record_bytes, storage.slots, pages)
 
 
 def reserve_cache(cache: Cache, build: Builder, caches: Caches) -> tuple[Buffer, Buffer]:
@@ -79,8 +98,15 @@ def lower_attention(low: Lowering, op: Op) -> None:
     assert isinstance(k, Tensor)
     assert isinstance(v, Tensor)
     buffers = _buffers(low, op)
-    keys, values = (_past_and_new(low, op, x, c) for x, c in zip((k, v), buffers, strict=True))
-    _attend(low, op, q, (keys, values))
+
+    def attend() -> None:
+        keys, values = (_past_and_new(low, op, x, c) for x, c in zip((k, v), buffers, strict=True))
+        _attend(low, op, q, (keys, values))
+
+    if low.caches.slots:
+        for_each_slot(low, op, attend)
+    else:
+        attend()
 
 
 def lower_append(low: Lowering, op: Op) -> None:
@@ -140,7 +166,8 @@ def _cached(low: Lowering, cache: Buffer) -> Buffer:
         row_bytes = low.caches.row_bytes
         fields |= {"rows": b.PAST_LOAD, "bytes": row_bytes, "sstride": row_bytes}
         fields |= {"hstride": row_bytes // HBM_ATOM_BYTES}
-    early = low.graph.causal or not low.caches.tiled  # nothing later makes the registers
+    # Nothing later makes the registers.
+    early = not low.caches.tiled or (low.graph.causal and not low.caches.slots)
     low.builder.emit("load", (cache.access(),), (rows.access(),), early, fields, setup)
     return rows
 
@@ -159,6 +186,7 @@ def _write_new(low: Lowering, op: Op, new: Tensor, rows: Buffer, place: Reg | Ad
     """New keys or values, as bf16 rows of all heads; changes the register ``place``."""
     build, source = low.builder, low.place(new)
     from_rows = low.rows_of(op, new, new.groups, new.width)
+    token_bytes = from_rows.stride * new.groups
     contiguous = new.groups * low.caches.head_bytes == low.caches.row_bytes
     for head in range(1 if contiguous else new.groups):
         offset = head * low.caches.head_bytes
@@ -167,7 +195,7 @@ def _write_new(low: Lowering, op: Op, new: Tensor, rows: Buffer, place: Reg | Ad
         fields: dict[str, FieldValue] = {
             "dst": place if isinstance(place, Reg) else rows.at(offset),
             "dstride": low.caches.head_bytes if contiguous else low.caches.row_bytes,
-            "a": source.buffer.at(head * from_rows.stride),
+            "a": low.first_row(source.buffer, head * from_rows.stride, token_bytes),
             "astride": from_rows.stride * (1 if contiguous else new.groups),
             "rows": build.rows(new.groups if contiguous else 1),
             "cols": new.width,
@@ -180,8 +208,7 @@ def _store_new(low: Lowering, cache: Buffer, rows: Buffer, place: Reg | Address)
     """m rows from ``place`` in SRAM to the cache's rows from P on."""
     build = low.builder
     build.scalar("add", rd=b.SCRATCH2, rs=b.PAST, x=b.DONE)
-    build.scalar("mul", rd=b.SCRATCH2, rs=b.SCRATCH2, x=low.caches.row_bytes // HBM_ATOM_BYTES)
-    build.scalar("add", rd=b.SCRATCH2, rs=b.SCRATCH2, x=cache.at(0, HBM_ATOM_BYTES))
+    row_address(low, cache, b.SCRATCH2, b.FETCH)
     build.scalar("mul", rd=b.M_BYTES, rs=b.M, x=low.caches.row_bytes)
     fields: dict[str, FieldValue] = {
         "hbm": b.SCRATCH2,
@@ -201,7 +228,7 @@ def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
     fields: dict[str, FieldValue] = {
         "dst": buffer.at(),
         "dstride": row_bytes,
-        "a": source.buffer.at(),
+        "a": low.first_row(source.buffer, 0, rows.stride * q.groups),
         "astride": rows.stride,
         "b": float_bits(scale),
         "bt": "scalar",

@@ -29,12 +29,18 @@ def chunk_head(build: Builder, label: str, caches: Caches, causal: bool) -> None
     Where keys come in tiles, P and T are those within the tile that begins at a multiple of its
     size, and a chunk ends where the tile does; encoders' tiles are set up by their attention.
     """
-    cache_row_bytes = caches.row_bytes
-    unit = cache_row_bytes if caches.in_one_row else 1  # of what is loaded: bytes or rows
     build.scalar("add", rd=b.DONE, rs=b.ZERO, x=0)
     build.label(label)
     build.scalar("sub", rd=b.M, rs=b.NEW_TOKENS, x=b.DONE)
     build.scalar("min", rd=b.M, rs=b.M, x=build.chunk)
+    if not caches.slots:
+        past_registers(build, caches, causal)
+
+
+def past_registers(build: Builder, caches: Caches, causal: bool) -> None:
+    """What derives from m and from the place of the first of these tokens, P + DONE."""
+    cache_row_bytes = caches.row_bytes
+    unit = cache_row_bytes if caches.in_one_row else 1  # of what is loaded: bytes or rows
     build.scalar("add", rd=b.PAST_NOW, rs=b.PAST, x=b.DONE)
     if caches.tiled and causal:
         build.scalar("and", rd=b.PAST_NOW, rs=b.PAST_NOW, x=caches.keys - 1)

@@ -125,6 +125,9 @@ def _steps(
         if bias.whole and low.caches.tiled:
             build.scalar("mul", rd=b.SCRATCH, rs=b.TILE, x=F32_BYTES)
             build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=place)
+            if low.caches.slots:
+                build.scalar("mul", rd=b.SCRATCH2, rs=b.ROW, x=bias.stride)
+                build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=b.SCRATCH2)
             place = b.SCRATCH
         yield "vadd", {"b": place, "bstride": bias.stride}, (bias.rows,)
     limit: Reg = b.LIMIT
@@ -224,8 +227,8 @@ def lower_values(
         }
         reads = tuple(buffer.access() for buffer in (weights.buffer, values))
         build.emit("matmul", reads, (acc.access(),), fields=fields)
-        place = target.at(head * rows.stride)
         stride = out.groups * rows.stride
+        place = low.first_row(target, head * rows.stride, stride)
         fields = {"dst": place, "dstride": stride, "a": acc.at(), "astride": b.M, "at": "acc"}
         fields |= {"rows": b.M, "cols": out.width}
         mnemonic, used = "vmov", [acc]

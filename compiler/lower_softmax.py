@@ -84,7 +84,10 @@ class Softmax:
         """The operator's output times a number for each row."""
         low, out = self._low, op.output
         buffer, stride = low.place(out).buffer, low.rows_of(op, out, out.groups, out.width).stride
+        place = low.first_row(buffer, 0, stride * out.groups)
         fields: dict[str, FieldValue] = {
+            "dst": place,
+            "a": place,
             "dstride": stride,
             "astride": stride,
             "b": factors.at(),

@@ -17,6 +17,7 @@ from compiler.lower_softmax import Softmax
 from compiler.lowering import Lowering
 from compiler.virtual import Buffer, FieldValue, Label, VirtualOp
 from isa.config import HBM_ATOM_BYTES
+from isa.iomap import FIRST_PAGE, WORD_BYTES
 from isa.program import Reg
 
 _SIGNED = 1 << 30  # added to both sides where unsigned numbers are compared that may be negative
@@ -33,7 +34,7 @@ def fetch_place(low: Lowering, cache: Buffer) -> tuple[FieldValue, tuple[Virtual
         _newest(low, b.FETCH)
     else:
         build.scalar("add", rd=b.FETCH, rs=b.TILE, x=0)
-    _row_address(low, cache, b.FETCH)
+    row_address(low, cache, b.FETCH, b.SCRATCH)
     return b.FETCH, build.take(start)
 
 
@@ -132,9 +133,20 @@ def _multiples(unit: int) -> int:
     return (1 << 32) - unit
 
 
-def _row_address(low: Lowering, cache: Buffer, register: Reg) -> None:
-    """A row's number becomes its place in HBM."""
-    build = low.builder
+def row_address(low: Lowering, cache: Buffer, register: Reg, other: Reg) -> None:
+    """A row's number becomes its place in HBM: the row of that token, or of its place in the page
+    that the slot's record names. Changes ``other``, too."""
+    build, keys = low.builder, low.caches.keys
+    if low.caches.slots:
+        records, shift = low.caches.slots.records, keys.bit_length() - 1
+        build.scalar("shr", rd=other, rs=register, x=shift)
+        build.scalar("mul", rd=other, rs=other, x=WORD_BYTES)
+        build.scalar("add", rd=other, rs=other, x=b.SLOT)
+        build.scalar("add", rd=other, rs=other, x=FIRST_PAGE)
+        build.scalar("ld", rd=other, x=records.at(0, HBM_ATOM_BYTES), y=other)
+        build.scalar("shl", rd=other, rs=other, x=shift)
+        build.scalar("and", rd=register, rs=register, x=keys - 1)
+        build.scalar("add", rd=register, rs=register, x=other)
     build.scalar("mul", rd=register, rs=register, x=low.caches.row_bytes // HBM_ATOM_BYTES)
     build.scalar("add", rd=register, rs=register, x=cache.at(0, HBM_ATOM_BYTES))
 
@@ -152,7 +164,7 @@ def _load(low: Lowering, cache: Buffer, rows: Buffer, first: Reg, count: Reg) ->
     """``count`` rows of the cache from row ``first`` on; changes both scratch registers."""
     build, row_bytes = low.builder, low.caches.row_bytes
     build.scalar("add", rd=b.SCRATCH, rs=first, x=0)
-    _row_address(low, cache, b.SCRATCH)
+    row_address(low, cache, b.SCRATCH, b.FETCH)
     fields: dict[str, FieldValue] = {"hbm": b.SCRATCH, "sram": rows.at()}
     if low.caches.in_one_row:
         build.scalar("mul", rd=b.SCRATCH2, rs=count, x=row_bytes)

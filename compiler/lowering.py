@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from compiler import builder as b
 from compiler.builder import Builder, Make, round_up
 from compiler.deferred import Array
 from compiler.errors import CompileError
@@ -37,6 +38,16 @@ class HeadRows:
 
 
 @dataclass(frozen=True)
+class SlotRecords:
+    """A record in HBM for each of ``count`` sequences: S, P, and the numbers of its pages."""
+
+    records: Buffer
+    record_bytes: int
+    count: int
+    pages: int  # that there are, of as many tokens as a tile
+
+
+@dataclass(frozen=True)
 class Caches:
     """The KV cache in HBM: (keys, values) of each layer, one row a token, heads side by side.
 
@@ -50,6 +61,7 @@ class Caches:
     keys: int
     tiled: bool
     bytes: int  # of a layer's keys, or values, of a whole context
+    slots: SlotRecords | None = None
 
     @property
     def in_one_row(self) -> bool:
@@ -123,6 +135,15 @@ class Lowering:
             buffer = self.builder.sram(tensor.name, self.builder.chunk * layout.token_bytes)
             self.tensors[tensor.name] = Placed(buffer, layout)
         return self.tensors[tensor.name]
+
+    def first_row(self, buffer: Buffer, offset: int, stride: int) -> FieldValue:
+        """A place in the row of a pass's first token, of rows ``stride`` bytes apart; in attention,
+        in programs with slots, of the slot's first one: register FETCH."""
+        if not self.caches.slots:
+            return buffer.at(offset)
+        self.builder.scalar("mul", rd=b.FETCH, rs=b.ROW, x=stride)
+        self.builder.scalar("add", rd=b.FETCH, rs=b.FETCH, x=buffer.at(offset))
+        return b.FETCH
 
     def refuse(self, op: Op, problem: str, remedy: str = "") -> CompileError:
         """An error that names the ONNX node."""

@@ -16,11 +16,11 @@ from compiler.graph import Constant, Graph
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.storage import IN_BF16, Storage
-from compiler.tiles import check_tile, tile_sizes
+from compiler.tiles import check_slots, check_tile, tile_sizes
 from compiler.walk import walk
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
-from isa.iomap import IoMap, Tensor
+from isa.iomap import IoMap, Slots, Tensor
 from isa.program import Op
 
 CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # tokens in one pass: the largest that fits the SRAM
@@ -67,6 +67,8 @@ def compile_graph(
             f"{config.element} values",
             'choose a --config with element = "bf16"',
         )
+    if storage.slots:
+        check_slots(graph, config, storage)
     if tile:
         check_tile(graph, config, tile)
     chunks = [c for c in CHUNKS if c <= max(config.rows, 8) and c <= max(1, graph.max_context)]
@@ -154,8 +156,13 @@ def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
         tensors.append(Tensor("", "scratch", *place, "f32", rows, "float32"))
     arguments = lowered.arguments.address or 0
     places = arguments, arguments + 4, graph.max_context
-    most_new = lowered.builder.chunk if graph.at_once else 0
-    return IoMap(*places, tuple(tensors), graph.causal, lowered.generation, most_new)
+    caches = lowered.caches
+    most_new = lowered.builder.chunk if graph.at_once or caches.slots else 0
+    slots = None
+    if found := caches.slots:
+        sizes = found.record_bytes, found.count, caches.keys, found.pages
+        slots = Slots(found.records.address or 0, *sizes)
+    return IoMap(*places, tuple(tensors), graph.causal, lowered.generation, most_new, slots)
 
 
 def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:
@@ -187,13 +194,13 @@ def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:
 
 def _caches(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:
     row, head = lowered.caches.row_bytes, lowered.caches.head_bytes
-    kind = lowered.caches.format.name
+    kind, rows = lowered.caches.format.name, lowered.caches.bytes // row
     for cache, (keys, values) in zip(graph.caches, lowered.caches.buffers, strict=True):
         for buffer, past, present, grids in (
             (keys, cache.past_key, cache.present_key, cache.key_grids),
             (values, cache.past_value, cache.present_value, cache.value_grids),
         ):
-            shape = (buffer.address or 0, row, cache.width, kind, graph.max_context, "float32")
+            shape = (buffer.address or 0, row, cache.width, kind, rows, "float32")
             steps = tuple(astuple(grid) for grid in grids)
             yield Tensor(past, "kv", *shape, cache.heads, head, present, grids=steps)
 

@@ -62,12 +62,16 @@ KV = {"bf16": "bf16", "fp8": "e4m3"}  # --kv → the ISA's format, without scale
 @dataclass(frozen=True)
 class Storage:
     """How a program keeps its weights, if it is ``stored`` with them, and its KV cache (one of
-    `KV`); whether layers that are alike become one loop (one of `LOOPS`)."""
+    `KV`); whether layers that are alike become one loop (one of `LOOPS`). With ``slots``, a program
+    serves so many sequences at a time, whose keys lie in ``pages`` (0: enough for a whole context
+    in each slot)."""
 
     weights: Choice = Choice()
     kv: str = "bf16"
     stored: bool = True
     loops: str = "auto"
+    slots: int = 0
+    pages: int = 0
 
     def __post_init__(self) -> None:
         if self.loops not in LOOPS:

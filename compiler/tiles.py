@@ -26,6 +26,12 @@ def tile_sizes(
     if wanted:
         yield from [wanted] if wanted >= least else []
         return
+    if storage.slots:  # a tile is a page
+        if storage.slots > chunk:
+            return
+        sizes = [size for size in _TILES if least <= size < graph.max_context] or [least]
+        yield from [s for s in sizes if _fits(graph, config, chunk, storage, s)][:1]
+        return
     if graph.max_context < _LONGEST_WHOLE and _fits(graph, config, chunk, storage, 0):
         yield 0
     if cannot_tile(graph):
@@ -52,6 +58,17 @@ def cannot_tile(graph: Graph) -> str:
     if any("weight_grid" in op.attributes for op in graph.ops):
         return "its softmax is rounded once the sum of all keys is known, which tiles would part"
     return ""
+
+
+def check_slots(graph: Graph, config: ChipConfig, storage: Storage) -> None:
+    """Refuse programs that several sequences cannot share."""
+    where, most = f"{graph.source}: --slots {storage.slots}", max(config.rows, 8)
+    if not graph.causal:
+        raise CompileError(where, "an encoder has no cache that goes on from launch to launch")
+    if problem := cannot_tile(graph):
+        raise CompileError(where, problem)
+    if storage.slots > min(most, graph.max_context):
+        raise CompileError(where, f"a pass has at most {min(most, graph.max_context)} tokens")
 
 
 def least_tile(config: ChipConfig, chunk: int) -> int:

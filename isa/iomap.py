@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2, "e4m3": 1}
 KINDS = ("tokens", "positions", "mask", "kv", "output", "scratch")
 PICKS = ("", "first", "last")
@@ -88,6 +91,42 @@ class Generation:
     chosen: int
 
 
+FIRST_PAGE = 2 * WORD_BYTES  # in a slot's record, behind S and P
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where a program that serves several sequences finds them: ``count`` records, from byte
+    ``address`` on, ``record_bytes`` apart, each of words S, P, and the page of each
+    ``page_tokens`` tokens of its context. There are ``pages``, of rows of every ``kv`` tensor.
+
+    S new tokens of slot 0 come first, then those of slot 1, …, at most ``largest_launch`` in all;
+    the words S and P of the program are their sum and 0.
+    """
+
+    address: int
+    record_bytes: int
+    count: int
+    page_tokens: int
+    pages: int
+
+    def write(
+        self, memory: NDArray[np.uint8], slot: int, new: int, past: int, pages: Sequence[int]
+    ) -> None:
+        """A record: S, P, and its pages."""
+        start = self.address + slot * self.record_bytes
+        words = memory[start : start + self.record_bytes].view(np.uint32)
+        words[: FIRST_PAGE // WORD_BYTES] = new, past
+        words[FIRST_PAGE // WORD_BYTES :][: len(pages)] = pages
+
+    def write_alone(self, memory: NDArray[np.uint8], new: int, past: int) -> None:
+        """Slot 0 has the only sequence, in pages 0, 1, …: its rows are where they would be without
+        slots."""
+        for slot in range(self.count):
+            self.write(memory, slot, 0, 0, ())
+        self.write(memory, 0, new, past, range(-(-(new + past) // self.page_tokens)))
+
+
 @dataclass(frozen=True)
 class IoMap:
     """Inputs and outputs of a transformer's program.
@@ -98,7 +137,8 @@ class IoMap:
     new token i. An encoder's program is not ``causal``: its P must be 0. Programs without a model
     (assembled by hand) have no tensors and addresses of -1. ``generation`` is None where a program
     cannot choose tokens; ``most_new`` bounds S where numbers depend on all tokens of a run (0:
-    nothing does); where it has chosen some, outputs are those of its last step.
+    nothing does); where it has chosen some, outputs are those of its last step. ``slots``: where it
+    serves several sequences.
     """
 
     new_address: int = -1
@@ -108,11 +148,20 @@ class IoMap:
     causal: bool = True
     generation: Generation | None = None
     most_new: int = 0
+    slots: Slots | None = None
 
     @property
     def largest_launch(self) -> int:
         """New tokens that one run may have."""
         return self.most_new or self.max_context
+
+    def write_sizes(self, memory: NDArray[np.uint8], new: int, past: int) -> None:
+        """S and P of a launch; with slots, those of the only sequence."""
+        if self.slots:
+            self.slots.write_alone(memory, new, past)
+            past = 0
+        for address, value in ((self.new_address, new), (self.past_address, past)):
+            memory[address : address + WORD_BYTES].view(np.uint32)[0] = value
 
     def of_kind(self, kind: str) -> list[Tensor]:
         return [tensor for tensor in self.tensors if tensor.kind == kind]
@@ -130,7 +179,8 @@ class IoMap:
         tensors = tuple(_tensor(tensor) for tensor in data["tensors"])
         places = data["new_address"], data["past_address"], data["max_context"]
         chooses = data["generation"] and Generation(**data["generation"])
-        return cls(*places, tensors, data["causal"], chooses, data["most_new"])
+        slots = data["slots"] and Slots(**data["slots"])
+        return cls(*places, tensors, data["causal"], chooses, data["most_new"], slots)
 
 
 def _tensor(data: dict) -> Tensor:

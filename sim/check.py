@@ -248,6 +248,8 @@ def check_image(image: ProgramImage) -> int:
         if (past and not image.io.causal) or new > image.io.largest_launch:
             continue
         total += _check_launch(checker, memory, (new, past, 0))
+    if image.io.slots:
+        total += _check_slots(checker, memory)
     if image.io.generation:  # data is not touched: each chosen token is 0
         context = image.io.max_context
         for new, past, wanted in ((min(3, image.io.largest_launch), 0, 3), (1, context - 1, 2)):
@@ -255,14 +257,31 @@ def check_image(image: ProgramImage) -> int:
     return total
 
 
+def _check_slots(checker: Checker, memory: np.ndarray) -> int:
+    """A launch of all slots at different places, one of them without a token, pages mixed."""
+    image, io, slots = checker.image, checker.image.io, checker.image.io.slots
+    assert slots is not None
+    io.write_sizes(memory, 0, 0)
+    sizes = [slot % 2 if slots.count > 1 else 1 for slot in range(slots.count)]
+    sizes[-1] = io.largest_launch - sum(sizes[:-1])
+    pages = list(range(slots.pages))[::-1]
+    for slot, new in enumerate(sizes):
+        most = min(io.max_context, slots.pages // slots.count * slots.page_tokens)
+        past = max(0, (most - new) * (slot + 1) // slots.count)
+        count = -(-(past + new) // slots.page_tokens)
+        slots.write(memory, slot, new, past, [pages.pop() for _ in range(count)])
+    memory[io.new_address : io.new_address + WORD_BYTES].view(np.uint32)[0] = sum(sizes)
+    return Checker(image.config, image, checker).run(memory)
+
+
 def _check_launch(checker: Checker, memory: np.ndarray, sizes: tuple[int, int, int]) -> int:
     """S, P, and tokens that the program chooses."""
     image, io = checker.image, checker.image.io
-    places = [io.new_address, io.past_address]
+    new, past, wanted = sizes
     if io.generation:
-        places += [io.generation.wanted, io.generation.made]
         first = io.generation.stops
         memory[first : first + STOPS * WORD_BYTES].view(np.uint32)[:] = NO_STOP
-    for address, value in zip(places, (*sizes, 0), strict=False):
-        memory[address : address + WORD_BYTES].view(np.uint32)[0] = value
+        for address, value in ((io.generation.wanted, wanted), (io.generation.made, 0)):
+            memory[address : address + WORD_BYTES].view(np.uint32)[0] = value
+    io.write_sizes(memory, new, past)
     return Checker(image.config, image, checker).run(memory)

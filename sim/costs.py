@@ -7,8 +7,6 @@ the least that an engine could need if it never waited.
 from collections import defaultdict
 from dataclasses import dataclass
 
-import numpy as np
-
 from isa.config import HBM_ATOM_BYTES
 from isa.image import ProgramImage
 from isa.table import Engine
@@ -60,8 +58,7 @@ def costs(image: ProgramImage, tokens: int = 1, past: int = 0) -> list[Cost]:
             )
         if tokens > (most := image.io.largest_launch):
             raise InputError(f"{tokens} tokens are more than the {most} that it takes at once")
-        for address, value in ((image.io.new_address, tokens), (image.io.past_address, past)):
-            memory[address : address + 4] = np.array([value], np.uint32).view(np.uint8)
+        image.io.write_sizes(memory, tokens, past)
     found = _nodes(image)
     for command in ScalarMachine(image.config, image.code).run(memory):
         cost = found[image.node_of(command.pc)]
@@ -110,6 +107,8 @@ def regions(image: ProgramImage) -> list[tuple[int, int, str]]:
             named.append((tensor.address, tensor.end - tensor.address, f"{name} ({tensor.kind})"))
     if io.is_model:
         named.append((io.new_address, 8, "arguments"))
+    if io.slots:
+        named.append((io.slots.address, io.slots.count * io.slots.record_bytes, "slots"))
     found, at = [], 0
     for first, size, name in sorted(named):
         if first > at and first - at > image.config.hbm_alignment_bytes:

@@ -61,11 +61,23 @@ class Host:
         if wanted:
             self._write_wanted(wanted, stops)
 
+    def prepare_rows(self, ids: NDArray, positions: NDArray) -> None:
+        """New tokens of several sequences, one behind the other: ids and positions (S,)."""
+        self._check_ids("tokens", ids, self._ids[0])
+        for tensor in self._ids:
+            self._view(tensor, len(ids))[:, 0, 0] = ids if tensor == self._ids[0] else 0
+        self._write_positions(positions)
+        self._arguments(len(ids), 0)
+
+    def rows(self, count: int) -> NDArray[np.float32]:
+        """After the run: logits, or the first output, of these tokens: (S, vocabulary)."""
+        return self._view(self._main, count).reshape(count, -1).copy()
+
     def finish(self, count: int) -> NDArray[np.float32]:
         """After the run: the logits (S, vocabulary) of the ``count`` tokens just appended, of a
         model without logits its first output."""
         self.past += count if self.io.causal else 0
-        return self._view(self._main, count).reshape(count, -1).copy()
+        return self.rows(count)
 
     def chosen(self, count: int) -> list[int]:
         """After a run of ``count`` tokens that wanted more: the ids that the program chose."""
@@ -115,8 +127,7 @@ class Host:
         return outputs
 
     def _arguments(self, count: int, past: int) -> None:
-        self._words(self.io.new_address, 1)[0] = count
-        self._words(self.io.past_address, 1)[0] = past
+        self.io.write_sizes(self.hbm, count, past)
         if self.io.generation:
             self._words(self.io.generation.wanted, 1)[0] = 0
 
