@@ -202,3 +202,14 @@ def test_in_layers_that_are_a_loop() -> None:
         found.append([session.step(part) for part in (ids[:131], ids[131:149], ids[149:])])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_window_of_more_keys_than_16_bits_count() -> None:
+    """Its far end is that many keys before the first one: to the masks, a chunk before it."""
+    wide = KIND_EXTRA | {"nine": np.array(40_000, np.int64)}
+    model = decoder(wide, feature=NORM, **KINDS["window"][0])
+    graph = canonicalise(model, 50_000, "model")
+    (op,) = (op for op in graph.ops if op.kind == "attention")
+    assert op.attributes["behind"] == 39_999
+    session = on_chip(compile_graph(graph, TINY))
+    assert mean_error(model, session, [(1, 0), (17, 9), (40, 60)]) < BOUND
