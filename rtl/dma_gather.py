@@ -9,6 +9,7 @@ from isa.rules import INDEX_BYTES
 from rtl.dma import ATOM_BITS, COMMAND
 from rtl.ports import ReadPort, line_address_bits
 from rtl.reader import LineReader
+from rtl.timing import GATHER_STAGES
 
 _INDEX_BITS = 8 * INDEX_BYTES
 
@@ -45,7 +46,7 @@ class RowNumbers(wiring.Component):
         number, stride, base = Signal(_INDEX_BITS), Signal(len(self.command.hstride)), Signal(32)
         product = Signal(len(number) + len(stride))
         place = Signal(len(product) + 1)
-        stages, move, taken = Signal(3), Signal(), Signal()  # number, product, place
+        stages, move, taken = Signal(GATHER_STAGES), Signal(), Signal()  # number, product, place
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
             taken.eq(move & reader.o.valid & (left != 0)),

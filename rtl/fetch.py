@@ -8,11 +8,9 @@ from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.table import INSTRUCTION_BYTES
 from rtl.axi import ADDRESS_BITS, ReadClient
 from rtl.memory import Sram1R1W
+from rtl.timing import FETCH_AHEAD as AHEAD, FETCH_BURST as BURST, FETCH_DEPTH as DEPTH
 
-DEPTH = 128  # instructions in the buffer
-BURST = 8  # instructions that are requested together: 256 bytes, never across 4 KiB
-BURSTS = DEPTH // BURST  # under way at most
-AHEAD = DEPTH // 2  # the rest is kept behind the program counter: a loop that short is not re-read
+BURSTS = DEPTH // BURST  # under way at most; a loop of DEPTH - AHEAD instructions is not re-read
 _SHIFT = (INSTRUCTION_BYTES - 1).bit_length()
 PLACE_BITS = ADDRESS_BITS - _SHIFT  # numbers all instruction-sized places of the memory
 _PER_ATOM = (HBM_ATOM_BYTES // INSTRUCTION_BYTES - 1).bit_length()

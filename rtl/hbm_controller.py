@@ -13,6 +13,7 @@ from rtl.hbm_port import DevicePort
 from rtl.hbm_reads import LATENCY_BITS, HbmReads, tag_layout as read_tag
 from rtl.hbm_scheduler import Scheduler
 from rtl.hbm_writes import HbmWrites, tag_layout as write_tag
+from rtl.timing import HBM_PATIENCE, HBM_SLOTS, REFRESH_POSTPONED
 
 EVENTS = data.StructLayout(dict.fromkeys(HBM_COUNTERS, 1) | {"ecc_corrected": 2})
 
@@ -44,14 +45,14 @@ class HbmController(wiring.Component):
         mapping: HbmMap,
         depth: int = 64,
         id_bits: int = ID_BITS,
-        patience: int = 1000,
+        patience: int = HBM_PATIENCE,
         per_bank: bool = False,
-        postpone: int = 7,
+        postpone: int = REFRESH_POSTPONED,
         ecc: bool = False,
     ):
         self._ecc = ecc
         self._generation, self._mapping, self._id_bits = generation, mapping, id_bits
-        self._depth, self._slots = depth, 2 * depth
+        self._depth, self._slots = depth, HBM_SLOTS * depth
         self._scheduling = {"patience": patience, "per_bank": per_bank, "postpone": postpone}
         super().__init__(
             {

@@ -6,9 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from isa.hbm import BANKS, HbmGeneration
 from rtl.hbm_port import BANK_BITS
-
-IDLE_CYCLES = 16  # without accesses, until a refresh that is due is made at once
-MOST_POSTPONED = 7  # a later one could miss the standard's 8: it has to wait for rows to close
+from rtl.timing import REFRESH_IDLE_CYCLES as IDLE_CYCLES, REFRESH_POSTPONED as MOST_POSTPONED
 
 
 class Refresh(wiring.Component):

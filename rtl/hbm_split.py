@@ -9,8 +9,7 @@ from isa.hbm import BEAT_BYTES
 from rtl.axi import ID_BITS, Axi4, AxiPort
 from rtl.hbm_burst import SIZE_BITS, ask
 from rtl.hbm_pieces import Pieces, piece_layout
-
-ORDER_DEPTH = 32  # pieces under way
+from rtl.timing import HBM_ORDER_DEPTH
 
 
 def channel_names(config: ChipConfig) -> list[str]:
@@ -78,4 +77,4 @@ class Split(wiring.Component):
         """For these fields of the pieces under way."""
         whole = piece_layout(self._config, ID_BITS)
         layout = data.StructLayout({name: whole[name].shape for name in names})
-        return fifo.SyncFIFO(width=layout.size, depth=ORDER_DEPTH), layout
+        return fifo.SyncFIFO(width=layout.size, depth=HBM_ORDER_DEPTH), layout

@@ -24,6 +24,7 @@ from rtl.decode import (
 from rtl.divide import Divider
 from rtl.semaphore import GUARDS
 from rtl.staged import Number, Pipeline, select
+from rtl.timing import CHECK_STAGES, DIVIDE_CYCLES
 
 _CHECKED_SCALARS = ("ld", "st")
 _CHECK, _MULTIPLIED = 0, 1  # stages of the formulas; the third holds their result
@@ -88,7 +89,7 @@ class LegalityCheck(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        held = [Issue().create(path=(f"stage_{index}",)) for index in range(2)]
+        held = [Issue().create(path=(f"stage_{index}",)) for index in range(CHECK_STAGES - 1)]
         steps = [self.i, *held, self.o]
         division = self._divide(m, held[0])
         hold = [0, division.valid & ~division.done, 0]
@@ -133,7 +134,7 @@ class LegalityCheck(wiring.Component):
         (bt,) = (choice for choice in CHOICES[Engine.VECTOR] if choice.name == "bt")
         binary = Cat(entry.opcode == opcode_of(mnemonic) for mnemonic in BINARY).any()
         memory = f["bt"] != bt.values.index("scalar")
-        m.submodules.divider = divider = Divider(len(f["rows"]))
+        m.submodules.divider = divider = Divider(DIVIDE_CYCLES)
         m.d.comb += [
             divider.valid.eq(entry.valid & binary & memory & (f["rep"] > 1) & (f["bstride"] != 0)),
             divider.dividend.eq(f["rows"] - 1),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
 from rtl.ports import ReadPort, line_address_bits
+from rtl.timing import READER_DEPTH
 
 
 class LineReader(wiring.Component):
@@ -22,7 +23,7 @@ class LineReader(wiring.Component):
     idle : nothing requested, nothing waiting
     """
 
-    def __init__(self, config: ChipConfig, tag_bits: int, depth: int = 4):
+    def __init__(self, config: ChipConfig, tag_bits: int, depth: int = READER_DEPTH):
         self._depth = depth
         self._line_bits = 8 * config.line_bytes
         address = unsigned(line_address_bits(config))

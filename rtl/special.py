@@ -13,6 +13,7 @@ from isa.numbers import QUIET_NAN
 from isa.special import C0_BITS, C1_BITS, C2_BITS, FRACTION_BITS, GROUPS, T2_BITS, T_BITS
 from rtl.float import wire
 from rtl.platform import place
+from rtl.timing import SPECIAL_CYCLES
 
 _SHIFT_MAX = 134  # biased exponent of exp2's greatest argument, 2^7 and more is out of range
 _EXP2_SCALE = 35  # exp2 sees its argument in 2^-25, shifted right by up to so many places
@@ -50,7 +51,7 @@ class SpecialFunctions(wiring.Component):
     x, y : fp32 patterns, one for each lane (x of any pattern, y canonical)
     """
 
-    latency = 3
+    latency = SPECIAL_CYCLES
 
     def __init__(self, lanes: int):
         if lanes < 1:

@@ -8,10 +8,9 @@ from isa.config import F32_BYTES, ChipConfig
 from rtl.accumulator import AccumulatorPort
 from rtl.float import wire
 from rtl.ports import ReadPort
+from rtl.timing import OPERAND_DEPTH as _DEPTH
 from rtl.vector_settings import BYTE_KINDS, Kind
 from rtl.vector_walk import VECTOR_BITS, Walker, walk_layout
-
-_DEPTH = 4  # vectors asked for or waiting: as many as hide the port's latency
 
 
 def operand_address_bits(config: ChipConfig) -> int:

@@ -119,7 +119,9 @@ class ScalarMachine:
     """Executes the sequencer's part of one program.
 
     ``registers``: 16 unsigned 32-bit values, r0 stays 0. ``executed``: the sequencer's own
-    instructions so far. Both start from zero in each `run`.
+    instructions so far. Both start from zero in each `run`. ``path``: if it is a list, the indices
+    of all instructions are added to it as they are executed, and to ``jumps`` the places in it of
+    branches that are taken.
     """
 
     def __init__(self, config: ChipConfig, code: bytes) -> None:
@@ -127,6 +129,8 @@ class ScalarMachine:
         self.code = code
         self.registers = [0] * REGISTERS
         self.executed = 0
+        self.path: list[int] | None = None
+        self.jumps: list[int] = []
         self._prepared: list[_Prepared | None] = [None] * (len(code) // INSTRUCTION_BYTES)
 
     def run(self, memory: NDArray[np.uint8], limit: int = 1 << 40) -> Iterator[Command]:
@@ -142,8 +146,10 @@ class ScalarMachine:
         registers = self.registers = [0] * REGISTERS
         prepared = self._prepared
         self.executed = 0
-        pc = 0
+        pc, path = 0, self.path
         while True:
+            if path is not None:
+                path.append(pc)
             entry = (prepared[pc] if pc < len(prepared) else None) or self._prepare(pc)
             if isinstance(entry, _Engine):
                 yield self._resolve(entry) if entry.dynamic else entry.command
@@ -170,7 +176,10 @@ class ScalarMachine:
                 if command is not None:
                     yield command
                 left = registers[rs]
-                pc = y if (left == x if kind == "beq" else left < x) else pc + 1
+                jumps = left == x if kind == "beq" else left < x
+                if jumps and path is not None:
+                    self.jumps.append(len(path) - 1)
+                pc = y if jumps else pc + 1
                 continue
             assert command is not None
             if kind in ("ld", "st"):

@@ -1,0 +1,20 @@
+"""What the core's time depends on beside its configuration: depths, stages, patience.
+
+The RTL is built from these numbers, the cycle model (`sim.cycle`) counts with them. Cycles of the
+memory's devices are those of its generation (`isa.hbm`). Pure data: nothing of Amaranth.
+"""
+
+FETCH_DEPTH = 128  # instructions in the sequencer's buffer
+FETCH_BURST = 8  # instructions that are requested together: 256 bytes, never across 4 KiB
+FETCH_AHEAD = FETCH_DEPTH // 2  # the rest stays behind the program counter, for loops
+CHECK_STAGES = 3  # registers of the legality check
+DIVIDE_CYCLES = 16  # of its division, one for each bit of a number of rows, and one to begin
+READER_DEPTH = 4  # lines that are requested ahead of who takes them
+OPERAND_DEPTH = 4  # vectors of a source that are asked for or wait: they hide the port's latency
+SPECIAL_CYCLES = 3  # stages of the special functions
+GATHER_STAGES = 3  # from a row's number to its place: number, product, place
+HBM_ORDER_DEPTH = 32  # pieces of bursts under way, of reads and of writes
+HBM_SLOTS = 2  # of a controller, for each access of its window and direction
+HBM_PATIENCE = 1000  # cycles that the oldest access may be passed over
+REFRESH_IDLE_CYCLES = 16  # without accesses, until a refresh that is due is made at once
+REFRESH_POSTPONED = 7  # at most; a later one could miss the standard's 8

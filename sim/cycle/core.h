@@ -1,0 +1,201 @@
+// The whole core, cycle by cycle: what its RTL (rtl/top.py) does in time, without values.
+
+#pragma once
+
+#include "load.h"
+#include "matrix.h"
+#include "port.h"
+#include "semaphores.h"
+#include "sequencer.h"
+#include "sram.h"
+#include "store.h"
+#include "types.h"
+#include "vector.h"
+
+namespace cycle {
+
+struct Counts {
+  int64_t cycles = 0, conflicts = 0;
+  int64_t classes[kEngines][kClasses] = {};
+};
+
+struct Trace {
+  const Command* commands;  // each once
+  const int32_t* order;     // which are executed, one after another
+  const uint8_t* jumps;     // of them, branches that are taken
+  int64_t length;
+  const int64_t* numbers;  // the rows of all gathers, in that order
+  int64_t code_base, code_count;
+};
+
+template <class Memory>
+class Core {
+ public:
+  Counts counts;
+
+  Core(const Chip& chip, const Trace& trace, Memory& memory)
+      : memory_(memory), numbers_(trace.numbers), sram_(chip),
+        sequencer_(chip, trace.commands, trace.order, trace.jumps, trace.length,
+                   trace.code_base, trace.code_count),
+        load_(chip), store_(chip), matrix_(chip), vector_(chip), depth_(chip.queue_depth) {}
+
+  // Runs until `halt`, or for `most` cycles; whether it halted.
+  bool run(int64_t most) {
+    tick();  // of the pulse that starts the program
+    sequencer_.running = true;
+    while (sequencer_.running && counts.cycles < most) tick();
+    return sequencer_.halted;
+  }
+
+ private:
+  void tick() {
+    ask();
+    const MemoryOut out = memory_.offer(in_.wvalid);
+    const bool refused = sram_.arbitrate();
+    const bool load_beat = out.rvalid && out.rid == kLoadReads;
+    const bool load_ready = load_.evaluate(port(kLoadWrite), port(kLoadList), load_beat);
+    vector_.evaluate(port(kVectorWrite), port(kVectorA), port(kVectorB), matrix_.readable());
+    issue();
+    memory(out, load_ready);
+    if (sequencer_.running) count(refused);
+    step(out, load_beat && load_ready);
+    memory_.step(in_);
+  }
+
+  SramPort& port(Client client) { return sram_.ports[client]; }
+
+  // What depends on earlier cycles only.
+  void ask() {
+    matrix_.ask(port(kMatrixWeights), port(kMatrixActivations));
+    load_.ask(port(kLoadWrite), port(kLoadList));
+    vector_.ask(port(kVectorWrite), port(kVectorA), port(kVectorB));
+    store_.ask(port(kStoreRead));
+    WriteRequest& store = writes_.requests[kStoreWrites];
+    store.valid = store_.requests, store.beat = store_.beat, store.last = store_.beat_last;
+    store.used_from = store_.used_from, store.used_to = store_.used_to;
+    if (store.valid) store.address = store_.bursts.address(), store.beats = store_.bursts.beats();
+    bool room[kEngines] = {}, idle = true;
+    for (int e = kLoad; e < kEngines; ++e) {
+      room[e] = queues_[e].queue.size() != depth_;
+      idle &= queues_[e].idle();
+    }
+    sequencer_.evaluate(room, idle);
+    const Command* word = sequencer_.guard.command;
+    WriteRequest& scalar = writes_.requests[kScalarWrites];
+    scalar.valid = sequencer_.stores && !sequencer_.access.asked;
+    scalar.beat = sequencer_.stores && !sequencer_.access.sent;
+    scalar.last = true;
+    if (sequencer_.stores) place(scalar, *word);
+    writes_.present(in_);
+  }
+
+  void place(WriteRequest& request, const Command& word) {
+    const int64_t beat = sequencer_.fetch.beat_bytes();
+    request.address = word.address & ~(beat - 1), request.beats = 1;
+    request.used_from = word.address & (beat - 1), request.used_to = request.used_from + 4;
+  }
+
+  // Semaphores, and what the sequencer does.
+  void issue() {
+    const bool ready[] = {false, !load_.busy, !store_.busy, !matrix_.busy, !vector_.busy};
+    const bool done[] = {false, load_.done, store_.done, matrix_.done, vector_.done};
+    SemaphorePort* ports[kEngines] = {&sequencer_.guard.port};
+    for (int e = kLoad; e < kEngines; ++e) {
+      queues_[e].evaluate(ready[e], done[e]);
+      ports[e] = &queues_[e].guard.port;
+    }
+    semaphores_.serve(ports);
+    sequencer_.settle();
+  }
+
+  void memory(const MemoryOut& out, bool load_ready) {
+    Request& word = reads_.requests[kScalarReads];
+    word.valid = sequencer_.loads && !sequencer_.access.asked;
+    if (word.valid) {
+      word.address = sequencer_.guard.command->address & ~(sequencer_.fetch.beat_bytes() - 1);
+      word.beats = 1;
+    }
+    Request& fetch = reads_.requests[kFetchReads];
+    fetch.valid = sequencer_.fetch.requests;
+    fetch.address = sequencer_.fetch.address, fetch.beats = sequencer_.fetch.beats;
+    Request& load = reads_.requests[kLoadReads];
+    load.valid = load_.requests;
+    if (load.valid) load.address = load_.bursts.address(), load.beats = load_.bursts.beats();
+    reads_.present(in_);
+    reads_.decide(out.arready);
+    writes_.decide(in_, out.awready, out.wready);
+    in_.rready = out.rid != kLoadReads || load_ready;
+    store_.evaluate(port(kStoreRead), writes_.requests[kStoreWrites].beaten);
+  }
+
+  void count(bool refused) {
+    ++counts.cycles;
+    counts.conflicts += refused;
+    ++counts.classes[kSequencer][sequencer_.classify()];
+    engine(kLoad, load_.waiting_bank, false, load_.waiting_memory);
+    engine(kStore, store_.waiting_bank, false, store_.waiting_memory);
+    engine(kMatrix, matrix_.waiting_bank, matrix_.waiting_operand, false);
+    engine(kVector, vector_.waiting_bank, vector_.waiting_operand, false);
+  }
+
+  void engine(Engine which, bool bank, bool operand, bool memory) {
+    const Dispatcher& queue = queues_[which];
+    const bool works = queue.working();
+    const Class found = queue.idle()        ? kIdle
+                        : queue.waiting()   ? kSemaphore
+                        : works && bank     ? kBank
+                        : works && operand  ? kOperand
+                        : works && memory   ? kMemory
+                                            : kBusy;
+    ++counts.classes[which][found];
+  }
+
+  void step(const MemoryOut& out, bool load_beaten) {
+    const Command* starts[kEngines] = {};
+    for (int e = kLoad; e < kEngines; ++e)
+      if (queues_[e].start) starts[e] = queues_[e].head();
+    const int64_t* numbers = numbers_;
+    if (starts[kLoad] && starts[kLoad]->kind == kGather) numbers_ += starts[kLoad]->rows;
+    const bool done[] = {false, load_.done, store_.done, matrix_.done, vector_.done};
+    for (int e = kLoad; e < kEngines; ++e) queues_[e].step(done[e]);
+    const bool answered = out.bvalid && out.bid == kStoreWrites;
+    load_.step(port(kLoadWrite), port(kLoadList), reads_.requests[kLoadReads].accepted,
+               load_beaten && out.rlast, starts[kLoad], numbers);
+    const WriteRequest& store = writes_.requests[kStoreWrites];
+    store_.step(port(kStoreRead), store.accepted, store.beaten, answered, starts[kStore]);
+    matrix_.step(port(kMatrixActivations), starts[kMatrix]);
+    vector_.step(port(kVectorWrite), starts[kVector]);
+    if (sequencer_.offered && sequencer_.taken)
+      queues_[sequencer_.offered->engine].queue.push(sequencer_.offered);
+    step_sequencer(out);
+    reads_.step();
+    writes_.step();
+  }
+
+  void step_sequencer(const MemoryOut& out) {
+    const WriteRequest& scalar = writes_.requests[kScalarWrites];
+    const bool accepted = reads_.requests[kScalarReads].accepted || scalar.accepted;
+    const bool fetched = out.rvalid && out.rid == kFetchReads;
+    const bool answered = (out.rvalid && out.rid == kScalarReads) ||
+                          (out.bvalid && out.bid == kScalarWrites);
+    sequencer_.step(reads_.requests[kFetchReads].accepted, fetched, out.rlast, accepted,
+                    scalar.beaten, answered);
+  }
+
+  Memory& memory_;
+  const int64_t* numbers_;
+  Sram sram_;
+  Sequencer sequencer_;
+  LoadEngine load_;
+  StoreEngine store_;
+  MatrixUnit matrix_;
+  VectorUnit vector_;
+  SemaphoreFile semaphores_;
+  Dispatcher queues_[kEngines];
+  ReadMux reads_;
+  WriteMux writes_;
+  MemoryIn in_{};
+  const int64_t depth_;
+};
+
+}  // namespace cycle

@@ -1,0 +1,167 @@
+// Which commands a pseudo-channel may be given now (rtl/hbm_guard.py), and its refreshes
+// (rtl/hbm_refresh.py).
+
+#pragma once
+
+#include <algorithm>
+
+#include "hbm_types.h"
+
+namespace cycle {
+
+// Row commands of a cycle; none if all are 0.
+struct RowCommand {
+  bool act = false, pre = false, pre_all = false, ref_all = false, ref_bank = false;
+  int bank = 0;
+  int32_t row = 0;
+};
+
+class Guard16 {
+ public:
+  BankSet open = 0;
+
+  explicit Guard16(const Hbm& hbm) : t_(hbm) { std::fill_n(acts_, 4, kLongAgo); }
+
+  bool is_open(const Access& access) const {
+    return open >> access.bank & 1 && rows_[access.bank] == access.row;
+  }
+
+  // What may be decided in cycle `now`.
+  void look(int64_t now) {
+    now_ = now;
+    may_act_ = over(act_), may_pre_ = over(pre_);
+    can_read = over(read_) & open;
+    can_write = over(write_) & open;
+    const bool four = now - acts_[count_ % 4] >= t_.faw;
+    bus_ = now - acts_[(count_ + 3) % 4] >= t_.act_cycles;
+    can_act = four ? may_act_ & ~open : 0;
+    can_pre = bus_ ? may_pre_ & open : 0;
+  }
+  BankSet can_act = 0, can_pre = 0, can_read = 0, can_write = 0;
+  bool can_pre_all() const { return bus_ && ((may_pre_ | ~open) & kAllBanks) == kAllBanks; }
+  bool can_ref_all() const { return (may_act_ & ~open & kAllBanks) == kAllBanks; }
+  bool can_ref_bank(int bank) const { return may_act_ & ~open & 1u << bank; }
+
+  void take(const RowCommand& command) {
+    const int bank = command.bank;
+    if (command.act) {
+      open |= 1u << bank;
+      rows_[bank] = command.row;
+      wait(act_, all(), std::max(t_.rrd_s, t_.act_cycles));
+      wait(act_, group(bank), t_.rrd_l);
+      wait(act_, one(bank), t_.rc);
+      wait(pre_, one(bank), t_.ras);
+      wait(read_, one(bank), t_.rcd_rd);
+      wait(write_, one(bank), t_.rcd_wr);
+      acts_[count_++ % 4] = now_;
+    } else if (command.pre) {
+      open &= ~(1u << bank);
+      wait(act_, one(bank), t_.rp);
+    } else if (command.pre_all) {
+      open = 0;
+      wait(act_, all(), t_.rp);
+    } else if (command.ref_bank) {
+      wait(act_, all(), t_.rrefd);
+      wait(act_, one(bank), t_.rfc_pb);
+    } else if (command.ref_all) {
+      wait(act_, all(), t_.rfc_ab);
+    }
+  }
+
+  void read(int bank) {
+    wait(pre_, one(bank), t_.rtp);
+    wait(read_, all(), t_.ccd_s);
+    wait(read_, group(bank), t_.ccd_l);
+    wait(write_, all(), t_.rtw);
+  }
+
+  void write(int bank) {
+    const int64_t written = t_.cwl + t_.burst_cycles;
+    wait(pre_, one(bank), written + t_.wr);
+    wait(write_, all(), t_.ccd_s);
+    wait(write_, group(bank), t_.ccd_l);
+    wait(read_, all(), written + t_.wtr_s);
+    wait(read_, group(bank), written + t_.wtr_l);
+  }
+
+ private:
+  static constexpr int64_t kLongAgo = -(int64_t{1} << 40);
+  struct Range {
+    int first, end;
+  };
+
+  static Range all() { return {0, kBanks}; }
+  static Range one(int bank) { return {bank, bank + 1}; }
+  Range group(int bank) const {
+    const int size = int(t_.banks_per_group), first = bank / size * size;
+    return {first, first + size};
+  }
+  void wait(int64_t (&until)[kBanks], Range banks, int64_t cycles) const {
+    for (int b = banks.first; b < banks.end; ++b) until[b] = std::max(until[b], now_ + cycles);
+  }
+  BankSet over(const int64_t (&until)[kBanks]) const {
+    BankSet found = 0;
+    for (int b = 0; b < kBanks; ++b) found |= BankSet(now_ >= until[b]) << b;
+    return found;
+  }
+
+  const Hbm& t_;
+  int64_t act_[kBanks] = {}, pre_[kBanks] = {}, read_[kBanks] = {}, write_[kBanks] = {};
+  int64_t acts_[4], now_ = 0;
+  int32_t rows_[kBanks] = {};
+  uint32_t count_ = 0;
+  BankSet may_act_ = 0, may_pre_ = 0;
+  bool bus_ = false;
+};
+
+// Counts the refreshes that are due, and asks for them.
+class Refresh {
+ public:
+  BankSet hold = 0;  // banks in which no access may begin
+  bool busy = false;
+
+  explicit Refresh(const Hbm& hbm)
+      : hbm_(hbm), interval_(hbm.refi / (hbm.per_bank ? kBanks : 1)),
+        limit_(hbm.postpone * (hbm.per_bank ? kBanks : 1)) {}
+
+  // The command that it wants in this cycle; whether there is one.
+  bool wants(const Guard16& guard, RowCommand& command) {
+    busy = working_ || left_;
+    hold = !working_ ? 0 : hbm_.per_bank ? 1u << bank_ : kAllBanks;
+    command.bank = bank_;
+    if (!working_) return false;
+    if (hbm_.per_bank) {
+      const bool is_open = guard.open >> bank_ & 1;
+      command.pre = is_open && guard.can_pre >> bank_ & 1;
+      command.ref_bank = guard.can_ref_bank(bank_);
+    } else {
+      command.pre_all = guard.open && guard.can_pre_all();
+      command.ref_all = guard.can_ref_all();
+    }
+    return command.pre || command.pre_all || command.ref_all || command.ref_bank;
+  }
+
+  // `idle`: no access waits.
+  void step(const RowCommand& command, bool idle) {
+    const bool made = command.ref_all || command.ref_bank;
+    const bool wanted = due_ > limit_ || (due_ && quiet_ == hbm_.refresh_idle_cycles);
+    const bool tick = timer_ == interval_ - 1;
+    timer_ = tick ? 0 : timer_ + 1;
+    due_ += tick - made;
+    if (!idle) quiet_ = 0;
+    else if (quiet_ != hbm_.refresh_idle_cycles) ++quiet_;
+    working_ = !made && (working_ || wanted);
+    if (made) left_ = hbm_.per_bank ? hbm_.rfc_pb : hbm_.rfc_ab;
+    else if (left_) --left_;
+    if (made && hbm_.per_bank) bank_ = (bank_ + 1) % kBanks;
+  }
+
+ private:
+  const Hbm& hbm_;
+  const int64_t interval_, limit_;
+  int64_t timer_ = 0, due_ = 0, quiet_ = 0, left_ = 0;
+  int bank_ = 0;
+  bool working_ = false;
+};
+
+}  // namespace cycle

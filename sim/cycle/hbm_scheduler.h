@@ -1,0 +1,114 @@
+// First ready, first come, first served (rtl/hbm_scheduler.py).
+
+#pragma once
+
+#include "hbm_guard.h"
+#include "hbm_types.h"
+#include "hbm_window.h"
+
+namespace cycle {
+
+struct HbmCounts {
+  int64_t reads = 0, writes = 0, row_hits = 0, row_misses = 0, row_conflicts = 0;
+  int64_t turnarounds = 0, refresh_cycles = 0;
+};
+
+class Scheduler {
+ public:
+  bool read_made = false, write_made = false;
+  Access made;  // the column access of this cycle
+
+  explicit Scheduler(const Hbm& hbm)
+      : hbm_(hbm), guard_(hbm), refresh_(hbm), reads_(hbm), writes_(hbm) {}
+
+  bool read_room() const { return reads_.room(); }
+  bool write_room() const { return writes_.room(); }
+  bool idle() const { return reads_.level == 0 && writes_.level == 0; }
+
+  // The commands of cycle `now`.
+  void decide(int64_t now) {
+    guard_.look(now);
+    command_ = RowCommand{};
+    const bool refreshes = refresh_.wants(guard_, command_);
+    from_refresh_ = refreshes;
+    const BankSet free = ~refresh_.hold;
+    read_made = write_made = false;
+    if (idle()) return;
+    reads_.find_used(), writes_.find_used();
+    const BankSet for_reads = free & (writing_ ? ~writes_.used : ~0u);
+    const BankSet for_writes = free & (writing_ ? ~0u : ~reads_.used);
+    reads_.pick(guard_.can_read & free, guard_.can_act & for_reads, guard_.can_pre & for_reads);
+    writes_.pick(guard_.can_write & free, guard_.can_act & for_writes,
+                 guard_.can_pre & for_writes);
+    read_made = !writing_ && reads_.column >= 0;
+    write_made = writing_ && writes_.column >= 0;
+    if (read_made) made = reads_[reads_.column];
+    if (write_made) made = writes_[writes_.column];
+    if (refreshes) return;
+    if (!choose(writing_ ? writes_ : reads_)) choose(writing_ ? reads_ : writes_);
+  }
+
+  // `reads`, `writes`: an access is taken into the window.
+  void step(bool reads, const Access& read, bool writes, const Access& write, HbmCounts& counts) {
+    count(counts);
+    const bool at_rest = idle();
+    const bool read_open = reads && guard_.is_open(read);
+    const bool write_open = writes && guard_.is_open(write);
+    turn();
+    guard_.take(command_);
+    if (read_made) guard_.read(made.bank);
+    if (write_made) guard_.write(made.bank);
+    reads_.step(read_made ? reads_.column : -1, reads, read, read_open, command_);
+    writes_.step(write_made ? writes_.column : -1, writes, write, write_open, command_);
+    refresh_.step(command_, at_rest);
+  }
+
+ private:
+  bool choose(const Window& window) {
+    if (window.act >= 0) {
+      command_.act = true;
+      command_.bank = window[window.act].bank, command_.row = window[window.act].row;
+    } else if (window.pre >= 0) {
+      command_.pre = true;
+      command_.bank = window[window.pre].bank;
+    }
+    return window.act >= 0 || window.pre >= 0;
+  }
+
+  void turn() {
+    const int depth = int(hbm_.depth), high = depth - depth / 8, low = depth / 8;
+    const bool some_reads = reads_.level != 0, some_writes = writes_.level != 0;
+    const bool whole = batch_ == depth;
+    const bool begin = some_writes && (writes_.level >= high || !some_reads || writes_.old);
+    const bool end = !some_writes || (some_reads && (writes_.level <= low || whole));
+    const bool turns = writing_ ? end : begin && !(!whole && reads_.old);
+    if (turns) writing_ = !writing_, batch_ = 0;
+    else if ((read_made || write_made) && !whole) ++batch_;
+  }
+
+  void count(HbmCounts& counts) {
+    const bool some = read_made || write_made;
+    counts.reads += read_made, counts.writes += write_made;
+    counts.turnarounds += some && some_ && wrote_ != write_made;
+    counts.row_misses += command_.act;
+    counts.row_conflicts += command_.pre && !from_refresh_;
+    counts.refresh_cycles += refresh_.busy;
+    if (some) {
+      counts.row_hits += used_ >> made.bank & 1;
+      used_ |= 1u << made.bank;
+      some_ = true, wrote_ = write_made;
+    }
+    if (command_.act) used_ &= ~(1u << command_.bank);
+  }
+
+  const Hbm& hbm_;
+  Guard16 guard_;
+  Refresh refresh_;
+  Window reads_, writes_;
+  RowCommand command_;
+  int batch_ = 0;
+  BankSet used_ = 0;
+  bool writing_ = false, from_refresh_ = false, some_ = false, wrote_ = false;
+};
+
+}  // namespace cycle

@@ -1,0 +1,222 @@
+// The matrix unit (rtl/matrix.py and its parts): weights, activation rows, accumulators.
+
+#pragma once
+
+#include <algorithm>
+
+#include "sram.h"
+#include "types.h"
+
+namespace cycle {
+
+// Steps of the loads of weights, tile by tile (rtl/matrix_steps.py, rtl/matrix_place.py), and when
+// the shadow registers are free for them (rtl/matrix_weights.py).
+class WeightLoader {
+ public:
+  bool tile_ready = false;
+
+  explicit WeightLoader(const Chip& chip) : chip_(chip) {}
+
+  void begin(const Command* command) {
+    command_ = command;
+    more_ = true;
+    enter(command->w);
+    n_left_ = command->n;
+  }
+
+  void ask(SramPort& port) {
+    port.valid = begins_ = valid_ = scales_ = false;
+    if (!more_ && !inside_) return;
+    const Command& c = *command_;
+    const bool waits = more_ && !inside_;
+    scales_ = waits && c.scale_block && !(first_row_ & (c.scale_block - 1)) && !scales_done_;
+    packed_now_ = inside_ ? packed_ : dense();
+    const int64_t ahead = c.transposed ? 0 : packed_now_ ? (chip_.rows - 1) / chip_.group_rows
+                                                         : chip_.rows;
+    begins_ = waits && !scales_ && free_ && timer_ <= ahead;
+    valid_ = begins_ || inside_;
+    rows_ = packed_now_ ? chip_.group_rows : 1;
+    last_step_ = index_ == (c.transposed ? chip_.cols - 1 : chip_.rows - rows_);
+    k_count_ = std::min(k_left_, chip_.rows);
+    const bool inside_k_n = c.transposed ? index_ < std::min(n_left_, chip_.cols) : k_count_ != 0;
+    port.valid = scales_ || (valid_ && inside_k_n);
+    const int64_t address = scales_ ? scale_address_ : base_ + along_k_;
+    port.line = (address & kAddressMask) / chip_.line_bytes;
+  }
+
+  void step(bool tile_taken) {
+    if (begun_) tile_ready = true;
+    if (begins_) free_ = false;
+    if (timer_) --timer_;
+    if (tile_taken) tile_ready = false, free_ = true, timer_ = chip_.rows - 3;
+    begun_ = begins_;
+    if (valid_) take_step();
+    else if (scales_) take_scales();
+  }
+
+ private:
+  static constexpr int64_t kAddressMask = (1 << 24) - 1;
+
+  bool dense() const {
+    const Command& c = *command_;
+    const int64_t mask = c.weight_unit * chip_.group_rows - 1;
+    return !c.transposed && c.wstride == c.weight_unit &&
+           (base_ & mask & (chip_.line_bytes - 1)) == 0;
+  }
+
+  void enter(int64_t panel) {
+    panel_ = scale_address_ = panel;
+    base_ = panel + command_->scale_header;
+    along_k_ = first_row_ = 0;
+    k_left_ = command_->k;
+  }
+
+  void take_scales() {
+    const bool last = k_count_ <= (index_ + 1) * command_->scale_block;
+    index_ = last ? 0 : index_ + 1;
+    scales_done_ |= last;
+    scale_address_ += command_->scale_row_bytes;
+  }
+
+  void take_step() {
+    const Command& c = *command_;
+    const int64_t used = c.transposed ? (last_step_ ? chip_.rows : 0)
+                                      : packed_now_ ? chip_.group_rows : 1;
+    const int64_t k_next = std::max<int64_t>(k_left_ - used, 0);
+    const bool last_tile = last_step_ && k_next == 0;
+    packed_ = packed_now_;
+    inside_ = !last_step_;
+    index_ = last_step_ ? 0 : index_ + rows_;
+    more_ = !(last_tile && n_left_ <= chip_.cols);
+    if (last_step_) {
+      scales_done_ = false;
+      first_row_ += chip_.rows;
+    }
+    if (last_tile) {
+      n_left_ -= chip_.cols;
+      enter(panel_ + c.wpanel);
+      return;
+    }
+    base_ += packed_now_ ? c.weight_unit * chip_.group_rows : c.wstride;
+    k_left_ = k_next;
+    if (last_step_ && c.transposed) {
+      base_ = panel_ + c.scale_header;
+      along_k_ += c.weight_unit;
+    }
+  }
+
+  const Chip& chip_;
+  const Command* command_ = nullptr;
+  int64_t base_ = 0, along_k_ = 0, panel_ = 0, scale_address_ = 0;
+  int64_t k_left_ = 0, n_left_ = 0, k_count_ = 0, index_ = 0, rows_ = 0, first_row_ = 0;
+  int64_t timer_ = 0;
+  bool more_ = false, inside_ = false, packed_ = false, packed_now_ = false, last_step_ = false;
+  bool scales_ = false, scales_done_ = false, valid_ = false, begins_ = false, begun_ = false;
+  bool free_ = true;
+};
+
+// What becomes of a row: rtl/accumulator.py, and whether it is its tile's first.
+struct RowTag {
+  bool swap = false, adds = false, last = false;
+};
+
+// The activation rows in the order in which they are read (rtl/matrix_rows.py).
+class RowSequence {
+ public:
+  bool valid = false;
+
+  explicit RowSequence(const Chip& chip) : chip_(chip) {}
+
+  int64_t line() const { return (address_ & ((1 << 24) - 1)) / chip_.line_bytes; }
+  RowTag tag() const {
+    const bool end = m_left_ == 1 && k_left_ <= chip_.rows && n_left_ <= chip_.cols;
+    return {first_row_, command_->accumulates || !first_tile_, end};
+  }
+
+  void begin(const Command* command) {
+    command_ = command;
+    valid = first_row_ = first_tile_ = true;
+    address_ = tile_ = command->a;
+    m_left_ = command->m, k_left_ = command->k, n_left_ = command->n;
+  }
+
+  void advance() {
+    address_ += command_->astride;
+    first_row_ = m_left_ == 1;
+    if (--m_left_) return;
+    const bool last_tile = k_left_ <= chip_.rows;
+    address_ = tile_ = last_tile ? command_->a : tile_ + chip_.array_row_bytes;
+    m_left_ = command_->m;
+    k_left_ = last_tile ? command_->k : k_left_ - chip_.rows;
+    first_tile_ = last_tile;
+    if (!last_tile) return;
+    valid = n_left_ > chip_.cols;
+    n_left_ -= chip_.cols;
+  }
+
+ private:
+  const Chip& chip_;
+  const Command* command_ = nullptr;
+  int64_t address_ = 0, tile_ = 0, m_left_ = 0, k_left_ = 0, n_left_ = 0;
+  bool first_row_ = false, first_tile_ = false;
+};
+
+class MatrixUnit {
+ public:
+  bool busy = false, done = false;
+  bool row = false, waiting_operand = false, waiting_bank = false;
+
+  explicit MatrixUnit(const Chip& chip)
+      : chip_(chip), loader_(chip), sequence_(chip), reader_(chip.reader_depth) {}
+
+  void ask(SramPort& weights, SramPort& activations) {
+    weights.valid = activations.valid = done = false;
+    if (!busy) return;
+    loader_.ask(weights);
+    reader_.request(activations, sequence_.valid, sequence_.valid ? sequence_.line() : 0);
+    done = controls_[(now_ - chip_.rows - chip_.cols - 1) % kSlots] & kLast;
+    adding_ += (controls_[(now_ - chip_.rows) % kSlots] & kAdds) != 0;
+    adding_ -= (controls_[(now_ - chip_.rows - chip_.cols) % kSlots] & kAdds) != 0;
+  }
+
+  // Whether the vector unit may read accumulators.
+  bool readable() const { return adding_ == 0; }
+
+  void step(const SramPort& activations, const Command* start) {
+    if (busy) {
+      if (start_) loader_.begin(start_), sequence_.begin(start_);
+      const bool offered = reader_.valid();
+      const bool taken = offered && (loader_.tile_ready || !reader_.tag().swap);
+      const RowTag tag = taken ? reader_.tag() : RowTag{};
+      const bool accepted = activations.accepted();
+      waiting_operand = offered && !taken;
+      waiting_bank = !offered && refused_ & 2;
+      refused_ = refused_ << 1 | activations.refused();
+      reader_.step(accepted, accepted ? sequence_.tag() : RowTag{}, taken);
+      if (accepted) sequence_.advance();
+      loader_.step(taken && tag.swap);
+      row = taken;
+      const int adds = taken && tag.adds ? kAdds : 0, last = taken && tag.last ? kLast : 0;
+      controls_[++now_ % kSlots] = uint8_t(adds | last);
+      start_ = nullptr;
+    }
+    if (done) busy = false;
+    if (start) busy = true, start_ = start;
+  }
+
+ private:
+  static constexpr uint64_t kSlots = 1024;
+  static constexpr uint8_t kAdds = 1, kLast = 2;
+
+  const Chip& chip_;
+  WeightLoader loader_;
+  RowSequence sequence_;
+  LineReader<RowTag> reader_;
+  const Command* start_ = nullptr;
+  uint8_t controls_[kSlots] = {};
+  uint64_t now_ = kSlots;
+  int64_t adding_ = 0;
+  uint32_t refused_ = 0;
+};
+
+}  // namespace cycle
