@@ -1,4 +1,4 @@
-"""The two machines that run program images, behind one interface."""
+"""The machines that run program images, behind one interface."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from isa.image import ProgramImage
 from isa.table import INSTRUCTION_BYTES
 from sim.functional import FunctionalCore
 
-NAMES = ("functional", "rtl")
+NAMES = ("functional", "rtl", "cycle")
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,31 @@ class RtlBackend:
         return self._core.acc
 
 
+class CycleBackend(FunctionalBackend):
+    """The functional simulator's values in the time of the cycle model, which needs no RTL. What it
+    does not count of the HBM is left out of `Run.hbm`."""
+
+    name = "cycle"
+
+    def load(self, image: ProgramImage, hbm: NDArray[np.uint8]) -> None:
+        super().load(image, hbm)
+        self._image = image
+
+    def run(self) -> Run:
+        from sim.cycle.model import run_trace  # needs a compiler
+        from sim.cycle.trace import record
+
+        trace = record(self._image, self._core)
+        found = run_trace(trace, self._image.config)
+        return Run(trace.counters, found.cycles, found.classes, found.hbm)
+
+
 def make_backend(name: str, trace: Path | None = None) -> Backend:
-    """The back end called ``functional`` or ``rtl``; the RTL can write a waveform to ``trace``."""
+    """The back end of that name, one of NAMES; the RTL can write a waveform to ``trace``."""
     if name not in NAMES:
         raise ValueError(f"back end must be one of {', '.join(NAMES)}, not {name!r}")
     if name == "rtl":
         return RtlBackend(trace)
     if trace is not None:
-        raise ValueError("--trace needs --backend rtl: the functional simulator has no signals")
-    return FunctionalBackend()
+        raise ValueError("--trace needs --backend rtl: the others have no signals")
+    return CycleBackend() if name == "cycle" else FunctionalBackend()

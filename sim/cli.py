@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isa.terminal import run as run_command_line
+from sim.cycle.cli import validate
 from sim.fuzz_cli import fuzz
 from sim.hbm_cli import hbm
 from sim.inspect_cli import inspect
@@ -21,7 +22,7 @@ app = typer.Typer(
     help="Run programs of the Jalapeño chip on its functional simulator or on its RTL.",
 )
 ImageFile = Annotated[Path, typer.Argument(help="Program image (.jx).", show_default=False)]
-BackendName = Annotated[str, typer.Option("--backend", help="functional or rtl.")]
+BackendName = Annotated[str, typer.Option("--backend", help="functional, rtl or cycle.")]
 Chip = Annotated[
     str | None,
     typer.Option(
@@ -260,6 +261,7 @@ def verilog(
 
 app.command()(fuzz)
 app.command()(hbm)
+app.command()(validate)
 app.command()(inspect)
 
 

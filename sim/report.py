@@ -67,7 +67,7 @@ def print_hbm(config: ChipConfig, hbm: Mapping[str, int], cycles: int) -> None:
     table = Table("HBM", "value", "meaning")
     table.columns[1].justify = "right"
     for name, meaning in {**HBM_COUNTERS, **HBM_LATENCIES}.items():
-        if hbm[name] or name in HBM_COUNTERS:
+        if hbm.get(name) or (name in HBM_COUNTERS and name in hbm):
             table.add_row(name, f"{hbm[name]:,}", meaning)
     columns = hbm["reads"] + hbm["writes"]
     share = columns * BURST_CYCLES / (cycles * config.pseudo_channels)

@@ -17,6 +17,8 @@ namespace cycle {
 struct Counts {
   int64_t cycles = 0, conflicts = 0;
   int64_t classes[kEngines][kClasses] = {};
+  int64_t retired[kEngines] = {};  // instructions
+  int64_t work[kEngines] = {};     // lines, rows and vectors, as isa.counters has them
 };
 
 struct Trace {
@@ -57,7 +59,7 @@ class Core {
     vector_.evaluate(port(kVectorWrite), port(kVectorA), port(kVectorB), matrix_.readable());
     issue();
     memory(out, load_ready);
-    if (sequencer_.running) count(refused);
+    if (sequencer_.running) count(refused), count_work();
     step(out, load_beat && load_ready);
     memory_.step(in_);
   }
@@ -136,6 +138,15 @@ class Core {
     engine(kStore, store_.waiting_bank, false, store_.waiting_memory);
     engine(kMatrix, matrix_.waiting_bank, matrix_.waiting_operand, false);
     engine(kVector, vector_.waiting_bank, vector_.waiting_operand, false);
+  }
+
+  void count_work() {
+    counts.retired[kSequencer] += sequencer_.retired;
+    for (int e = kLoad; e < kEngines; ++e) counts.retired[e] += queues_[e].guard.retires();
+    counts.work[kLoad] += port(kLoadWrite).accepted();
+    counts.work[kStore] += port(kStoreRead).accepted();
+    counts.work[kMatrix] += matrix_.row;
+    counts.work[kVector] += vector_.issued;
   }
 
   void engine(Engine which, bool bank, bool operand, bool memory) {

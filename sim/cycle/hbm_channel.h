@@ -42,6 +42,7 @@ class Pipe {
   const Access& tag() const { return tags_.front().access; }
   void pop() { tags_.pop(); }
   void push(int64_t now, const Access& access) { tags_.push({now, access}); }
+  bool empty() const { return tags_.empty(); }
 
  private:
   struct Entry {
@@ -60,6 +61,11 @@ class ChannelReads {
   bool fetched = false;                // a beat for the write half comes
 
   explicit ChannelReads(const Hbm& hbm) : hbm_(hbm), landing_(hbm.cl + 1) {}
+
+  bool rests() const {
+    return !burst.active && order_.empty() && landing_.empty() && !rvalid && !second_ &&
+           !other_fetched_;
+  }
 
   // `room`: an access is taken; `fetch`: the write half's goes first.
   void evaluate(int64_t now, bool room, bool fetch) {
@@ -130,6 +136,10 @@ class ChannelWrites {
   bool ready = false, wready = false, fetches = false, offers = false;
 
   explicit ChannelWrites(const Hbm& hbm) : hbm_(hbm), making_(hbm.cwl - 1) {}
+
+  bool rests() const {
+    return !burst.active && order_.empty() && making_.empty() && !bvalid && !second_ && !busy_;
+  }
 
   // Before it is known what the other half does: `wvalid`: a beat is offered, bytes `from` to
   // `to` of it are written; `room`: an access is taken.
@@ -228,6 +238,13 @@ class Channel {
     reads.evaluate(now, read_room_, writes.fetches);
     scheduler_.decide(now);
   }
+
+  // How many cycles from now on nothing can happen unless a burst comes; 0 if something may.
+  int64_t rest() const {
+    const bool rests = reads.rests() && writes.rests() && scheduler_.rests();
+    return rests ? scheduler_.left_to_rest() : 0;
+  }
+  void pass(int64_t cycles, HbmCounts& counts) { scheduler_.rest(cycles, counts); }
 
   struct Asked {
     bool taken = false;

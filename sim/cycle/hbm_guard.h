@@ -14,6 +14,8 @@ struct RowCommand {
   bool act = false, pre = false, pre_all = false, ref_all = false, ref_bank = false;
   int bank = 0;
   int32_t row = 0;
+
+  bool any() const { return act || pre || pre_all || ref_all || ref_bank; }
 };
 
 class Guard16 {
@@ -29,6 +31,7 @@ class Guard16 {
   // What may be decided in cycle `now`.
   void look(int64_t now) {
     now_ = now;
+    if (now - based_ > kRange) rebase();
     may_act_ = over(act_), may_pre_ = over(pre_);
     can_read = over(read_) & open;
     can_write = over(write_) & open;
@@ -85,7 +88,8 @@ class Guard16 {
   }
 
  private:
-  static constexpr int64_t kLongAgo = -(int64_t{1} << 40);
+  static constexpr int64_t kLongAgo = -(int64_t{1} << 40), kRange = 1 << 30;
+  using Times = int32_t[kBanks];  // since `based_`
   struct Range {
     int first, end;
   };
@@ -96,18 +100,28 @@ class Guard16 {
     const int size = int(t_.banks_per_group), first = bank / size * size;
     return {first, first + size};
   }
-  void wait(int64_t (&until)[kBanks], Range banks, int64_t cycles) const {
-    for (int b = banks.first; b < banks.end; ++b) until[b] = std::max(until[b], now_ + cycles);
+  void wait(Times& until, Range banks, int64_t cycles) const {
+    const int32_t time = int32_t(now_ - based_ + cycles);
+    for (int b = banks.first; b < banks.end; ++b) until[b] = std::max(until[b], time);
   }
-  BankSet over(const int64_t (&until)[kBanks]) const {
+  BankSet over(const Times& until) const {
+    const int32_t time = int32_t(now_ - based_);
     BankSet found = 0;
-    for (int b = 0; b < kBanks; ++b) found |= BankSet(now_ >= until[b]) << b;
+    for (int b = 0; b < kBanks; ++b) found |= BankSet(time >= until[b]) << b;
     return found;
   }
 
+  // Times stay small: all that is over is forgotten.
+  void rebase() {
+    const int64_t by = now_ - based_;
+    for (Times* times : {&act_, &pre_, &read_, &write_})
+      for (int32_t& until : *times) until = int32_t(std::max<int64_t>(until - by, 0));
+    based_ = now_;
+  }
+
   const Hbm& t_;
-  int64_t act_[kBanks] = {}, pre_[kBanks] = {}, read_[kBanks] = {}, write_[kBanks] = {};
-  int64_t acts_[4], now_ = 0;
+  Times act_ = {}, pre_ = {}, read_ = {}, write_ = {};
+  int64_t acts_[4], now_ = 0, based_ = 0;
   int32_t rows_[kBanks] = {};
   uint32_t count_ = 0;
   BankSet may_act_ = 0, may_pre_ = 0;
@@ -139,6 +153,16 @@ class Refresh {
       command.ref_all = guard.can_ref_all();
     }
     return command.pre || command.pre_all || command.ref_all || command.ref_bank;
+  }
+
+  // Cycles in which nothing can happen, while nothing is due and no access waits.
+  bool rests() const { return !due_ && !working_; }
+  int64_t left_to_rest() const { return interval_ - 1 - timer_; }
+  int64_t rest(int64_t cycles) {
+    const int64_t made = std::min(left_, cycles);
+    timer_ += cycles, left_ -= made;
+    quiet_ = std::min(quiet_ + cycles, hbm_.refresh_idle_cycles);
+    return made;
   }
 
   // `idle`: no access waits.

@@ -67,17 +67,12 @@ class HbmMemory {
     for (int i = 0; i < hbm.channels; ++i) channels_.emplace_back(hbm);
     gathered_.resize(hbm.channels), gather_part_.resize(hbm.channels);
     spread_.resize(hbm.channels), spread_part_.resize(hbm.channels);
+    until_.resize(hbm.channels), since_.resize(hbm.channels);
   }
 
   MemoryOut offer(bool) {
-    for (int i = 0; i < int(channels_.size()); ++i) {
-      const bool valid = !spread_[i].empty();
-      const WriteWord word = valid ? spread_[i].front() : WriteWord{0, 0};
-      const int64_t first = spread_part_[i] * hbm_.beat_bytes;
-      const int64_t from = std::max<int64_t>(word.from - first, 0);
-      const int64_t to = std::min(word.to - first, hbm_.beat_bytes);
-      channels_[i].evaluate(now_, valid, from, to);
-    }
+    for (int i = 0; i < int(channels_.size()); ++i)
+      if (until_[i] <= now_) wake(i), evaluate(i);
     read_next_ = read_pieces_.active && reads_.size() != hbm_.order_depth &&
                  channels_[read_pieces_.channel()].reads.ready;
     write_next_ = write_pieces_.active && routes_.size() != hbm_.order_depth &&
@@ -121,9 +116,30 @@ class HbmMemory {
     return {true, pieces.address() / hbm_.beat_bytes, pieces.beats() * parts_};
   }
 
+  // A channel in which nothing can happen is left alone until `until_`, or until a burst comes.
+  void wake(int i) {
+    if (now_ > since_[i]) channels_[i].pass(now_ - since_[i], counts);
+    since_[i] = now_ + 1;
+  }
+
+  void evaluate(int i) {
+    const bool valid = !spread_[i].empty();
+    const WriteWord word = valid ? spread_[i].front() : WriteWord{0, 0};
+    const int64_t first = spread_part_[i] * hbm_.beat_bytes;
+    const int64_t from = std::max<int64_t>(word.from - first, 0);
+    const int64_t to = std::min(word.to - first, hbm_.beat_bytes);
+    channels_[i].evaluate(now_, valid, from, to);
+  }
+
   void step_channels() {
     for (int i = 0; i < int(channels_.size()); ++i) {
       Channel& channel = channels_[i];
+      if (until_[i] > now_) {
+        const bool asked = (read_next_ && read_pieces_.channel() == i) ||
+                           (write_next_ && write_pieces_.channel() == i);
+        if (!asked) continue;
+        wake(i), evaluate(i);
+      }
       // Beats of the port, of a channel's on the way back.
       const bool ends = gather_part_[i] == parts_ - 1;
       const bool rready = gathered_[i] != waiting_ || !ends;
@@ -136,6 +152,7 @@ class HbmMemory {
         fresh_ |= uint64_t(ends) << i;
       }
       if (spreads && ++spread_part_[i] == parts_) spread_part_[i] = 0, spread_[i].pop();
+      until_[i] = spread_[i].empty() ? now_ + 1 + channel.rest() : 0;
     }
   }
 
@@ -160,7 +177,7 @@ class HbmMemory {
   Pieces read_pieces_, write_pieces_;
   const int64_t parts_, waiting_;
   std::vector<Channel> channels_;
-  std::vector<int64_t> gathered_, gather_part_, spread_part_;
+  std::vector<int64_t> gathered_, gather_part_, spread_part_, until_, since_;
   std::vector<Ring<WriteWord, 1024>> spread_;
   Ring<Piece, 64> reads_, routes_, ends_;
   MemoryOut out_{};

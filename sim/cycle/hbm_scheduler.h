@@ -25,6 +25,11 @@ class Scheduler {
   bool write_room() const { return writes_.room(); }
   bool idle() const { return reads_.level == 0 && writes_.level == 0; }
 
+  // Whether nothing can happen for some cycles but that a refresh becomes due; how many.
+  bool rests() const { return idle() && refresh_.rests() && !command_.any(); }
+  int64_t left_to_rest() const { return refresh_.left_to_rest(); }
+  void rest(int64_t cycles, HbmCounts& counts) { counts.refresh_cycles += refresh_.rest(cycles); }
+
   // The commands of cycle `now`.
   void decide(int64_t now) {
     guard_.look(now);
@@ -34,7 +39,6 @@ class Scheduler {
     const BankSet free = ~refresh_.hold;
     read_made = write_made = false;
     if (idle()) return;
-    reads_.find_used(), writes_.find_used();
     const BankSet for_reads = free & (writing_ ? ~writes_.used : ~0u);
     const BankSet for_writes = free & (writing_ ? ~0u : ~reads_.used);
     reads_.pick(guard_.can_read & free, guard_.can_act & for_reads, guard_.can_pre & for_reads);

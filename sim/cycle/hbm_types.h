@@ -31,7 +31,7 @@ struct Hbm {
 
   int64_t field(int64_t address, int64_t which) const {
     int64_t value = 0;
-    for (int i = 0; i < pieces; ++i)
+    for (int i = 0; i < pieces && map[i].field <= which; ++i)
       if (map[i].field == which)
         value ^= (address >> map[i].at & ((int64_t{1} << map[i].bits) - 1)) << map[i].low;
     return value;

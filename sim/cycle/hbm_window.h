@@ -21,11 +21,6 @@ class Window {
   bool room() const { return level != depth_; }
   const Access& operator[](int i) const { return accesses_[i]; }
 
-  void find_used() {
-    used = 0;
-    for (int b = 0; b < kBanks; ++b) used |= BankSet(of_bank_[b] != 0) << b;
-  }
-
   void pick(BankSet can_column, BankSet can_act, BankSet can_pre) {
     column = act = pre = -1;
     if (!level) return;
@@ -34,7 +29,8 @@ class Window {
     const uint64_t ready = valid & hit_ & first, missing = valid & ~hit_ & first;
     BankSet kept = 0;
     uint64_t columns = 0, acts = 0, pres = 0;
-    for (int b = 0; b < kBanks; ++b) {
+    for (BankSet left = used; left; left &= left - 1) {
+      const int b = __builtin_ctz(left);
       const uint64_t mine = of_bank_[b];
       const bool keeps = mine & ready;
       kept |= BankSet(keeps) << b;
@@ -62,6 +58,7 @@ class Window {
     accesses_[level] = access;
     hit_ |= uint64_t(hits) << level;
     of_bank_[access.bank] |= 1ull << level++;
+    used |= 1u << access.bank;
   }
 
  private:
@@ -81,9 +78,14 @@ class Window {
   void remove(int place) {
     const uint64_t stay = (1ull << place) - 1;
     const auto moved = [stay](uint64_t set) { return (set & stay) | (set >> 1 & ~stay); };
-    of_bank_[accesses_[place].bank] &= ~(1ull << place);
+    const int bank = accesses_[place].bank;
+    of_bank_[bank] &= ~(1ull << place);
+    if (!of_bank_[bank]) used &= ~(1u << bank);
     hit_ &= ~(1ull << place);
-    for (uint64_t& set : of_bank_) set = moved(set);
+    for (BankSet left = used; left; left &= left - 1) {
+      uint64_t& set = of_bank_[__builtin_ctz(left)];
+      set = moved(set);
+    }
     hit_ = moved(hit_);
     std::memmove(accesses_ + place, accesses_ + place + 1, (--level - place) * sizeof(Access));
   }

@@ -171,7 +171,10 @@ class MatrixUnit {
 
   void ask(SramPort& weights, SramPort& activations) {
     weights.valid = activations.valid = done = false;
-    if (!busy) return;
+    if (!busy) {
+      row = false;
+      return;
+    }
     loader_.ask(weights);
     reader_.request(activations, sequence_.valid, sequence_.valid ? sequence_.line() : 0);
     done = controls_[(now_ - chip_.rows - chip_.cols - 1) % kSlots] & kLast;

@@ -15,6 +15,7 @@ extern "C" {
 struct Result {
   int64_t halted, cycles, conflicts;
   int64_t classes[int(cycle::kEngines) * int(cycle::kClasses)];
+  int64_t retired[cycle::kEngines], work[cycle::kEngines];
   cycle::HbmCounts hbm;
 };
 
@@ -30,6 +31,8 @@ void run(const cycle::Chip& chip, const cycle::Trace& trace, Memory& memory, int
   result.cycles = core->counts.cycles;
   result.conflicts = core->counts.conflicts;
   std::memcpy(result.classes, core->counts.classes, sizeof result.classes);
+  std::memcpy(result.retired, core->counts.retired, sizeof result.retired);
+  std::memcpy(result.work, core->counts.work, sizeof result.work);
   delete core;
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
-from isa.counters import CYCLE_CLASSES
+from isa.counters import COUNTERS, CYCLE_CLASSES
 from isa.hbm import ACT_CYCLES, BANKS_PER_GROUP, BEAT_BYTES, BURST_CYCLES, COLUMN_BYTES
 from isa.hbm_map import HbmMap
 from isa.rules import INDEX_BYTES
@@ -56,17 +56,21 @@ class _Result(ctypes.Structure):
         ("cycles", ctypes.c_int64),
         ("conflicts", ctypes.c_int64),
         ("classes", ctypes.c_int64 * (len(Engine) * len(CYCLE_CLASSES))),
+        ("retired", ctypes.c_int64 * len(Engine)),
+        ("work", ctypes.c_int64 * len(Engine)),
         *((name, ctypes.c_int64) for name in (*_COUNTS, "refresh_cycles")),
     ]
 
 
 @dataclass(frozen=True)
 class CycleResult:
-    """As `sim.rtl.RunResult`: ``classes`` of an engine add up to ``cycles``."""
+    """As `sim.rtl.RunResult`: ``classes`` of an engine add up to ``cycles``. Of the HBM's counters
+    those that depend on commands to the devices alone."""
 
     cycles: int
     conflicts: int
     classes: dict[str, dict[str, int]]
+    counters: dict[str, int]
     hbm: dict[str, int]
 
 
@@ -117,7 +121,9 @@ def run_trace(trace: Trace, config: ChipConfig, most_cycles: int = 1 << 40) -> C
     counts = iter(result.classes)
     classes = {e.name.lower(): {name: next(counts) for name in CYCLE_CLASSES} for e in Engine}
     hbm = {name: getattr(result, name) for name in _COUNTS} if config.hbm else {}
-    return CycleResult(result.cycles, result.conflicts, classes, hbm)
+    counted = [*result.retired, *result.work[1:]]  # the sequencer has no work of its own
+    counters = dict(zip(COUNTERS, counted, strict=True))
+    return CycleResult(result.cycles, result.conflicts, classes, counters, hbm)
 
 
 def _hbm_numbers(config: ChipConfig) -> _Hbm:

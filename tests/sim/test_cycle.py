@@ -44,6 +44,7 @@ def compare(situation: Situation) -> None:
     assert found.cycles == expected.cycles
     assert found.conflicts == expected.conflicts
     assert found.classes == expected.classes
+    assert found.counters == expected.counters
     assert found.hbm == {name: expected.hbm[name] for name in found.hbm}
 
 

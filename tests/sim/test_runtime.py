@@ -126,5 +126,7 @@ def test_programs_without_a_model_have_no_session():
 
 
 def test_unknown_back_ends_are_refused():
-    with pytest.raises(ValueError, match=r"^back end must be one of functional, rtl, not 'gpu'$"):
+    with pytest.raises(
+        ValueError, match=r"^back end must be one of functional, rtl, cycle, not 'gpu'$"
+    ):
         make_backend("gpu")

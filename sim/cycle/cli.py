@@ -1,0 +1,83 @@
+"""``jalapeno validate``: its options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def validate(
+    config: Annotated[
+        list[str] | None,
+        typer.Option(help="Preset or TOML file, with changes. Repeatable; default: the suite's."),
+    ] = None,
+    programs: Annotated[int, typer.Option(min=0, help="Random programs for each chip.")] = 35,
+    folder: Annotated[
+        Path | None, typer.Option(help="Assembly programs; those that are for a chip run on it.")
+    ] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="A model's image (.jx), which runs on its own chip. Repeatable."),
+    ] = None,
+    tokens: Annotated[str, typer.Option(help="Tokens of each of a model's launches.")] = "9,1",
+    report: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All rows on stdout.")] = False,
+) -> None:
+    """Compare the cycle model with the RTL, program by program.
+
+    The RTL of every chip is built first, which takes a minute or more for each.
+
+    Example: jalapeno validate --config tiny --programs 20 --folder programs
+    """
+    import sys
+
+    from sim.cycle.validate import print_rows, to_json, write_report
+
+    counts = _counts(tokens)
+    rows = [*_on_chips(config, programs, folder), *_on_models(model or [], counts)]
+    if not rows:
+        raise ValueError("nothing to compare: --programs 0 needs --folder or --model")
+    print_rows(rows)
+    if report is not None:
+        given = " ".join(sys.argv[1:])
+        write_report(report, rows, f"jalapeno {given}")
+    if as_json:
+        print(to_json(rows))
+
+
+def _counts(tokens: str) -> list[int]:
+    parts = tokens.split(",")
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise ValueError(f"--tokens must be numbers of at least 1 with commas, not {tokens!r}")
+    return [int(part) for part in parts]
+
+
+def _on_chips(names: list[str] | None, programs: int, folder: Path | None) -> list:
+    from isa.config import load_config
+    from sim.build_rtl import build_model
+    from sim.cycle.suite import CHIPS, random_entries, written_entries
+    from sim.cycle.validate import measure
+    from sim.report import console, track
+
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder of assembly programs")
+    rows = []
+    for config in [load_config(name) for name in names or CHIPS]:
+        with console.status(f"building the RTL of {config.name}, once"):
+            build_model(config)
+        entries = list(random_entries(config, programs))
+        entries += written_entries(folder, config) if folder else []
+        rows += list(track(measure(config, entries), len(entries), config.name))
+    return rows
+
+
+def _on_models(paths: list[Path], counts: list[int]) -> list:
+    from isa.image import load_image
+    from sim.cycle.suite import model_entries
+    from sim.cycle.validate import measure
+
+    rows = []
+    for seed, path in enumerate(paths):
+        image = load_image(path)
+        rows += list(measure(image.config, model_entries(path.stem, image, counts, seed)))
+    return rows
