@@ -110,7 +110,7 @@ class CycleBackend(FunctionalBackend):
 
         trace = record(self._image, self._core)
         found = run_trace(trace, self._image.config)
-        return Run(trace.counters, found.cycles, found.classes, found.hbm)
+        return Run(found.counters, found.cycles, found.classes, found.hbm)
 
 
 def make_backend(name: str, trace: Path | None = None) -> Backend:

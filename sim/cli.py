@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isa.terminal import run as run_command_line
-from sim.cycle.cli import validate
+from sim.cycle.cli import profile, validate
 from sim.fuzz_cli import fuzz
 from sim.hbm_cli import hbm
 from sim.inspect_cli import inspect
@@ -261,6 +261,7 @@ def verilog(
 
 app.command()(fuzz)
 app.command()(hbm)
+app.command()(profile)
 app.command()(validate)
 app.command()(inspect)
 

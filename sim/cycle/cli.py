@@ -1,4 +1,4 @@
-"""``jalapeno validate``: its options."""
+"""``jalapeno validate`` and ``jalapeno profile``: their options."""
 
 from pathlib import Path
 from typing import Annotated
@@ -81,3 +81,34 @@ def _on_models(paths: list[Path], counts: list[int]) -> list:
         image = load_image(path)
         rows += list(measure(image.config, model_entries(path.stem, image, counts, seed)))
     return rows
+
+
+def profile(
+    image: Annotated[Path, typer.Argument(help="Program image (.jx).", show_default=False)],
+    tokens: Annotated[int, typer.Option(min=1, help="New tokens of the launch.")] = 1,
+    past: Annotated[int, typer.Option(min=0, help="Tokens in the cache before it.")] = 0,
+    backend: Annotated[str, typer.Option(help="cycle or rtl.")] = "cycle",
+    config: Annotated[
+        str | None,
+        typer.Option(help="Preset or TOML file of the chip it was made for, with any memory."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="An object on stdout.")] = False,
+) -> None:
+    """Show where the cycles of a launch go: what is in use, and what each engine waits for.
+
+    Example: jalapeno profile out.jx --tokens 1 --past 100
+    """
+    from dataclasses import replace
+
+    from isa.config import load_config
+    from isa.image import load_image, require_config
+    from sim.cycle.profile import print_profile, profile as measure, to_json
+
+    program = load_image(image)
+    if config is not None:
+        require_config(program, load_config(config), str(image))
+        program = replace(program, config=load_config(config))
+    found = measure(program, tokens, past, backend)
+    print_profile(found)
+    if as_json:
+        print(to_json(found))

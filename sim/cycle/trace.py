@@ -6,7 +6,7 @@ words that `ld` reads, the rows that `gather` takes.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,6 @@ class Trace:
     numbers: NDArray[np.int64]
     code_base: int
     code_count: int
-    counters: dict[str, int] = field(default_factory=dict)
 
 
 class _Recorder(ScalarMachine):
@@ -71,7 +70,7 @@ class _Recorder(ScalarMachine):
     def __init__(self, config: ChipConfig, code: bytes, sram: NDArray[np.uint8]) -> None:
         super().__init__(config, code)
         self._sram = sram
-        self.path: list[int] = []
+        self.path = []
         self.commands: list[Command] = []
         self.numbers: list[NDArray[np.int64]] = []
 
@@ -89,15 +88,26 @@ class _Recorder(ScalarMachine):
 def record(image: ProgramImage, core: FunctionalCore) -> Trace:
     """Run the program that ``core`` has loaded from ``image``; its memory changes as in any run."""
     core.machine = recorder = _Recorder(image.config, image.code, core.sram)
-    counters = core.run()
+    core.run()
+    return make_trace(image, recorder, recorder.commands, recorder.numbers)
+
+
+def make_trace(
+    image: ProgramImage,
+    machine: ScalarMachine,
+    commands: list[Command],
+    numbers: list[NDArray[np.int64]],
+) -> Trace:
+    """From what ``machine`` has noted and yielded, and the rows of each gather."""
+    assert machine.path is not None
     table = _Table(image.config, image.code)
-    order = table.follow(recorder.path, recorder.commands)
-    numbers = np.concatenate([np.zeros(0, np.int64), *recorder.numbers])
-    count = len(image.code) // INSTRUCTION_BYTES
-    commands = np.array(table.rows, np.int64).reshape(-1, len(FIELDS))
+    order = table.follow(machine.path, commands)
     jumps = np.zeros(len(order), np.uint8)
-    jumps[recorder.jumps] = 1
-    return Trace(image.config, commands, order, jumps, numbers, image.code_base, count, counters)
+    jumps[machine.jumps] = 1
+    rows = np.array(table.rows, np.int64).reshape(-1, len(FIELDS))
+    gathered = np.concatenate([np.zeros(0, np.int64), *numbers])
+    count = len(image.code) // INSTRUCTION_BYTES
+    return Trace(image.config, rows, order, jumps, gathered, image.code_base, count)
 
 
 class _Table:

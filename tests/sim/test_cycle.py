@@ -1,17 +1,24 @@
 """The cycle model against the RTL: the same cycles, classes, conflicts and commands to the HBM."""
 
+import json
+
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from compiler.canonical import canonicalise
 from compiler.importer import load_model
 from compiler.pipeline import compile_graph
 from isa.assembler import assemble_file
 from isa.config import load_config
-from isa.image import ProgramImage
+from isa.image import ProgramImage, save_image
 from isa.program import Op
 from rtl import timing
+from sim.cli import app
+from sim.cycle.follow import NeedsValues, follow, trace_launch
 from sim.cycle.measure import Situation, on_model, on_rtl, trace_of
 from sim.cycle.model import run_trace
+from sim.cycle.trace import Trace
 from sim.errors import SimulationError
 from sim.fuzz import CHIPS, make_program
 from sim.host import Host
@@ -61,16 +68,97 @@ def test_hand_written_programs_take_as_long(program):
     compare(Situation(image, image.memory()))
 
 
-def test_a_model_takes_as_long():
-    """Prefill and decode, on the chip's HBM with its refreshes."""
+@pytest.fixture(scope="module")
+def stories() -> ProgramImage:
     graph = canonicalise(load_model(model_path("stories260k/optimum_op18")), 64, "stories260k")
-    image = compile_graph(graph, TINY)
-    memory = image.memory()
-    host, dice = Host(image, memory), rng(5)
+    return compile_graph(graph, TINY)
+
+
+def test_a_model_takes_as_long(stories):
+    """Prefill and decode, on the chip's HBM with its refreshes; no values are needed for that."""
+    memory = stories.memory()
+    host, dice = Host(stories, memory), rng(5)
     for count in (13, 1):
         host.prepare(dice.integers(0, host.vocabulary, count))
-        compare(Situation(image, memory.copy()))
+        situation = Situation(stories, memory.copy())
+        compare(situation)
+        assert same_trace(follow(stories, memory.copy()), trace_of(situation))
         host.finish(count)
+
+
+def same_trace(one: Trace, other: Trace) -> bool:
+    names = ("commands", "order", "jumps", "numbers")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def test_traces_without_values_are_those_with_values():
+    """Or it is said that values are needed, and they are used."""
+    refused = 0
+    for seed in range(40):
+        situation = random_situation("tiny", seed)
+        expected = trace_of(situation)
+        try:
+            assert same_trace(follow(situation.image, situation.hbm.copy()), expected)
+        except NeedsValues:
+            refused += 1
+    assert refused == 4  # read what a store has written
+
+
+def test_a_list_that_is_computed_needs_values():
+    place = {"sram": 0, "sstride": 32, "rows": 2, "bytes": 32, "hbm": 64, "hstride": 1}
+    ops = [
+        Op("vmov", {"dst": 4096, "dstride": 32, "a": 0, "astride": 32, "rows": 1, "cols": 8}),
+        Op("sync"),
+        Op("gather", {**place, "hplane": 4096}),
+        Op("halt"),
+    ]
+    image = ProgramImage.from_ops(TINY, ops, hbm_bytes=1 << 16)
+    with pytest.raises(NeedsValues, match=r"^instruction 0 computes a list of rows$"):
+        follow(image, image.memory())
+    assert same_trace(
+        trace_launch(image, image.memory()), trace_of(Situation(image, image.memory()))
+    )
+
+
+def test_profiles_agree_and_add_up(stories, tmp_path):
+    save_image(stories, tmp_path / "s.jx")
+    found = {}
+    for backend in ("cycle", "rtl"):
+        options = ["--tokens", "2", "--past", "9", "--backend", backend, "--json"]
+        result = CliRunner().invoke(app, ["profile", str(tmp_path / "s.jx"), *options])
+        assert result.exit_code == 0, result.output
+        found[backend] = json.loads(result.stdout)
+        assert found[backend].pop("backend") == backend
+    assert found["cycle"] == found["rtl"]
+    for classes in found["cycle"]["classes"].values():
+        assert sum(classes.values()) == found["cycle"]["cycles"]
+
+
+def test_validate_prints_every_row(tmp_path):
+    options = ["--config", "tiny", "--programs", "5", "--folder", str(ROOT / "programs"), "--json"]
+    report = tmp_path / "accuracy.md"
+    result = CliRunner().invoke(app, ["validate", *options, "--report", str(report)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["mean_abs_error"], found["max_abs_error"]) == (0, 0)
+    assert len(found["rows"]) > 10
+    assert all(row["equal"] and row["rtl_cycles"] == row["model_cycles"] for row in found["rows"])
+    assert report.read_text().count("\n| ") == len(found["rows"]) + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--programs", "0", "--config", "tiny"], "nothing to compare"),
+        (["--tokens", "3,x", "--config", "tiny"], "--tokens must be numbers of at least 1"),
+        (["--folder", "nowhere", "--config", "tiny"], "nowhere: no such folder"),
+        (["--config", "huge"], "huge: no such configuration file"),
+    ],
+)
+def test_validate_rejects(options, message):
+    result = CliRunner().invoke(app, ["validate", *options])
+    assert isinstance(result.exception, ValueError)
+    assert message in str(result.exception)
 
 
 def test_a_long_stream_takes_as_long():

@@ -1,0 +1,93 @@
+"""``jalapeno profile``: where a launch's cycles go, on the cycle model or on the RTL."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from isa.config import ChipConfig
+from isa.hbm import BURST_CYCLES
+from isa.image import ProgramImage
+from sim.cycle.follow import trace_launch
+from sim.cycle.measure import Situation, on_rtl
+from sim.cycle.model import run_trace
+from sim.host import Host, InputError
+from sim.report import console, print_cycle_classes
+
+BACKENDS = ("cycle", "rtl")
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One launch. ``utilisation``: shares of ``cycles``: rows entering the array, its padding
+    included; vectors issued; lines moved between SRAM and memory, of what the memory's port takes;
+    columns of the HBM's pins. ``classes``: engine → class → cycles, which add up to ``cycles``."""
+
+    backend: str
+    configuration: str
+    cycles: int
+    seconds: float | None  # None with the simple memory, which has no clock
+    utilisation: dict[str, float]
+    classes: dict[str, dict[str, int]]
+
+
+def situation_of(image: ProgramImage, tokens: int, past: int) -> Situation:
+    """A launch with so many tokens behind ``past`` others, of which only the number counts; of a
+    program that is no model, the program. Raises InputError where they do not fit."""
+    memory = image.memory()
+    if past and not image.io.causal:
+        raise InputError("an encoder has no past tokens")
+    if image.io.is_model:
+        host = Host(image, memory)
+        host.past = past
+        host.prepare(np.random.default_rng(_SEED).integers(0, host.vocabulary, tokens))
+    return Situation(image, memory)
+
+
+def profile(image: ProgramImage, tokens: int, past: int, backend: str) -> Profile:
+    """Run a launch. Raises ValueError, InputError, SimulationError."""
+    if backend not in BACKENDS:
+        raise ValueError(f"--backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
+    situation = situation_of(image, tokens, past)
+    if backend == "rtl":
+        run = on_rtl(situation)
+        found = (run.cycles, run.counters, run.classes, run.hbm)
+    else:
+        timed = run_trace(trace_launch(image, situation.hbm), image.config)
+        found = (timed.cycles, timed.counters, timed.classes, timed.hbm)
+    cycles, counters, classes, hbm = found
+    config = image.config
+    seconds = cycles * config.hbm_mapping.generation.tck_ps / 1e12 if config.hbm else None
+    shares = _utilisation(config, cycles, counters, hbm)
+    return Profile(backend, config.name, cycles, seconds, shares, classes)
+
+
+def _utilisation(
+    config: ChipConfig, cycles: int, counters: Mapping[str, int], hbm: Mapping[str, int]
+) -> dict[str, float]:
+    lines = counters["load_lines"] + counters["store_lines"]
+    shares = {
+        "array": counters["matrix_rows"] / cycles,
+        "vector unit": counters["vector_vectors"] / cycles,
+        "memory port": lines * config.line_bytes / (cycles * config.axi_bytes),
+    }
+    if hbm:
+        columns = hbm["reads"] + hbm["writes"]
+        shares["HBM pins"] = columns * BURST_CYCLES / (cycles * config.pseudo_channels)
+    return shares
+
+
+def print_profile(found: Profile) -> None:
+    """Tables; the classes of each engine add up to 100 %."""
+    time = f", {1e6 * found.seconds:,.1f} µs" if found.seconds is not None else ""
+    console.print(f"{found.configuration}: {found.cycles:,} cycles{time} ({found.backend})")
+    shares = (f"{name} {share:.1%}" for name, share in found.utilisation.items())
+    console.print("in use: " + ", ".join(shares))
+    print_cycle_classes(found.classes)
+
+
+def to_json(found: Profile) -> str:
+    """The members of `Profile`."""
+    return json.dumps(asdict(found), indent=1)
