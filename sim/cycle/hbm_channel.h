@@ -95,7 +95,7 @@ class ChannelReads {
     if (going) {
       order_.push({burst.half(), burst.both(), burst.last()});
       set_done(tail_, false);
-      tail_ = (tail_ + 1) % hbm_.slots;
+      tail_ = (tail_ + 1) & (hbm_.slots - 1);
     }
     if (made) landing_.push(now, made_access);
     burst.step(going, taken, first_beat, beats);
@@ -116,7 +116,7 @@ class ChannelReads {
     other_ = !ends;
     if (!ends) return;
     order_.pop();
-    head_ = (head_ + 1) % hbm_.slots;
+    head_ = (head_ + 1) & (hbm_.slots - 1);
   }
   void set_done(int64_t slot, bool value) { done_[slot] = value; }
 
@@ -181,7 +181,7 @@ class ChannelWrites {
     if (going_) {
       order_.push(burst.last());
       done_[tail_] = false;
-      tail_ = (tail_ + 1) % hbm_.slots;
+      tail_ = (tail_ + 1) & (hbm_.slots - 1);
     }
     if (made) making_.push(now, made_access);
     merge(fetch_taken, fetched);
@@ -202,7 +202,7 @@ class ChannelWrites {
     if (free) bvalid = here && last;
     if (!here || (last && !free)) return;
     order_.pop();
-    head_ = (head_ + 1) % hbm_.slots;
+    head_ = (head_ + 1) & (hbm_.slots - 1);
   }
 
   void merge(bool fetch_taken, bool fetched) {

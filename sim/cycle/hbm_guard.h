@@ -28,13 +28,20 @@ class Guard16 {
     return open >> access.bank & 1 && rows_[access.bank] == access.row;
   }
 
-  // What may be decided in cycle `now`.
-  void look(int64_t now) {
+  // What may be decided in cycle `now`, of these banks.
+  void look(int64_t now, BankSet banks) {
     now_ = now;
     if (now - based_ > kRange) rebase();
-    may_act_ = over(act_), may_pre_ = over(pre_);
-    can_read = over(read_) & open;
-    can_write = over(write_) & open;
+    BankSet read = 0, write = 0;
+    may_act_ = may_pre_ = 0;
+    const int32_t time = int32_t(now - based_);
+    for (BankSet left = banks; left; left &= left - 1) {
+      const int b = __builtin_ctz(left);
+      may_act_ |= BankSet(time >= act_[b]) << b, may_pre_ |= BankSet(time >= pre_[b]) << b;
+      read |= BankSet(time >= read_[b]) << b, write |= BankSet(time >= write_[b]) << b;
+    }
+    can_read = read & open;
+    can_write = write & open;
     const bool four = now - acts_[count_ % 4] >= t_.faw;
     bus_ = now - acts_[(count_ + 3) % 4] >= t_.act_cycles;
     can_act = four ? may_act_ & ~open : 0;
@@ -104,13 +111,6 @@ class Guard16 {
     const int32_t time = int32_t(now_ - based_ + cycles);
     for (int b = banks.first; b < banks.end; ++b) until[b] = std::max(until[b], time);
   }
-  BankSet over(const Times& until) const {
-    const int32_t time = int32_t(now_ - based_);
-    BankSet found = 0;
-    for (int b = 0; b < kBanks; ++b) found |= BankSet(time >= until[b]) << b;
-    return found;
-  }
-
   // Times stay small: all that is over is forgotten.
   void rebase() {
     const int64_t by = now_ - based_;
@@ -156,6 +156,7 @@ class Refresh {
   }
 
   // Cycles in which nothing can happen, while nothing is due and no access waits.
+  bool works() const { return working_; }
   bool rests() const { return !due_ && !working_; }
   int64_t left_to_rest() const { return interval_ - 1 - timer_; }
   int64_t rest(int64_t cycles) {

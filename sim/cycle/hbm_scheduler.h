@@ -32,7 +32,7 @@ class Scheduler {
 
   // The commands of cycle `now`.
   void decide(int64_t now) {
-    guard_.look(now);
+    guard_.look(now, refresh_.works() ? kAllBanks : reads_.used | writes_.used);
     command_ = RowCommand{};
     const bool refreshes = refresh_.wants(guard_, command_);
     from_refresh_ = refreshes;

@@ -46,6 +46,10 @@ class Window {
   // `taken`: the place of the access that leaves, or -1; `entering`: whether one comes.
   void step(int taken, bool entering, const Access& access, bool is_open,
             const RowCommand& command) {
+    if (level == 0 && !entering) {
+      age_ = 0, old = false;
+      return;
+    }
     const BankSet closed = command.pre_all ? kAllBanks : command.pre ? 1u << command.bank : 0;
     if (level == 0 || taken == 0) age_ = 0;
     else if (!old) ++age_;

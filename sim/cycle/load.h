@@ -37,7 +37,7 @@ class RowNumbers {
       if (taken) places_.push(base_ + *numbers_++ * stride_);
     }
     reader_.step(port.accepted(), false, pops);
-    if (taken) --left_, at_ = (at_ + 1) % words_;
+    if (taken) --left_, at_ = (at_ + 1) & (words_ - 1);
     if (port.accepted()) ++line_, active_ = rest_-- != 0;
   }
 
@@ -81,7 +81,7 @@ class LineFiller {
     if (moves) primed_ = !aligned_;
     if (fills_) {
       line_valid = row_over || part_ == parts_ - 1;
-      part_ = (part_ + 1) % parts_;
+      part_ = (part_ + 1) & (parts_ - 1);
       --rest_;
     }
     if (row_over) part_ = 0, rest_ = row_, primed_ = false;
@@ -113,7 +113,7 @@ class LoadEngine {
 
   // Whether a beat that is offered is taken.
   bool evaluate(const SramPort& write, const SramPort& list, bool beat) {
-    const int64_t lead = chip_.axi_bytes <= chip_.atom_bytes ? held_ % chip_.axi_bytes
+    const int64_t lead = chip_.axi_bytes <= chip_.atom_bytes ? held_ & (chip_.axi_bytes - 1)
                          : leads_.empty()                    ? held_
                                                              : leads_.front();
     filler_.evaluate(lead, beat, write.ready);

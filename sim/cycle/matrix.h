@@ -15,7 +15,8 @@ class WeightLoader {
  public:
   bool tile_ready = false;
 
-  explicit WeightLoader(const Chip& chip) : chip_(chip) {}
+  explicit WeightLoader(const Chip& chip)
+      : chip_(chip), ahead_packed_((chip.rows - 1) / chip.group_rows) {}
 
   void begin(const Command* command) {
     command_ = command;
@@ -31,7 +32,7 @@ class WeightLoader {
     const bool waits = more_ && !inside_;
     scales_ = waits && c.scale_block && !(first_row_ & (c.scale_block - 1)) && !scales_done_;
     packed_now_ = inside_ ? packed_ : dense();
-    const int64_t ahead = c.transposed ? 0 : packed_now_ ? (chip_.rows - 1) / chip_.group_rows
+    const int64_t ahead = c.transposed ? 0 : packed_now_ ? ahead_packed_
                                                          : chip_.rows;
     begins_ = waits && !scales_ && free_ && timer_ <= ahead;
     valid_ = begins_ || inside_;
@@ -41,7 +42,7 @@ class WeightLoader {
     const bool inside_k_n = c.transposed ? index_ < std::min(n_left_, chip_.cols) : k_count_ != 0;
     port.valid = scales_ || (valid_ && inside_k_n);
     const int64_t address = scales_ ? scale_address_ : base_ + along_k_;
-    port.line = (address & kAddressMask) / chip_.line_bytes;
+    port.line = (address & kAddressMask) >> chip_.line_shift;
   }
 
   void step(bool tile_taken) {
@@ -106,6 +107,7 @@ class WeightLoader {
   }
 
   const Chip& chip_;
+  const int64_t ahead_packed_;
   const Command* command_ = nullptr;
   int64_t base_ = 0, along_k_ = 0, panel_ = 0, scale_address_ = 0;
   int64_t k_left_ = 0, n_left_ = 0, k_count_ = 0, index_ = 0, rows_ = 0, first_row_ = 0;
@@ -127,7 +129,7 @@ class RowSequence {
 
   explicit RowSequence(const Chip& chip) : chip_(chip) {}
 
-  int64_t line() const { return (address_ & ((1 << 24) - 1)) / chip_.line_bytes; }
+  int64_t line() const { return (address_ & ((1 << 24) - 1)) >> chip_.line_shift; }
   RowTag tag() const {
     const bool end = m_left_ == 1 && k_left_ <= chip_.rows && n_left_ <= chip_.cols;
     return {first_row_, command_->accumulates || !first_tile_, end};

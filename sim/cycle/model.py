@@ -80,6 +80,8 @@ def chip_numbers(config: ChipConfig) -> dict[str, int]:
     named = {
         "latency": config.memory_latency_cycles,
         "rate": config.bandwidth_bytes_per_cycle,
+        "line_shift": (config.line_bytes - 1).bit_length(),
+        "acc_row_shift": (4 * config.cols - 1).bit_length(),
         "group_rows": min(config.weight_rows_per_cycle, config.rows),
         "operand_address_bits": (max(config.sram_bytes, acc_bytes) - 1).bit_length(),
         "instruction_bytes": INSTRUCTION_BYTES,

@@ -47,7 +47,7 @@ class StoreEngine {
     if (!busy && !start) return;
     const bool pops = beaten && (row_ends_ ? needs_ || part_ != 0 : part_ == parts_ - 1);
     const bool ended = (sent_ || asked) && (finished_ || (beaten && beat_last));
-    if (beaten) part_ = row_ends_ ? 0 : (part_ + 1) % parts_;
+    if (beaten) part_ = row_ends_ ? 0 : (part_ + 1) & (parts_ - 1);
     reader_.step(port.accepted(), false, pops);
     lines_.step(port.accepted());
     bursts.step(ended, false, 0);

@@ -74,7 +74,7 @@ class Source {
   void ask(SramPort& port, bool& accumulators) {
     const bool free = taken_ != chip_.operand_depth;
     const bool ready = walker_.valid() && free;
-    here_ = walker_.address / (from_acc() ? row_bytes() : chip_.line_bytes);
+    here_ = walker_.address >> (from_acc() ? chip_.acc_row_shift : chip_.line_shift);
     needed_ = !known_ || line_ != here_;
     passes_ = ready && !needed_;
     port.valid = ready && needed_ && !from_acc();
@@ -125,7 +125,7 @@ class VectorUnit {
     a_.ask(a, acc_);
     b_.ask(b, none);
     write.valid = write_valid_;
-    write.line = write_address_ / chip_.line_bytes;
+    write.line = write_address_ >> chip_.line_shift;
   }
 
   // Behind the arbitration; `readable`: the accumulators are.
