@@ -16,6 +16,7 @@ from pathlib import Path
 
 import builds
 import core_rate
+import cycle_rate
 import dma_rate
 import fresh
 import functional
@@ -26,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from trained import TRAINED, compile_model
 
-PARTS = ("functional", "rtl", "core", "verilate", "elaborate", "hbm", "dma", "fresh")
+PARTS = ("functional", "rtl", "core", "verilate", "elaborate", "hbm", "dma", "cycle", "fresh")
 
 
 def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
@@ -49,6 +50,8 @@ def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
         yield from hbm.measure(quick)
     if "dma" in parts:
         yield from dma_rate.measure(quick)
+    if "cycle" in parts:
+        yield from cycle_rate.measure(quick)
     if "fresh" in parts and not quick:
         yield from fresh.measure(folder)
 

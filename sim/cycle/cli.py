@@ -36,7 +36,7 @@ def validate(
     counts = _counts(tokens)
     rows = [*_on_chips(config, programs, folder), *_on_models(model or [], counts)]
     if not rows:
-        raise ValueError("nothing to compare: --programs 0 needs --folder or --model")
+        raise ValueError("nothing to compare: no program fits these chips")
     print_rows(rows)
     if report is not None:
         given = " ".join(sys.argv[1:])
@@ -55,7 +55,7 @@ def _counts(tokens: str) -> list[int]:
 def _on_chips(names: list[str] | None, programs: int, folder: Path | None) -> list:
     from isa.config import load_config
     from sim.build_rtl import build_model
-    from sim.cycle.suite import CHIPS, random_entries, written_entries
+    from sim.cycle.suite import CHIPS, product_entries, random_entries, written_entries
     from sim.cycle.validate import measure
     from sim.report import console, track
 
@@ -65,7 +65,7 @@ def _on_chips(names: list[str] | None, programs: int, folder: Path | None) -> li
     for config in [load_config(name) for name in names or CHIPS]:
         with console.status(f"building the RTL of {config.name}, once"):
             build_model(config)
-        entries = list(random_entries(config, programs))
+        entries = [*random_entries(config, programs), *product_entries(config)]
         entries += written_entries(folder, config) if folder else []
         rows += list(track(measure(config, entries), len(entries), config.name))
     return rows

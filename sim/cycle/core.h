@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <algorithm>
+
 #include "load.h"
 #include "matrix.h"
 #include "port.h"
@@ -36,7 +38,7 @@ class Core {
   Counts counts;
 
   Core(const Chip& chip, const Trace& trace, Memory& memory)
-      : memory_(memory), numbers_(trace.numbers), sram_(chip),
+      : chip_(chip), memory_(memory), numbers_(trace.numbers), sram_(chip),
         sequencer_(chip, trace.commands, trace.order, trace.jumps, trace.length,
                    trace.code_base, trace.code_count),
         load_(chip), store_(chip), matrix_(chip), vector_(chip), depth_(chip.queue_depth) {}
@@ -45,11 +47,48 @@ class Core {
   bool run(int64_t most) {
     tick();  // of the pulse that starts the program
     sequencer_.running = true;
-    while (sequencer_.running && counts.cycles < most) tick();
+    while (sequencer_.running && counts.cycles < most) {
+      tick();
+      leap(most - counts.cycles);
+    }
     return sequencer_.halted;
   }
 
  private:
+  // So long nothing but the matrix unit moves until it is known that nothing else will: more than
+  // the check, its division and the count of an instruction's semaphores can take.
+  int64_t stillness() const { return 16 + chip_.check_stages + chip_.divide_cycles; }
+
+  // Let the cycles pass in which the matrix unit takes row after row of a tile and all others wait.
+  void leap(int64_t most) {
+    const bool still = still_ > stillness() && (!vector_.busy || matrix_.unreadable());
+    const int64_t steady = still ? matrix_.steady() : 0;
+    const bool before = steady_;
+    steady_ = steady > 0;
+    if (!before || !steady_) return;
+    const int64_t cycles = std::min({steady, memory_.rest(), most});
+    if (cycles <= 0) return;
+    matrix_.leap(cycles);
+    memory_.pass(cycles);
+    counts.cycles += cycles;
+    counts.work[kMatrix] += cycles;
+    for (int e = 0; e < kEngines; ++e) counts.classes[e][classes_[e]] += cycles;
+  }
+
+  // Whether anything but the matrix unit does something in this cycle.
+  bool moves(const MemoryOut& out) const {
+    bool found = load_.busy || store_.busy || vector_.moves();
+    found |= in_.arvalid || in_.awvalid || in_.wvalid || out.rvalid || out.bvalid;
+    found |= sequencer_.entered || sequencer_.taken || sequencer_.fetch.requests;
+    found |= sequencer_.guard.port.valid && sequencer_.guard.port.ready;
+    for (int e = kLoad; e < kEngines; ++e) {
+      const Dispatcher& queue = queues_[e];
+      found |= queue.start || queue.guard.retires();
+      found |= queue.guard.port.valid && queue.guard.port.ready;
+    }
+    return found;
+  }
+
   void tick() {
     ask();
     const MemoryOut out = memory_.offer(in_.wvalid);
@@ -60,6 +99,7 @@ class Core {
     issue();
     memory(out, load_ready);
     if (sequencer_.running) count(refused), count_work();
+    still_ = moves(out) ? 0 : still_ + 1;
     step(out, load_beat && load_ready);
     memory_.step(in_);
   }
@@ -133,11 +173,12 @@ class Core {
   void count(bool refused) {
     ++counts.cycles;
     counts.conflicts += refused;
-    ++counts.classes[kSequencer][sequencer_.classify()];
+    classes_[kSequencer] = sequencer_.classify();
     engine(kLoad, load_.waiting_bank, false, load_.waiting_memory);
     engine(kStore, store_.waiting_bank, false, store_.waiting_memory);
     engine(kMatrix, matrix_.waiting_bank, matrix_.waiting_operand, false);
     engine(kVector, vector_.waiting_bank, vector_.waiting_operand, false);
+    for (int e = 0; e < kEngines; ++e) ++counts.classes[e][classes_[e]];
   }
 
   void count_work() {
@@ -158,7 +199,7 @@ class Core {
                         : works && operand  ? kOperand
                         : works && memory   ? kMemory
                                             : kBusy;
-    ++counts.classes[which][found];
+    classes_[which] = found;
   }
 
   void step(const MemoryOut& out, bool load_beaten) {
@@ -193,6 +234,7 @@ class Core {
                     scalar.beaten, answered);
   }
 
+  const Chip& chip_;
   Memory& memory_;
   const int64_t* numbers_;
   Sram sram_;
@@ -207,6 +249,9 @@ class Core {
   WriteMux writes_;
   MemoryIn in_{};
   const int64_t depth_;
+  Class classes_[kEngines] = {};
+  int64_t still_ = 0;
+  bool steady_ = false;
 };
 
 }  // namespace cycle

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "hbm_channel.h"
@@ -105,6 +106,14 @@ class HbmMemory {
     write_pieces_.step(write_next_, in.awvalid && out_.awready, in.awaddr, in.awbeats, in.awid);
     ++now_;
   }
+
+  // For how many cycles nothing happens unless a burst comes; so many pass.
+  int64_t rest() const {
+    if (read_pieces_.active || write_pieces_.active) return 0;
+    if (!reads_.empty() || !routes_.empty() || !ends_.empty()) return 0;
+    return *std::min_element(until_.begin(), until_.end()) - now_;
+  }
+  void pass(int64_t cycles) { now_ += cycles; }
 
  private:
   static Piece piece(const Pieces& from) {

@@ -55,6 +55,13 @@ class WeightLoader {
     else if (scales_) take_scales();
   }
 
+  // Whether nothing begins until the next tile is taken.
+  bool quiet() const {
+    const bool scales_there = !command_->scale_block || scales_done_;
+    return !inside_ && !begun_ && (!more_ || (!free_ && scales_there));
+  }
+  void pass(int64_t cycles) { timer_ = std::max<int64_t>(timer_ - cycles, 0); }
+
  private:
   static constexpr int64_t kAddressMask = (1 << 24) - 1;
 
@@ -142,6 +149,10 @@ class RowSequence {
     m_left_ = command->m, k_left_ = command->k, n_left_ = command->n;
   }
 
+  // Rows before the last one of the tile, if its first has gone.
+  int64_t inner_rows() const { return valid && !first_row_ ? m_left_ - 1 : 0; }
+  void skip(int64_t rows) { address_ += rows * command_->astride, m_left_ -= rows; }
+
   void advance() {
     address_ += command_->astride;
     first_row_ = m_left_ == 1;
@@ -184,6 +195,9 @@ class MatrixUnit {
     adding_ -= (controls_[(now_ - chip_.rows - chip_.cols) % kSlots] & kAdds) != 0;
   }
 
+  // Whether it may not, now and as long as rows that add keep coming.
+  bool unreadable() const { return adding_run_ > chip_.rows + chip_.cols; }
+
   // Whether the vector unit may read accumulators.
   bool readable() const { return adding_ == 0; }
 
@@ -203,10 +217,39 @@ class MatrixUnit {
       row = taken;
       const int adds = taken && tag.adds ? kAdds : 0, last = taken && tag.last ? kLast : 0;
       controls_[++now_ % kSlots] = uint8_t(adds | last);
+      adding_run_ = adds ? adding_run_ + 1 : 0;
       start_ = nullptr;
     }
     if (done) busy = false;
     if (start) busy = true, start_ = start;
+  }
+
+  // For how many cycles a row enters in each and nothing else changes, if no other client of the
+  // SRAM works: from inside a tile up to its last row.
+  int64_t steady() {
+    if (!busy || start_ || !row || waiting_bank || waiting_operand || refused_ & 3) return 0;
+    if (!reader_.flows() || !loader_.quiet()) return 0;
+    const int64_t rows = sequence_.inner_rows();
+    if (!rows) return 0;
+    const bool adds = sequence_.tag().adds;
+    const auto same = [adds](const RowTag& tag) {
+      return !tag.swap && !tag.last && tag.adds == adds;
+    };
+    return reader_.all(same) ? rows : 0;
+  }
+
+  // So many of these cycles pass.
+  void leap(int64_t cycles) {
+    const uint8_t control = sequence_.tag().adds ? kAdds : 0;
+    const int64_t reach = chip_.rows + chip_.cols + 1;
+    sequence_.skip(cycles);
+    loader_.pass(cycles);
+    now_ += cycles;
+    for (int64_t back = 0; back < std::min(cycles, reach); ++back)
+      controls_[(now_ - back) % kSlots] = control;
+    adding_ = 0;
+    for (int64_t back = chip_.rows + 1; back < reach; ++back)
+      adding_ += (controls_[(now_ - back) % kSlots] & kAdds) != 0;
   }
 
  private:
@@ -220,7 +263,8 @@ class MatrixUnit {
   const Command* start_ = nullptr;
   uint8_t controls_[kSlots] = {};
   uint64_t now_ = kSlots;
-  int64_t adding_ = 0;
+  int64_t adding_ = 0;      // rows that add, in the columns
+  int64_t adding_run_ = 0;  // cycles without any other
   uint32_t refused_ = 0;
 };
 

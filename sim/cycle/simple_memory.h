@@ -49,7 +49,19 @@ class SimpleMemory {
     ++cycle_;
   }
 
+  // For how many cycles nothing happens unless something is asked; so many pass.
+  int64_t rest() const {
+    const bool some = out_.rvalid || !reads_[0].empty() || !reads_[1].empty() || !reads_[2].empty();
+    return some || !writes_.empty() || !responses_.empty() ? 0 : kForever;
+  }
+  void pass(int64_t cycles) {
+    cycle_ += cycles;
+    credit_ = std::min(credit_ + rate_ * cycles, most_);
+  }
+
  private:
+  static constexpr int64_t kForever = int64_t{1} << 40;
+
   struct Burst {
     int64_t ready, beats;
     int id;

@@ -67,6 +67,15 @@ class LineReader {
     port.line = line;
   }
 
+  // Whether each cycle from now on brings a line and takes one, if neither is held up.
+  bool flows() const { return arriving_ && valid() && free(); }
+  template <class Condition>
+  bool all(const Condition& condition) {
+    for (int i = 0; i < lines_.size(); ++i)
+      if (!condition(lines_[i])) return false;
+    return condition(arriving_tag_);
+  }
+
   // `accepted`: the request with `tag` is; `popped`: the consumer takes a line.
   void step(bool accepted, const Tag& tag, bool popped) {
     popped = popped && valid();

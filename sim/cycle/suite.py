@@ -1,8 +1,8 @@
 """Programs and chips on which the cycle model is compared with the RTL.
 
-Random programs of all engines at once, and of one engine alone, are made for any chip; programs by
-hand and compiled models are added where their chips fit. Half of all programs is held out: whoever
-works on the model looks at the other half only.
+Random programs of all engines at once and of one engine alone, and matrix products, are made for
+any chip; programs by hand and compiled models are added where their chips fit. Half of all programs
+is held out: whoever works on the model looks at the other half only.
 """
 
 import random
@@ -18,6 +18,7 @@ from isa.config import ChipConfig
 from isa.image import ProgramImage
 from isa.program import Op, encode_program
 from sim.cycle.measure import Situation
+from sim.cycle.products import product
 from sim.functional import FunctionalCore
 from sim.fuzz_case import Case
 from sim.fuzz_maker import ProgramMaker
@@ -94,6 +95,19 @@ def written_entries(folder: Path, config: ChipConfig) -> Iterator[Entry]:
 
         situation = Situation(image, image.memory())
         yield Entry(path.name, index % 2 == 1, partial(_same, situation))
+
+
+def product_entries(config: ChipConfig) -> Iterator[Entry]:
+    """Matrix products from HBM to HBM: of long and short tiles, of one row."""
+    rows = config.acc_rows // 2
+    sizes = ((rows, 4, 2), (rows // 3 + 1, 3, 5), (5, 7, 4), (1, 16, 6))
+    for index, (m, tiles, panels) in enumerate(sizes):
+        try:
+            image = product(config, m, tiles, panels)
+        except ValueError:  # the SRAM is too small for it
+            continue
+        situation = Situation(image, image.memory())
+        yield Entry(f"product {m}, {tiles}, {panels}", index % 2 == 1, partial(_same, situation))
 
 
 def _same(situation: Situation) -> Situation:

@@ -11,7 +11,7 @@ namespace cycle {
 // From isa.config.ChipConfig, isa.hbm and rtl.timing, whose names they have.
 #define CHIP_FIELDS(X)                                                                            \
   X(rows) X(cols) X(lanes) X(line_bytes) X(line_shift) X(acc_row_shift) X(sram_lines)             \
-  X(sram_banks) X(axi_bytes) X(queue_depth) X(burst_beats) X(load_bursts) X(store_bursts)            \
+  X(sram_banks) X(axi_bytes) X(queue_depth) X(burst_beats) X(load_bursts) X(store_bursts)         \
   X(group_rows) X(array_row_bytes) X(operand_address_bits) X(latency) X(rate)                     \
   X(instruction_bytes) X(atom_bytes) X(page_bytes) X(index_bytes)                                 \
   X(fetch_depth) X(fetch_burst) X(fetch_ahead) X(check_stages) X(divide_cycles) X(reader_depth)   \

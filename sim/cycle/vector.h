@@ -23,6 +23,7 @@ class Walker {
   }
 
   bool valid() const { return active_ && !to_skip_; }
+  bool skips() const { return active_ && to_skip_; }
   bool last() const { return left_ == 0; }
   bool end() const { return last() && rows_left_ == 0; }
 
@@ -70,6 +71,7 @@ class Source {
   bool valid() const { return !vectors_.empty(); }
   bool last() const { return vectors_.front(); }
   bool from_acc() const { return panel_ >= 0; }
+  bool moves() const { return passes_ || arriving_ || walker_.skips(); }
 
   void ask(SramPort& port, bool& accumulators) {
     const bool free = taken_ != chip_.operand_depth;
@@ -145,6 +147,13 @@ class VectorUnit {
     const bool needs_b = command_ && command_->reads_b;
     issued = command_ && a_.valid() && (b_.valid() || !needs_b) && (!pair_valid_ || takes_);
     pops_b_ = issued && needs_b;
+  }
+
+  // Whether it does something but wait for the accumulators.
+  bool moves() const {
+    if (!busy) return false;
+    const bool flows = issued || takes_ || writes_ || write_valid_ || a_accepted_ || b_accepted_;
+    return flows || start_ || a_.moves() || b_.moves();
   }
 
   void step(const SramPort& write, const Command* start) {

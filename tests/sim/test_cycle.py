@@ -18,6 +18,7 @@ from sim.cli import app
 from sim.cycle.follow import NeedsValues, follow, trace_launch
 from sim.cycle.measure import Situation, on_model, on_rtl, trace_of
 from sim.cycle.model import run_trace
+from sim.cycle.products import product
 from sim.cycle.trace import Trace
 from sim.errors import SimulationError
 from sim.fuzz import CHIPS, make_program
@@ -149,7 +150,6 @@ def test_validate_prints_every_row(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--programs", "0", "--config", "tiny"], "nothing to compare"),
         (["--tokens", "3,x", "--config", "tiny"], "--tokens must be numbers of at least 1"),
         (["--folder", "nowhere", "--config", "tiny"], "nowhere: no such folder"),
         (["--config", "huge"], "huge: no such configuration file"),
@@ -159,6 +159,20 @@ def test_validate_rejects(options, message):
     result = CliRunner().invoke(app, ["validate", *options])
     assert isinstance(result.exception, ValueError)
     assert message in str(result.exception)
+
+
+@pytest.mark.parametrize("sizes", [(200, 4, 6), (400, 5, 3), (1, 16, 5)])
+def test_products_take_as_long(sizes):
+    """Long tiles, most of whose rows are leapt over, and tiles of one row."""
+    image = product(TINY, *sizes)
+    compare(Situation(image, image.memory()))
+
+
+def test_products_that_do_not_fit_are_refused():
+    with pytest.raises(
+        ValueError, match=r"^tiny has no room for a product of 600 x 32 x 2 panels$"
+    ):
+        product(TINY, 600, 4, 2)
 
 
 def test_a_long_stream_takes_as_long():
