@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from exported import DECODERS, ENCODERS, EXPORTERS, PAST, TOKENS, VOCABULARY, export
+from exported import DECODERS, ENCODERS, EXPORTERS, PAST, TOKENS, VISION, VOCABULARY, export
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +36,8 @@ def feed(session: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
             values[x.name] = random.standard_normal(shape).astype(np.float32)
         elif x.name == "attention_mask":
             values[x.name] = np.ones((1, past + TOKENS), np.int64)
+        elif len(x.shape) == 4:  # an image
+            values[x.name] = random.standard_normal(x.shape).astype(np.float32)
         elif x.name == "position_ids":
             values[x.name] = np.arange(past, past + TOKENS)[None]
         else:
@@ -63,7 +65,7 @@ def compare(names: list[str], exporters: list[str]) -> Iterator[tuple[str, str, 
     """Architecture, exporter, and what came out."""
     for name in names:
         for exporter in exporters:
-            if name in ENCODERS and exporter == "dynamo-cache":
+            if name in ENCODERS | VISION and exporter == "dynamo-cache":
                 continue
             folder = build_root() / "architectures" / name.replace(", ", "-") / exporter
             try:
@@ -82,7 +84,7 @@ def main() -> None:
     parser.add_argument("--exporter", action="append", choices=EXPORTERS, help="repeatable")
     parser.add_argument("--docs", type=Path, help="Markdown file to write")
     options = parser.parse_args()
-    every = [*DECODERS, *ENCODERS]
+    every = [*DECODERS, *ENCODERS, *VISION]
     if unknown := set(options.names) - set(every):
         parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join(every)}")
     exporters, console = options.exporter or list(EXPORTERS), Console()

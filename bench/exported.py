@@ -8,6 +8,7 @@ from typing import Any
 
 EXPORTERS = {"torchscript": 17, "dynamo": 20, "dynamo-23": 23, "dynamo-cache": 20}  # opsets
 TOKENS, PAST, VOCABULARY = 9, 5, 256
+SIDE = 32  # pixels of an image
 
 _PLAIN = {
     "vocab_size": VOCABULARY,
@@ -21,6 +22,21 @@ _PLAIN = {
 _GROUPED = _PLAIN | {"num_key_value_heads": 2}
 _WIDE = _GROUPED | {"head_dim": 16}
 _GPT2 = {"vocab_size": VOCABULARY, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128}
+_EXPERTS = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 32}
+_ROUTED = {
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "first_k_dense_replace": 1,
+}
+_IMAGES = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "image_size": SIDE,
+    "patch_size": 8,
+}
 _LONG = _PLAIN | {"max_position_embeddings": 130}  # RoBERTa counts from 2 on
 # Names as transformers has them, and what makes its default sizes small.
 DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -50,6 +66,25 @@ DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "GLM": ("GlmForCausalLM", _WIDE),
     "Helium": ("HeliumForCausalLM", _WIDE),
     "Mixtral": ("MixtralForCausalLM", _GROUPED | {"num_local_experts": 4}),
+    "Qwen2-MoE": (
+        "Qwen2MoeForCausalLM",
+        _GROUPED | _EXPERTS | {"shared_expert_intermediate_size": 64},
+    ),
+    "Qwen3-MoE": ("Qwen3MoeForCausalLM", _WIDE | _EXPERTS | {"norm_topk_prob": True}),
+    "OLMoE": ("OlmoeForCausalLM", _GROUPED | {"num_experts": 8, "num_experts_per_tok": 2}),
+    "FlexOLMo": ("FlexOlmoForCausalLM", _GROUPED | {"num_experts": 4, "num_experts_per_tok": 2}),
+    "Granite-MoE": (
+        "GraniteMoeForCausalLM",
+        _GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
+    "ERNIE 4.5-MoE": (
+        "Ernie4_5_MoeForCausalLM",
+        _GROUPED | {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 32},
+    ),
+    "Hunyuan-MoE": ("HunYuanMoEV1ForCausalLM", _WIDE | {"num_experts": 4, "moe_topk": 2}),
+    "GLM4-MoE": ("Glm4MoeForCausalLM", _WIDE | _ROUTED),
+    "PhiMoE": ("PhimoeForCausalLM", _GROUPED | {"num_local_experts": 4}),
+    "GPT-OSS": ("GptOssForCausalLM", _WIDE | {"num_local_experts": 4, "num_experts_per_tok": 2}),
 }
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "BERT": ("BertModel", _PLAIN),
@@ -60,6 +95,17 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ELECTRA": ("ElectraModel", _PLAIN | {"embedding_size": 32}),
     "MPNet": ("MPNetModel", _LONG | {"pad_token_id": 1}),
 }
+VISION: dict[str, tuple[str, dict[str, Any]]] = {
+    "ViT": ("ViTForImageClassification", _IMAGES | {"num_labels": 10}),
+    "DeiT": ("DeiTModel", _IMAGES),
+    "BEiT": ("BeitForImageClassification", _IMAGES | {"num_labels": 10}),
+    "DINOv2": ("Dinov2ForImageClassification", _IMAGES | {"mlp_ratio": 2, "num_labels": 10}),
+    "DINOv2, registers": ("Dinov2WithRegistersModel", _IMAGES | {"mlp_ratio": 2}),
+    "CLIP, images": ("CLIPVisionModelWithProjection", _IMAGES | {"projection_dim": 32}),
+    "SigLIP, images": ("SiglipVisionModel", _IMAGES),
+    "I-JEPA": ("IJepaModel", _IMAGES),
+    "YOLOS": ("YolosModel", _IMAGES | {"image_size": [SIDE, SIDE], "num_detection_tokens": 5}),
+}
 
 
 def export(name: str, exporter: str, folder: Path) -> None:
@@ -69,8 +115,10 @@ def export(name: str, exporter: str, folder: Path) -> None:
     model, decodes = _build(name), name in DECODERS
     ids, ones = torch.full((1, TOKENS), 5), torch.ones(1, TOKENS, dtype=torch.long)
     inputs, names = [ids, ones], ["input_ids", "attention_mask"]
+    if name in VISION:
+        inputs, names = [torch.randn(1, 3, SIDE, SIDE)], ["pixel_values"]
     outputs = ["logits"] if decodes else ["last_hidden_state", "pooled"]
-    axes = [1, 1]
+    axes = [1, 1] if name not in VISION else []
     if exporter == "dynamo-cache":
         layers = range(model.config.num_hidden_layers)
         kept = [f"{layer}.{part}" for layer in layers for part in ("key", "value")]
@@ -81,19 +129,20 @@ def export(name: str, exporter: str, folder: Path) -> None:
         outputs += [f"present.{each}" for each in kept]
         axes += [1, *[2] * len(kept)]
     dynamic = [{axis: torch.export.Dim.DYNAMIC} for axis in axes]
-    shapes = (*dynamic[:3], tuple(dynamic[3:])) if len(axes) > 2 else tuple(dynamic)
+    shapes = (*dynamic[:3], tuple(dynamic[3:])) if len(axes) > 2 else tuple(dynamic) or None
     how: dict[str, Any] = {"dynamo": True, "dynamic_shapes": shapes, "verbose": False}
     if exporter == "torchscript":
-        how = {"dynamo": False, "dynamic_axes": {n: {1: "tokens"} for n in names}}
+        free = {} if name in VISION else {n: {1: "tokens"} for n in names}
+        how = {"dynamo": False, "dynamic_axes": free}
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _wrapped(model, decodes, exporter == "dynamo-cache"),
+            _seeing(model) if name in VISION else _wrapped(model, decodes, len(axes) > 2),
             tuple(inputs),
             str(folder / "model.onnx"),
             input_names=names,
-            output_names=outputs,
+            output_names=outputs if name not in VISION else None,
             opset_version=EXPORTERS[exporter],
             **how,
         )
@@ -104,7 +153,7 @@ def _build(name: str) -> Any:
     import torch
     import transformers
 
-    kind, sizes = (DECODERS | ENCODERS)[name]
+    kind, sizes = (DECODERS | ENCODERS | VISION)[name]
     made = getattr(transformers, kind)
     config = made.config_class(**sizes)
     config._experts_implementation = "batched_mm"  # else no exporter takes a mixture of experts
@@ -122,6 +171,28 @@ def _past_shape(config: Any) -> tuple[int, int, int, int]:
     heads = 1 if getattr(config, "multi_query", False) else heads
     whole = config.hidden_size // config.num_attention_heads
     return 1, heads, PAST, getattr(config, "head_dim", None) or whole
+
+
+def _seeing(model: Any) -> Any:
+    """A vision model as a function of pixels: its scores, or tokens and what it pools."""
+    import torch
+
+    class Seeing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixel_values):
+            out = self.model(pixel_values)
+            if hasattr(out, "logits"):
+                return out.logits
+            if hasattr(out, "image_embeds"):
+                return out.image_embeds
+            pooled = getattr(out, "pooler_output", None)
+            tokens = out.last_hidden_state
+            return tokens if pooled is None else (tokens, pooled)
+
+    return Seeing()
 
 
 def _wrapped(model: Any, decodes: bool, cached: bool) -> Any:

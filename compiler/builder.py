@@ -109,6 +109,7 @@ class Builder:
         half = config.acc_rows // 2
         self._acc = tuple(Buffer(f"acc{i}", "acc", half, i * half) for i in range(2))
         self._next_acc = 0
+        self.fences: list[int] = []  # items that no load moves above: loops end here
 
     def start_pass(self, walks: bool = False) -> None:
         """Forget what registers hold: a loop begins; if it ``walks``, WALK is in use."""
@@ -122,6 +123,16 @@ class Builder:
         self._multiples.clear()
         yield
         self._free = free
+
+    @contextmanager
+    def loops(self, multiple: int) -> Iterator[None]:
+        """Around loops: of the multiples of m, registers hold only this one."""
+        self.scalar("sync")
+        self._multiples.clear()
+        self.rows(multiple)
+        yield
+        self._multiples.clear()
+        self.fences.append(len(self.items))
 
     @contextmanager
     def working_for(self, source: str) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Turn a transformer in ONNX, as any exporter writes it, into the canonical graph."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import onnx
 from onnx.shape_inference import InferenceError
@@ -8,6 +9,8 @@ from onnx.shape_inference import InferenceError
 from compiler import (
     attention,
     canonical_elementwise as elementwise,
+    canonical_experts as experts,
+    canonical_flags as flags,
     canonical_gelu as gelu,
     canonical_linear as linear,
     canonical_quantise as quantise,
@@ -19,6 +22,7 @@ from compiler.canonical_context import Context, refuse
 from compiler.canonical_contrib import group_query_attention
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
 from compiler.canonical_norm import layer_norm, rms_norm, skip_norm
+from compiler.canonical_pooling import mean_of_tokens
 from compiler.canonical_rotary import rotary_embedding
 from compiler.contrib import check_attributes, fix_caches, is_contrib
 from compiler.errors import CompileError
@@ -26,9 +30,10 @@ from compiler.evaluate import Evaluator
 from compiler.evaluate_node import source_of
 from compiler.expand import COMPOSITES, expand
 from compiler.expand_contrib import expand_contrib
+from compiler.expand_images import expand_images
 from compiler.expand_integers import expand_integers
 from compiler.expand_quantised import expand_quantised
-from compiler.graph import Constant, Graph, Op, Output, Table, Tensor
+from compiler.graph import Constant, Graph, Op, Output, Source, Table, Tensor
 from compiler.graph_rules import validate
 from compiler.importer import check_names, is_registered
 from compiler.importer_interface import check_shapes, check_types, find_interface
@@ -59,9 +64,13 @@ HANDLERS: dict[str, Handler] = {
     "DequantizeLinear": quantise.dequantise,
     "GatherBlockQuantized": linear.embed_quantised,
     "MatMul": linear.matmul,
+    "TopK": experts.top_k,
+    "ScatterElements": experts.scatter,
+    "Not": flags.negate,
+    "Where": flags.where,
     "Gemm": linear.gemm,
 }
-IN_ATTENTION = {"IsNaN", "Where"}  # and nowhere else
+IN_ATTENTION = {"IsNaN"}  # and nowhere else
 SUPPORTED = {*HANDLERS, *MOVES, *ALIASES, *IN_ATTENTION}
 CONTROL_FLOW = {"If", "Loop", "Scan"}
 MOST_NAMED = 3  # nodes named for each unsupported operator
@@ -80,11 +89,12 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
     check_attributes(model, source)
     try:
         model = expand_integers(expand_contrib(expand_quantised(model)))
+        model, images = expand_images(model)
     except CompileError as error:
         raise CompileError(source, str(error)) from error
     model = _expanded(model, source)
     fix_caches(model)
-    interface = find_interface(model, source)
+    interface = find_interface(model, source, images)
     evaluator = Evaluator(model, interface)
     _refuse_unsupported(evaluator, source)
     check_types(model, interface, source)
@@ -95,7 +105,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
         for node in evaluator.live:
             if not evaluator.activations.isdisjoint(node.output):
                 _canonicalise_node(context, node)
-        graph = _finish(context, source)
+        graph = replace(_finish(context, source), images=images, tokens=interface.tokens)
     except CompileError as error:
         raise CompileError(source, str(error)) from error
     try:
@@ -139,6 +149,10 @@ def _refuse_unsupported(evaluator: Evaluator, source: str) -> None:
 def _define_inputs(context: Context) -> None:
     for name in context.evaluator.interface.ids:
         context.values[name] = Moved(Tensor(name, 1, 1), context.shapes(name), token_axis=1)
+    for name, width in context.evaluator.interface.features.items():
+        sources, attributes = (Source(name, "input"),), {"input": name}
+        tensor = context.emit("features", (), (1, width), name, sources, attributes)
+        context.values[name] = Moved(tensor, context.shapes(name), token_axis=1)
     for cache in context.evaluator.interface.caches:
         context.values[cache.past_key] = Past(cache, "key")
         context.values[cache.past_value] = Past(cache, "value")
@@ -150,7 +164,9 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
     kind = node.op_type
     if kind not in MOVES:
         picked_token.follow(context, node)
-    if any(isinstance(value, attention.Scores) for value in values):
+    if any(isinstance(value, experts.Fetched) for value in values):
+        experts.follow(context, node)
+    elif any(isinstance(value, attention.Scores) for value in values):
         attention.continue_scores(context, node)
     elif kind == "Concat" and attention.append_to_cache(context, node):
         return
@@ -164,6 +180,8 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
         quantise_past(context, node)
     elif kind == "MatMul" and (on_cache[1:] == [True] or _multiplies_tokens(context, node)):
         attention.start_scores(context, node)
+    elif experts.take(context, node) or (kind == "ReduceMean" and mean_of_tokens(context, node)):
+        return
     elif kind == "Gather" and context.is_known(node.input[0]):
         linear.embed(context, node)
     elif kind in ALIASES:

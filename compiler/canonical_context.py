@@ -1,6 +1,5 @@
 """The state of canonicalisation: what every ONNX value has become, and the operators so far."""
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -15,13 +14,12 @@ from compiler.deferred import Array, Deferred, same
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator
 from compiler.evaluate_node import source_of
-from compiler.evaluate_sample import Sample, Shape
+from compiler.evaluate_sample import Shape
 from compiler.evaluate_shapes import Sized
 from compiler.graph import Cache, Constant, Op, Operand, Scalar, Source, Table, Tensor
 from compiler.importer_interface import IDS
 from compiler.movement import FeatureMap, Moved, feature_map, rotation
-
-DEFAULT_CONTEXT = 512
+from compiler.token_axis import context_of, token_axis
 
 
 class Value(Protocol):
@@ -68,22 +66,6 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     return default
 
 
-def _own_context(evaluator: Evaluator) -> int:
-    """The most tokens, up to DEFAULT_CONTEXT, for which masks and positions can be evaluated:
-    learned positions have a row for so many."""
-
-    def works(count: int) -> bool:
-        try:
-            evaluator.run(Sample(count, 0))
-        except CompileError:
-            return False
-        return True
-
-    if works(DEFAULT_CONTEXT):
-        return DEFAULT_CONTEXT
-    return max(1, bisect_left(range(DEFAULT_CONTEXT), True, key=lambda n: not works(n + 1)))
-
-
 def is_ids(value: object) -> bool:
     """Whether it is a moved input of ids, one a token."""
     root = value.root if isinstance(value, Moved) else None
@@ -97,7 +79,7 @@ class Context:
         self.evaluator = evaluator
         self.samples = evaluator.interface.samples
         self.runs = evaluator.learn_shapes(self.samples)
-        self.max_context = max_context or _own_context(evaluator)
+        self.max_context = context_of(evaluator, max_context)
         self.caches = list(evaluator.interface.caches)
         self.values: dict[str, Value] = {}
         self.ops: dict[str, Op] = {}
@@ -107,6 +89,7 @@ class Context:
         # Values of one token, "first" or "last", and the tensors that are computed from them.
         self.picked: dict[str, str] = {}
         self.picked_tensors: dict[str, str] = {}
+        self.flags: set[str] = set()  # tensors of zeros and ones
         self._materialised: dict[str, Tensor] = {}
         self._emitted: dict[tuple[Any, ...], Tensor] = {}
 
@@ -131,6 +114,9 @@ class Context:
         if name in self.picked and 1 in dims:
             return Layout(0, len(dims), tuple(dim for dim in dims[1:] if isinstance(dim, int)))
         fixed = tuple(dim for dim in dims if isinstance(dim, int))
+        if fixed_tokens := self.evaluator.interface.tokens:
+            axis = self._token_axis(name, fixed_tokens, node)
+            return Layout(axis, len(dims), (*fixed[:axis], *fixed[axis + 1 :]))
         tokens = [axis for axis, dim in enumerate(dims) if isinstance(dim, Sized)]
         sized = dims[tokens[0]] if len(tokens) == 1 else None
         if not isinstance(sized, Sized) or sized.name != "new":
@@ -143,6 +129,13 @@ class Context:
         heads = sized.factor
         rest = (heads, *fixed) if heads > 1 else fixed
         return Layout(tokens[0], len(dims), rest, heads)
+
+    def _token_axis(self, name: str, tokens: int, node: onnx.NodeProto) -> int:
+        axis = token_axis(self, name, tokens)
+        if axis is None:
+            shape = self.shapes(name)[0]
+            refuse(node, f'"{name}" must have one axis of {tokens} tokens, not shape {shape}')
+        return axis
 
     def _check_activation(self, name: str, node: onnx.NodeProto) -> None:
         if name not in self.runs[0].shapes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from compiler.canonical_context import Context, attribute, refuse
+from compiler.canonical_context import Context, Layout, attribute, refuse
 from compiler.canonical_operands import operand, scalar
 from compiler.evaluate_node import source_of
 from compiler.graph import Constant, Operand, Scalar, Source, Table, Tensor
@@ -143,11 +143,15 @@ def power(context: Context, node: onnx.NodeProto) -> None:
 
 
 def reduce(context: Context, node: onnx.NodeProto) -> None:
-    """ReduceSum, ReduceMean, ReduceMax over the last axis."""
+    """ReduceSum, ReduceMean, ReduceMax over the last axis; sums also over a token's groups."""
     layout = context.layout(node.input[0], node)
     axes = attribute(node, "axes")
     if len(node.input) > 1 and node.input[1]:
         axes = context.known(node.input[1])[0].reshape(-1).tolist()
+    if node.op_type == "ReduceSum" and _are_groups(layout, axes or []):
+        x, emitter = context.tensor(node.input[0], node), Emitter(context, node)
+        context.define(node.output[0], emitter.emit("sum_groups", x, groups=1), node)
+        return
     if not layout.width_is_last or [a % layout.rank for a in axes or []] != [layout.rank - 1]:
         refuse(node, f"it must reduce the last axis, features of one token, not axes {axes}")
     x, emitter = context.tensor(node.input[0], node), Emitter(context, node)
@@ -155,6 +159,17 @@ def reduce(context: Context, node: onnx.NodeProto) -> None:
     if node.op_type == "ReduceMean":
         result = emitter.emit("mul", result, Scalar(1.0 / x.width))
     context.define(node.output[0], result, node)
+
+
+def _are_groups(layout: Layout, axes: Sequence[int]) -> bool:
+    """Whether these are all axes of a token but its last one, 1 aside: its groups."""
+    token = range(layout.token_axis, layout.token_axis + 1)
+    others = [axis for axis in range(layout.rank - 1) if axis not in token]
+    sizes = dict(zip(others, layout.rest, strict=False))
+    wide = [axis for axis in others if sizes[axis] > 1]
+    chosen = [axis % layout.rank for axis in axes]
+    one_axis = layout.width_is_last and layout.heads == 1
+    return one_axis and bool(wide) and set(wide) <= set(chosen) <= set(others)
 
 
 def launch_max(context: Context, node: onnx.NodeProto) -> None:

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import onnx
 
+from compiler import picked_token
 from compiler.canonical_arrange import joined
 from compiler.canonical_context import Context, is_ids, refuse
+from compiler.canonical_experts import index_of
+from compiler.canonical_flags import is_flag
 from compiler.evaluate import FLOATS
 from compiler.evaluate_node import results, source_of
 from compiler.movement import Moved
@@ -26,8 +29,11 @@ def move(context: Context, node: onnx.NodeProto) -> None:
     if len(moved) + len(known) != len(names):
         refuse(node, "the past of a cache can only be joined with new tokens, on its token axis")
     if len({(value.root, value.scale) for value in moved}) != 1:
-        if node.op_type == "Concat" and not known and joined(context, node):
-            return
+        if node.op_type == "Concat" and not known:
+            if all(name in context.picked for name in names):
+                picked_token.follow(context, node)
+            if joined(context, node):
+                return
         refuse(node, "it joins different values; only features of the same tokens can be joined")
     if node.op_type != "Concat" and names[0] in known:
         refuse(node, "its sizes or indices depend on the tokens")
@@ -49,6 +55,8 @@ def alias(context: Context, node: onnx.NodeProto) -> None:
     value = context.values[node.input[0]]
     if node.op_type == "Cast":
         kinds = {run.elem_types[node.output[0]] for run in context.runs}
-        if not is_ids(value) and not kinds <= FLOATS:
+        name = node.input[0]
+        integers = is_ids(value) or index_of(context, name) is not None
+        if not integers and not is_flag(context, name) and not kinds <= FLOATS:
             refuse(node, "a cast of token values must be to a floating-point type")
     context.values[node.output[0]] = value

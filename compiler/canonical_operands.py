@@ -101,6 +101,8 @@ def shuffled(context: Context) -> Sample:
 
 def full_size(context: Context) -> int:
     """`max_context` tokens, and at least as many as samples have."""
+    if tokens := context.evaluator.interface.tokens:
+        return tokens
     totals = (sample.total for sample in context.samples)
     return max(context.max_context, 1 + max(SHUFFLED.positions), *totals)
 

@@ -39,6 +39,8 @@ _FLOATS = {"epsilon", "scale", "softcap", "alpha", "mask_filter_value"}
 _INTEGERS = {"axis", "bits", "block_size", "do_rotary", "gather_axis", "interleaved", "K", "N"}
 _INTEGERS |= {"kv_num_heads", "local_window_size", "num_heads", "quantize_axis"}
 _INTEGERS |= {"transA", "transB", "rotary_embedding_dim", "rotary_interleaved", "unidirectional"}
+_FLOATS |= {"activation_alpha", "activation_beta", "swiglu_limit"}
+_INTEGERS |= {"k", "normalize_routing_weights", "swiglu_fusion", "use_sparse_mixer"}
 _LISTS = {"qkv_hidden_sizes"}
 
 

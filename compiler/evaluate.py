@@ -61,7 +61,7 @@ class Evaluator:
     def activations(self) -> set[str]:
         caches = self.interface.caches
         pasts = (name for c in caches for name in (c.past_key, c.past_value))
-        found = {*self.interface.ids, *pasts}
+        found = {*self.interface.ids, *self.interface.features, *pasts}
         for node in self.nodes:
             inputs = node.input[: TYPE_ONLY.get(node.op_type, len(node.input))]
             if self._looks_for_padding(node):

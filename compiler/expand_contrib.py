@@ -10,6 +10,7 @@ import onnx
 
 from compiler.contrib import DOMAIN, attributes_of, integer
 from compiler.errors import CompileError
+from compiler.expand_experts import mixture
 from compiler.template import fill
 
 Lines = Iterator[str]
@@ -188,4 +189,5 @@ TEMPLATES: dict[str, Template] = {
     "Attention": _attention,
     "MultiHeadAttention": _multi_head,
     "EmbedLayerNormalization": _embed,
+    "MoE": mixture,
 }

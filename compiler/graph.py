@@ -13,11 +13,18 @@ The operators (`compiler.graph_rules.validate` checks their legality; `a` and `x
 | kind | inputs | output[s] |
 |---|---|---|
 | embed | Constant [V, D]; ids | row ids[s] of the input of that name as (1, D) |
+| features | ; input | the row s of the input of that name as (1, D) |
 | linear | x (g, K), Constant [K, N]; bytes | x @ W as (g, N); bytes: W is whole numbers of 8 bits |
+| each_linear | x (1 or g, K), Constant [g, K, N] | x[j] @ W[j] as (g, N) |
+| chosen_linear | x (1 or g, K), i (g, 1), Constant [E, K, N] | x[j] @ W[i[j]] as (g, N) |
+| lookup | x (g, K), Constant [K, N] | the row of W where x[g] is 1, its others 0, as (g, N) |
+| top_index | x (1, E) | which features are the g largest, equals in order, as (g, 1) |
+| one_hot | i (g, 1) | 1 at i[g], else 0, as (g, E) |
 | add, sub, mul, max, min | a, Tensor/Constant/Scalar/Table | element-wise, 1 broadcasts |
 | sigmoid, exp, sqrt, recip, rsqrt, tanh | x | element-wise |
 | round | x; unit, low, high | the nearest multiple of `unit`, ties to even: low … high of them |
 | reduce_sum, reduce_max | x (g, d) | over d, as (g, 1) |
+| sum_groups | x (g, d) | over g, as (1, d) |
 | launch_max | x (g, d) | the largest of all tokens of the launch, or 0, as (1, 1) |
 | rotate | x (g, d); shift, signs [d] | out[g, i] = signs[i] * x[g, (i + shift) mod d] |
 | arrange | x (g, d), y (g, e) …; lists of w | out[g, i] = signs[i] * (x or y …)[g, position[i]] |
@@ -159,6 +166,16 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Image:
+    """An input of (channels, height, width) that comes as rows of patches, each (channels, *cut)
+    in this order; ``order``: each token's patch, row by row of the image, -1 for none: zeros."""
+
+    size: tuple[int, ...]
+    cut: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Output:
     """A graph output that is a per-token tensor, with its ONNX name and element type.
 
@@ -186,6 +203,8 @@ class Graph:
     caches: tuple[Cache, ...]
     outputs: tuple[Output, ...]
     excluded: Mapping[str, Sequence[int]] = field(default_factory=dict)  # ids, by input
+    images: Mapping[str, Image] = field(default_factory=dict)  # by input
+    tokens: int = 0  # of every run, where the graph fixes how many
     fates: Mapping[str, str] = field(default_factory=dict)  # ONNX node → what became of it
 
     def __str__(self) -> str:

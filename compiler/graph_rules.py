@@ -55,6 +55,37 @@ def _linear(graph: Graph, op: Op) -> bool:
     return graph.constants[weight.name].shape == want and x.groups == op.output.groups
 
 
+def _top_index(graph: Graph, op: Op) -> bool:
+    groups, width = _size(graph, op.inputs[0])
+    out = op.output
+    return _tensors(op, 1) and groups == 1 == out.width and 1 <= out.groups <= width
+
+
+def _one_hot(graph: Graph, op: Op) -> bool:
+    return _tensors(op, 1) and _size(graph, op.inputs[0]) == (op.output.groups, 1)
+
+
+def _lookup(graph: Graph, op: Op) -> bool:
+    return isinstance(op.inputs[1], Constant) and _linear(graph, op)
+
+
+def _sum_groups(graph: Graph, op: Op) -> bool:
+    return _tensors(op, 1) and _size(graph, op.output) == (1, _size(graph, op.inputs[0])[1])
+
+
+def _chosen_linear(graph: Graph, op: Op) -> bool:
+    """Also each_linear, without the indices."""
+    *tensors, weights = op.inputs
+    if not _tensors(op, len(tensors)) or not isinstance(weights, Constant):
+        return False
+    (groups, width), out = _size(graph, op.inputs[0]), op.output
+    experts, rows, cols = graph.constants[weights.name].shape
+    fits = (rows, cols) == (width, out.width) and groups in (1, out.groups)
+    if len(tensors) == 1:
+        return fits and experts == out.groups
+    return fits and _size(graph, op.inputs[1]) == (out.groups, 1)
+
+
 def _rotate(graph: Graph, op: Op) -> bool:
     shift, signs, width = op.attributes["shift"], op.attributes["signs"], op.output.width
     return _unary(graph, op) and 0 <= shift < width == len(signs) and set(signs) <= {-1, 1}
@@ -106,7 +137,14 @@ RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
     **dict.fromkeys(("reduce_sum", "reduce_max"), ((1,), _reduce)),
     "launch_max": ((1,), _launch_max),
     "embed": ((1,), _embed),
+    "features": ((0,), lambda graph, op: op.output.groups == 1),
     "linear": ((2,), _linear),
+    "top_index": ((1,), _top_index),
+    "one_hot": ((1,), _one_hot),
+    "lookup": ((2,), _lookup),
+    "sum_groups": ((1,), _sum_groups),
+    "chosen_linear": ((3,), _chosen_linear),
+    "each_linear": ((2,), _chosen_linear),
     "rotate": ((1,), _rotate),
     "arrange": ((), _arrange),  # any number
     "view": ((1,), _view),

@@ -1,8 +1,8 @@
 """The roles of a transformer's graph inputs and outputs: ids, mask, positions, KV cache, others."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import onnx
 from onnx import TensorProto, helper
@@ -14,6 +14,7 @@ from compiler.graph import Cache
 # Sizes unlike each other: a dimension is the number of tokens only if it follows all of them.
 SAMPLES = (Sample(7, 13), Sample(11, 5), Sample(3, 0), Sample(1, 17))
 IDS = ("input_ids", "token_type_ids")
+FEATURES = ("inputs_embeds", "hidden_states")  # a row of numbers for each token
 PAST = re.compile(r"^past\w*[._](\d+)[._](key|value)$")
 PRESENT = re.compile(r"^present\w*[._](\d+)[._](key|value)$")
 
@@ -33,10 +34,14 @@ class Interface:
     caches: tuple[Cache, ...]
     outputs: Mapping[str, int]
     elem_types: Mapping[str, int]
+    features: Mapping[str, int] = field(default_factory=dict)  # numbers of a token, by name
+    tokens: int = 0  # of every run, where the graph fixes how many
 
     @property
     def samples(self) -> tuple[Sample, ...]:
         """Sizes to evaluate the graph at."""
+        if self.tokens:
+            return (Sample(self.tokens, 0),) * 2
         return SAMPLES if self.caches else tuple(Sample(s.new, 0) for s in SAMPLES)
 
     def shapes(self, new: int, past: int) -> dict[str, tuple[int, ...]]:
@@ -46,25 +51,31 @@ class Interface:
             shapes[self.mask] = (1, past + new)
         if self.positions:
             shapes[self.positions] = (1, new)
+        for name, width in self.features.items():
+            shapes[name] = (1, new, width)
         for cache in self.caches:
             for name in (cache.past_key, cache.past_value):
                 shapes[name] = (1, cache.heads, past, cache.width)
         return shapes
 
 
-def find_interface(model: onnx.ModelProto, source: str) -> Interface:
-    """Assign a role to every input and output of `model`; CompileError where one has none."""
+def find_interface(model: onnx.ModelProto, source: str, images: Iterable[str] = ()) -> Interface:
+    """Assign a role to every input and output of `model`; CompileError where one has none.
+
+    ``images``: inputs of rows of patches."""
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = {v.name: v for v in model.graph.input if v.name not in stored}
     outputs = {v.name: v for v in model.graph.output}
     past = _by_layer(inputs, PAST)
     present = _by_layer(outputs, PRESENT)
-    if IDS[0] not in inputs:
+    features = {name: inputs[name] for name in (*FEATURES, *images) if name in inputs}
+    if IDS[0] not in inputs and not features:
         raise CompileError(source, f'it needs the input "{IDS[0]}"', _has(inputs))
     caches = _caches(inputs, past, present, source)
     if caches and "logits" not in outputs:
         raise CompileError(source, 'a decoder needs the output "logits"', _has(outputs))
-    _refuse_others(inputs, past, source)
+    _refuse_others({n: v for n, v in inputs.items() if n not in features}, past, source)
+    lengths = {name: _length(value, source) for name, value in features.items()}
     return Interface(
         ids=tuple(name for name in IDS if name in inputs),
         mask="attention_mask" if "attention_mask" in inputs else "",
@@ -76,7 +87,18 @@ def find_interface(model: onnx.ModelProto, source: str) -> Interface:
             if name not in present.values()
         },
         elem_types={name: v.type.tensor_type.elem_type for name, v in inputs.items()},
+        features={name: _dims(value)[2] or 0 for name, value in features.items()},
+        tokens=max(lengths.values(), default=0),
     )
+
+
+def _length(value: onnx.ValueInfoProto, source: str) -> int:
+    """How many tokens an input of features has, 0 for any."""
+    dims = _dims(value)
+    if len(dims) != 3 or dims[0] not in (None, 1) or dims[2] is None:
+        problem = f"must be [batch 1 or free, tokens, features fixed], not {_show(value)}"
+        raise CompileError(source, f'input "{value.name}" {problem}')
+    return dims[1] or 0
 
 
 _INTEGERS = (TensorProto.INT32, TensorProto.INT64)

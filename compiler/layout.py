@@ -103,10 +103,19 @@ def choose_layouts(graph: Graph, config: ChipConfig) -> dict[str, Layout]:
 
 
 def _tied(op: Op) -> Iterable[Tensor]:
-    if op.kind not in _SAME_SHAPE:
+    if op.kind not in _SAME_SHAPE or moves(op):
         return []
     size = op.output.size
     return [i for i in op.inputs if isinstance(i, Tensor) and i.size == size]
+
+
+def moves(op: Op) -> bool:
+    """Whether it is a view that cuts rows into single numbers, or joins them: a number alone lies
+    in a vector of its own."""
+    (first, *_), out = op.inputs, op.output
+    if op.kind != "view" or not isinstance(first, Tensor):
+        return False
+    return out.size > 1 and (first.width == 1) != (out.width == 1)
 
 
 def _tensors(graph: Graph) -> Iterable[Tensor]:

@@ -21,6 +21,7 @@ from compiler.lower_attention import (
     reserve_caches,
 )
 from compiler.lower_choice import BEGIN, choose_and_repeat, logits_of
+from compiler.lower_each_linear import lower_each_linear
 from compiler.lower_elementwise import (
     BINARY,
     REDUCTIONS,
@@ -31,18 +32,27 @@ from compiler.lower_elementwise import (
     lower_rotate,
     lower_round,
     lower_unary,
-    lower_view,
 )
+from compiler.lower_experts import lower_chosen_linear
 from compiler.lower_inputs import (
     chunk_head,
     chunk_tail,
     load_arguments,
     lower_embed,
+    lower_features,
+    reserve_features,
     token_loop,
 )
 from compiler.lower_layers import after_layers, choose_layers, lower_layers
 from compiler.lower_linear import lower_linear, stores_itself
 from compiler.lower_outputs import bring, keep, reserve_outputs, store_output
+from compiler.lower_top_index import (
+    lower_lookup,
+    lower_one_hot,
+    lower_sum_groups,
+    lower_top_index,
+)
+from compiler.lower_view import lower_view
 from compiler.lowering import Caches, Lowering, Stored, describe
 from compiler.passes import cut
 from compiler.rotate_signs import fold_rotate_signs
@@ -58,9 +68,16 @@ HANDLERS: dict[str, Callable[[Lowering, Op], None]] = {
     **dict.fromkeys(REDUCTIONS, lower_reduce),
     "arrange": lower_arrange,
     "attention": lower_attention,
+    "chosen_linear": lower_chosen_linear,
+    "each_linear": lower_each_linear,
+    "lookup": lower_lookup,
+    "one_hot": lower_one_hot,
+    "sum_groups": lower_sum_groups,
+    "top_index": lower_top_index,
     "append": lower_append,
     "attend": lower_attend,
     "embed": lower_embed,
+    "features": lower_features,
     "launch_max": lower_launch_max,
     "linear": lower_linear,
     "rotate": lower_rotate,
@@ -85,6 +102,7 @@ class Lowered:
     kept: list[Buffer]  # what lies in HBM between the passes
     generation: Generation | None
     layers: Layers | None  # that are one loop
+    features: dict[str, Buffer]  # rows of numbers, by input
 
 
 def lower(
@@ -101,6 +119,7 @@ def lower(
     arguments = build.hbm.reserve("arguments", HBM_ATOM_BYTES)
     names = dict.fromkeys(op.attributes["ids"] for op in graph.ops if op.kind == "embed")
     ids = {name: build.hbm.reserve(name, 4 * graph.max_context) for name in names}
+    features = reserve_features(graph, build)
     positions = build.hbm.reserve("positions", 4 * graph.max_context)
     layouts = choose_layouts(graph, config)
     layers = choose_layers(graph, build, layouts, storage)
@@ -108,7 +127,7 @@ def lower(
     numbers = {op.attributes["layer"] for op in looped if op.kind == "attention"}
     caches = reserve_caches(graph, build, storage, tile, numbers)
     outputs = reserve_outputs(graph, build, layouts)
-    low = Lowering(graph, config, build, caches, outputs, layouts, storage)
+    low = Lowering(graph, config, build, caches, outputs, layouts, storage, features=features)
     bodies = []
     load_arguments(build, arguments)
     build.label(BEGIN)
@@ -122,6 +141,7 @@ def lower(
         keep(low, each.kept)
         chunk_tail(build, f"chunk {number}")
     kept = list({entry.buffer.name: entry.buffer for entry in low.kept.values()}.values())
+    kept += low.chosen.values()
     generation, logits = None, None if storage.slots else logits_of(graph, config)
     if logits:
         (tokens,) = ids.values()
@@ -129,7 +149,8 @@ def lower(
         generation, place = choose_and_repeat(build, outputs[logits], places, graph.max_context)
         kept.append(place)
     build.scalar("halt")
-    found = arguments, ids, positions, caches, outputs, kept, generation, layers
+    bodies = sorted([*bodies, *build.fences])
+    found = arguments, ids, positions, caches, outputs, kept, generation, layers, features
     return Lowered(build, graph.ops, bodies, *found)
 
 

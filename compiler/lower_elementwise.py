@@ -188,10 +188,3 @@ def lower_rotate(low: Lowering, op: Op) -> None:
         row = low.constant_row(f"signs of {op.output.name}", signs)
         fields: dict[str, FieldValue] = {"b": row.at(), "bstride": 0}
         low.vector("vmul", (op.output, rows), (op.output, rows), (row.access(),), fields)
-
-
-def lower_view(low: Lowering, op: Op) -> None:
-    """Nothing moves: the output is another name for the input's storage."""
-    source = op.inputs[0]
-    assert isinstance(source, Tensor)
-    low.tensors[op.output.name] = low.place(source)

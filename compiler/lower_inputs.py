@@ -8,8 +8,8 @@ import numpy as np
 
 from compiler import builder as b
 from compiler.builder import Builder, round_up
-from compiler.graph import Constant, Op, Table
-from compiler.lowering import Caches, Lowering, Tables
+from compiler.graph import Constant, Graph, Op, Table
+from compiler.lowering import Caches, Lowering, Tables, Vectors
 from compiler.virtual import Buffer, FieldValue, Label
 from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
 from isa.numbers import to_bf16
@@ -134,6 +134,40 @@ def lower_embed(low: Lowering, op: Op) -> None:
         "cols": op.output.width,
     }
     low.builder.emit("vmov", (rows.access(),), (out.buffer.access(),), fields=fields)
+
+
+def features_bytes(build: Builder, width: int) -> int:
+    """Of a token's row of an input of features."""
+    return round_up(F32_BYTES * width, build.config.hbm_alignment_bytes)
+
+
+def reserve_features(graph: Graph, build: Builder) -> dict[str, Buffer]:
+    """Room for the rows of each input of features."""
+    found = {}
+    for op in graph.ops:
+        if op.kind == "features":
+            name, size = op.attributes["input"], features_bytes(build, op.output.width)
+            found[name] = build.hbm.reserve(name, graph.max_context * size)
+    return found
+
+
+def lower_features(low: Lowering, op: Op) -> None:
+    """The chunk's rows, from HBM."""
+    build, out = low.builder, op.output
+    source, size = low.features[op.attributes["input"]], features_bytes(build, out.width)
+    rows = build.sram("rows of features", build.chunk * size)
+    build.scalar("mul", rd=b.SCRATCH, rs=b.DONE, x=size // HBM_ATOM_BYTES)
+    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=source.at(0, HBM_ATOM_BYTES))
+    fields: dict[str, FieldValue] = {
+        "hbm": b.SCRATCH,
+        "hstride": size // HBM_ATOM_BYTES,
+        "sram": rows.at(),
+        "sstride": size,
+        "rows": b.M,
+        "bytes": size,
+    }
+    build.emit("load", (source.access(),), (rows.access(),), fields=fields)
+    low.by_rows("vmov", low.by_token(op, out)[0], Vectors(rows, 0, size), out.width)
 
 
 def _tables(low: Lowering) -> tuple[Buffer, Buffer, int]:

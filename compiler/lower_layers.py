@@ -28,7 +28,8 @@ def choose_layers(
     graph: Graph, build: Builder, layouts: dict[str, Layout], storage: Storage
 ) -> Layers | None:
     """The layers that become a loop, if there are any."""
-    if storage.loops == "never":
+    chooses = any(op.kind == "chosen_linear" for op in graph.ops)  # loops of their own
+    if storage.loops == "never" or chooses:
         return None
     layers = find_layers(graph, layouts, storage)
     if layers and storage.loops == "auto":

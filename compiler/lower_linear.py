@@ -17,7 +17,7 @@ from compiler.lowering import Lowering
 from compiler.matrix_source import Block, Matrix
 from compiler.schedule import DoesNotFit
 from compiler.storage import AUTO, KINDS
-from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, FieldValue
+from compiler.virtual import LONGEST_ROW, Access, Buffer, FieldValue
 from isa.config import BF16_BYTES, F32_BYTES
 from isa.formats import FORMATS
 from isa.program import Reg
@@ -113,7 +113,7 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
         kind = found.pop() if len(found) == 1 else "bf16"
     longest = max(term.matrix.shape[0] for term in padded)
     cols = padded[0].matrix.shape[1]
-    k_step, n_step = _block_shape(low, op, (longest, cols), groups, KINDS[kind])
+    k_step, n_step = block_shape(low, op, (longest, cols), groups, KINDS[kind])
     for n0 in range(0, cols, n_step):
         columns = slice(n0, min(n0 + n_step, cols))
         acc, first = low.builder.accumulators(), True
@@ -123,12 +123,14 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
                 weights = low.builder.load("weights", block.source)
                 for acts, stride in term.rows:
                     where = acts.at(BF16_BYTES * k0), stride
-                    _multiply(low, (block, weights), (acts.access(), *where), acc, groups, first)
+                    rows = low.builder.rows(groups)
+                    given = acts.access(), *where
+                    multiply_block(low, (block, weights), given, acc, rows, first)
                     first = False
         factors, count = None, columns.stop - n0
         if scales := low.matrices.column_scales(padded[0].matrix, kind, columns):
             factors = low.later_row(f"scales of {padded[0].matrix.name}[{n0}:]", count, scales)
-        _drain(low, op, Product(acc, n0, count, factors), groups)
+        drain(low, op, Product(acc, n0, count, factors), groups)
 
 
 def _physical(matrix: Matrix, rows: Layout, cols: Layout) -> Matrix:
@@ -143,7 +145,7 @@ def _physical(matrix: Matrix, rows: Layout, cols: Layout) -> Matrix:
     return Matrix(matrix.name, (k, n), make)
 
 
-def _block_shape(
+def block_shape(
     low: Lowering, op: Op, shape: tuple[int, ...], groups: int, kind: str
 ) -> tuple[int, int]:
     """Rows and columns of a block: bounded by the weight buffers and half the accumulators."""
@@ -169,12 +171,12 @@ def _block_shape(
     return k_step, round_up(-(-shape[1] // blocks), unit)
 
 
-def _multiply(
+def multiply_block(
     low: Lowering,
     weights: tuple[Block, Buffer],
-    acts: tuple[Access, Address, int],
+    acts: tuple[Access, FieldValue, int],
     acc: Buffer,
-    groups: int,
+    rows: Reg | int,
     first: bool,
 ) -> None:
     """acc (+)= acts · weights, in SRAM; acts: what is read, its first row, the distance of rows."""
@@ -186,7 +188,7 @@ def _multiply(
         "w": buffer.at(),
         "wstride": block.packed.stride,
         "wpanel": block.packed.panel,
-        "m": low.builder.rows(groups),
+        "m": rows,
         "k": block.rows,
         "n": block.cols,
         "mode": "overwrite" if first else "accumulate",
@@ -225,7 +227,7 @@ class Product:
         return "vmul", (self.acc.access(), self.factors.access()), fields
 
 
-def _drain(low: Lowering, op: Op, product: Product, groups: int) -> None:
+def drain(low: Lowering, op: Op, product: Product, groups: int) -> None:
     mnemonic, reads, fields = product.source(low.builder.rows(groups))
     if op.output.name in low.outputs and stores_itself(op):
         store_rows(low, op.output, (mnemonic, reads, fields), product.n0)

@@ -12,6 +12,7 @@ from compiler.errors import CompileError
 from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
 from compiler.matrix_source import MatrixSource
+from compiler.numerics import float_bits
 from compiler.storage import IN_BF16, Storage
 from compiler.virtual import LONGEST_ROW, Access, Buffer, FieldValue
 from isa.config import F32_BYTES, ChipConfig
@@ -45,6 +46,17 @@ class SlotRecords:
     record_bytes: int
     count: int
     pages: int  # that there are, of as many tokens as a tile
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Rows in SRAM from byte ``offset`` of a buffer on, ``stride`` bytes apart: of fp32, or of
+    ``kind`` (as the ISA calls a second source's: "col" is one number a row)."""
+
+    buffer: Buffer
+    offset: int
+    stride: int
+    kind: str = "f32"
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,8 @@ class Lowering:
     activations: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # bf16 copies
     constants: dict[tuple[str, int], Buffer] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
+    features: dict[str, Buffer] = field(default_factory=dict)  # rows in HBM, by input
+    chosen: dict[str, Buffer] = field(default_factory=dict)  # indices in HBM, by tensor
     # Constants of layers that are alike by their names in the first: each layer's, of that one {}.
     alike: Sequence[Mapping[str, str]] = ({},)
     copies: int = 1  # layers that what is being lowered stands for
@@ -183,6 +197,53 @@ class Lowering:
         }
         accesses = (source.access(), *reads)
         self.builder.emit(mnemonic, accesses, (target.access(),), fields=base | (fields or {}))
+
+    def by_token(self, op: Op, tensor: Tensor) -> list[Vectors]:
+        """Each group of the tensor, one row for each token."""
+        placed, stride = (
+            self.place(tensor),
+            self.rows_of(op, tensor, tensor.groups, tensor.width).stride,
+        )
+        pitch = stride * tensor.groups
+        return [Vectors(placed.buffer, stride * g, pitch) for g in range(tensor.groups)]
+
+    def all_rows(self, op: Op, tensor: Tensor) -> Vectors:
+        """The tensor as m · groups rows."""
+        rows = self.rows_of(op, tensor, tensor.groups, tensor.width)
+        return Vectors(self.place(tensor).buffer, 0, rows.stride)
+
+    def by_rows(
+        self,
+        mnemonic: str,
+        out: Vectors,
+        a: Vectors,
+        cols: int,
+        b: Vectors | float | None = None,
+        multiple: int = 1,
+        kind: str = "f32",
+    ) -> None:
+        """Emit one vector instruction over m · ``multiple`` rows, or one row for 0; ``kind``: of
+        the result."""
+        rows = self.builder.rows(multiple) if multiple else 1
+        fields: dict[str, FieldValue] = {
+            "dst": out.buffer.at(out.offset),
+            "dstride": out.stride,
+            "a": a.buffer.at(a.offset),
+            "astride": rows if a.kind == "acc" else a.stride,
+            "rows": rows,
+            "cols": cols,
+        }
+        reads = [a.buffer.access()]
+        if kind != "f32":
+            fields["dt"] = kind
+        if a.kind != "f32":
+            fields["at"] = a.kind
+        if isinstance(b, Vectors):
+            fields |= {"b": b.buffer.at(b.offset), "bstride": b.stride, "bt": b.kind}
+            reads.append(b.buffer.access())
+        elif b is not None:
+            fields |= {"b": float_bits(b), "bt": "scalar"}
+        self.builder.emit(mnemonic, tuple(reads), (out.buffer.access(),), fields=fields)
 
     def constant_row(self, name: str, values: np.ndarray) -> Buffer:
         """An fp32 row in HBM (placed once), fetched to SRAM for the next use."""

@@ -12,9 +12,10 @@ from compiler import schedule
 from compiler.axes import context_for
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
-from compiler.graph import Constant, Graph
+from compiler.graph import Constant, Graph, Image
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
+from compiler.lower_inputs import features_bytes
 from compiler.storage import IN_BF16, Storage
 from compiler.tiles import check_slots, check_tile, tile_sizes
 from compiler.walk import walk
@@ -162,7 +163,8 @@ def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
     if found := caches.slots:
         sizes = found.record_bytes, found.count, caches.keys, found.pages
         slots = Slots(found.records.address or 0, *sizes)
-    return IoMap(*places, tuple(tensors), graph.causal, lowered.generation, most_new, slots)
+    chooses, exact = lowered.generation, graph.tokens
+    return IoMap(*places, tuple(tensors), graph.causal, chooses, most_new, slots, exact)
 
 
 def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:
@@ -185,11 +187,23 @@ def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:
         )
         for name, buffer in lowered.ids.items()
     ]
+    tensors += _features(graph, lowered)
     if "attention_mask" in graph.inputs:
         tensors.append(Tensor("attention_mask", "mask", 0, 0, *one[1:]))
     positions = "position_ids" if "position_ids" in graph.inputs else ""
     place = lowered.positions.address or 0
     return [*tensors, Tensor(positions, "positions", place, *one, limit=context)]
+
+
+def _features(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:
+    for op in graph.ops:
+        if op.kind == "features":
+            name, width = str(op.attributes["input"]), op.output.width
+            buffer, size = lowered.features[name], features_bytes(lowered.builder, width)
+            place = (buffer.address or 0, size, width, "f32", graph.max_context, "float32")
+            image = graph.images.get(name, Image((), (), ()))
+            cut = image.size, image.cut, image.order
+            yield Tensor(name, "features", *place, image=cut[0], cut=cut[1], order=cut[2])
 
 
 def _caches(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:

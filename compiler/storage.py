@@ -14,6 +14,7 @@ STORED = {"fp8": "e4m3", "int8": "i8", "int4": "i4"} | {
 AUTO = "auto"
 WHOLE = "whole"  # weights of quantised models that are whole numbers of 8 bits, as they are
 KINDS = STORED | {WHOLE: "i8"}
+PRODUCTS = ("linear", "chosen_linear", "each_linear")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Choice:
 
     def unused(self, ops: Iterable[Op]) -> list[str]:
         """Patterns that no product has."""
-        names = [source.name for op in ops if op.kind == "linear" for source in op.sources]
+        names = [source.name for op in ops if op.kind in PRODUCTS for source in op.sources]
         return [pattern for pattern, _ in self.rules if not matching(names, pattern)]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2, "e4m3": 1}
-KINDS = ("tokens", "positions", "mask", "kv", "output", "scratch")
+KINDS = ("tokens", "features", "positions", "mask", "kv", "output", "scratch")
 PICKS = ("", "first", "last")
 WORD_BYTES = 4
 STOPS = 4  # ids that end a launch which chooses tokens
@@ -21,7 +21,9 @@ class Tensor:
     Row t starts at byte ``address + t * row_bytes``. It holds ``groups`` groups (heads) that start
     ``group_bytes`` apart, each of ``width`` contiguous elements of type ``dtype``.
 
-    ``kind``: ``tokens`` and ``positions`` (int32 below ``limit``, none of ``excluded``, one a row;
+    ``kind``: ``features`` (numbers of each token; of an ``image`` (channels, height, width) they
+    are its patches, each (channels, *cut), row t that of number ``order``[t], zeros for -1),
+    ``tokens`` and ``positions`` (int32 below ``limit``, none of ``excluded``, one a row;
     positions of a model that has no input for them have no name: the host counts tokens), ``mask``
     (not in HBM: the host checks that it is all ones), ``kv`` (a layer's keys or values; ``output``
     names the present.* output that continues the past ``name``; both are empty where the model has
@@ -50,6 +52,9 @@ class Tensor:
     pick: str = ""
     squeezed: bool = False
     grids: Sequence[tuple[float, int, int]] = ()
+    image: Sequence[int] = ()
+    cut: Sequence[int] = ()
+    order: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -137,8 +142,8 @@ class IoMap:
     new token i. An encoder's program is not ``causal``: its P must be 0. Programs without a model
     (assembled by hand) have no tensors and addresses of -1. ``generation`` is None where a program
     cannot choose tokens; ``most_new`` bounds S where numbers depend on all tokens of a run (0:
-    nothing does); where it has chosen some, outputs are those of its last step. ``slots``: where it
-    serves several sequences.
+    nothing does), ``exact_new`` says what S must be (0: anything); where it has chosen some,
+    outputs are those of its last step. ``slots``: where it serves several sequences.
     """
 
     new_address: int = -1
@@ -149,6 +154,7 @@ class IoMap:
     generation: Generation | None = None
     most_new: int = 0
     slots: Slots | None = None
+    exact_new: int = 0
 
     @property
     def largest_launch(self) -> int:
@@ -180,9 +186,11 @@ class IoMap:
         places = data["new_address"], data["past_address"], data["max_context"]
         chooses = data["generation"] and Generation(**data["generation"])
         slots = data["slots"] and Slots(**data["slots"])
-        return cls(*places, tensors, data["causal"], chooses, data["most_new"], slots)
+        most, exact = data["most_new"], data["exact_new"]
+        return cls(*places, tensors, data["causal"], chooses, most, slots, exact)
 
 
 def _tensor(data: dict) -> Tensor:
+    lists = {name: tuple(data.get(name, ())) for name in ("excluded", "image", "cut", "order")}
     grids = tuple(tuple(grid) for grid in data["grids"])
-    return Tensor(**data | {"excluded": tuple(data["excluded"]), "grids": grids})
+    return Tensor(**data | lists | {"grids": grids})

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isa.iomap import IoMap
-from sim.host import Arrays, InputError
+from isa.iomap import IoMap, Tensor
+from sim.host import Arrays, InputError, count_of
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,7 @@ def run_batch(io: IoMap, inputs: Arrays, run: Callable[[Arrays], Arrays]) -> Arr
 
 def _batch(io: IoMap, inputs: Arrays) -> int | None:
     """Its size; None if the inputs are not what the model takes."""
-    kinds = {t.name: t.kind for t in io.tensors if t.kind in ("tokens", "positions", "mask", "kv")}
-    kinds.pop("", None)
-    ranks = {name: 4 if kind == "kv" else 2 for name, kind in kinds.items()}
+    ranks = {t.name: _rank(t) for t in io.tensors if t.kind in _RANKS and t.name}
     if {name: array.ndim for name, array in inputs.items()} != ranks:
         return None
     sizes = {name: len(array) for name, array in inputs.items()}
@@ -52,11 +50,18 @@ def _batch(io: IoMap, inputs: Arrays) -> int | None:
     return next(iter(sizes.values())) or None
 
 
+_RANKS = {"tokens": 2, "positions": 2, "mask": 2, "kv": 4, "features": 3}
+
+
+def _rank(tensor: Tensor) -> int:
+    return 4 if tensor.image else _RANKS[tensor.kind]
+
+
 def _alone(io: IoMap, inputs: Arrays, index: int) -> Part:
     one = {name: array[index : index + 1] for name, array in inputs.items()}
-    ids = one[io.of_kind("tokens")[0].name]
+    main = (*io.of_kind("tokens"), *io.of_kind("features"))[0]
     caches = [one[t.name] for t in io.of_kind("kv") if t.name]
-    count, past = ids.shape[1], caches[0].shape[2] if caches else 0
+    count, past = count_of(main, one[main.name].shape), caches[0].shape[2] if caches else 0
     kept = np.ones(past + count, bool)
     for tensor in io.of_kind("mask"):
         if one[tensor.name].shape != (1, past + count):
@@ -65,7 +70,7 @@ def _alone(io: IoMap, inputs: Arrays, index: int) -> Part:
     _check(io, kept, past, index)
     new = kept[past:]
     for tensor in io.tensors:
-        if tensor.name and tensor.kind in ("tokens", "positions"):
+        if tensor.name and tensor.kind in ("tokens", "positions", "features") and not tensor.image:
             one[tensor.name] = one[tensor.name][:, new]
         elif tensor.name and tensor.kind == "mask":
             one[tensor.name] = one[tensor.name][:, kept]

@@ -36,13 +36,14 @@ class Host:
             raise InputError("the program has no model inputs (it was assembled by hand)")
         self.io, self.hbm = image.io, hbm
         self.past = 0
-        self._ids = self.io.of_kind("tokens")
+        self._ids, self._features = self.io.of_kind("tokens"), self.io.of_kind("features")
         outputs = self.io.of_kind("output")
         self._main = next((t for t in outputs if t.name == "logits"), outputs[0])
 
     @property
     def vocabulary(self) -> int:
         """Token ids are below it."""
+        self._needs_ids()
         return self._ids[0].limit
 
     def prepare(
@@ -50,6 +51,7 @@ class Host:
     ) -> None:
         """Append tokens to the context: ids (S,); other inputs of the kind are 0. The program shall
         choose ``wanted`` more by itself, or until one of ``stops``, if it can."""
+        self._needs_ids()
         tokens = np.asarray(ids, np.int64)
         self._check_count("tokens", len(tokens), self.past)
         self._check_ids("tokens", tokens, self._ids[0])
@@ -72,6 +74,11 @@ class Host:
     def rows(self, count: int) -> NDArray[np.float32]:
         """After the run: logits, or the first output, of these tokens: (S, vocabulary)."""
         return self._view(self._main, count).reshape(count, -1).copy()
+
+    def _needs_ids(self) -> None:
+        if not self._ids or self._features:
+            names = ", ".join(repr(tensor.name) for tensor in self._features)
+            raise InputError(f"the model takes arrays, {names}, not tokens alone: run it with them")
 
     def finish(self, count: int) -> NDArray[np.float32]:
         """After the run: the logits (S, vocabulary) of the ``count`` tokens just appended, of a
@@ -98,6 +105,9 @@ class Host:
             if tensor.kind == "kv" and tensor.name:
                 rows = inputs[tensor.name][0].astype(np.float32).transpose(1, 0, 2)
                 self._view(tensor, past)[...] = _codes(tensor, rows)
+            elif tensor.kind == "features":
+                rows = _rows(tensor, inputs[tensor.name][0])
+                self._view(tensor, count)[:, 0] = rows
             elif tensor.kind in ("tokens", "positions") and tensor.name:
                 self._view(tensor, count)[:, 0, 0] = inputs[tensor.name][0]
         self._arguments(count, past)
@@ -158,7 +168,7 @@ class Host:
 
     def _check_inputs(self, inputs: Arrays) -> tuple[int, int]:
         """S and P, after all names, types, shapes and values have been checked."""
-        kinds = ("tokens", "positions", "mask", "kv")
+        kinds = ("tokens", "features", "positions", "mask", "kv")
         wanted = {t.name: t for t in self.io.tensors if t.kind in kinds and t.name}
         for name in inputs:
             if name not in wanted:
@@ -168,19 +178,22 @@ class Host:
                 raise InputError(f"input {name!r} is missing")
             _check_dtype(tensor, inputs[name])
         caches = [tensor for tensor in wanted.values() if tensor.kind == "kv"]
-        ids = inputs[self._ids[0].name]
-        count = ids.shape[-1] if ids.ndim else 0
+        main = (*self._ids, *self._features)[0]
+        ids = inputs[main.name]
+        count = count_of(main, ids.shape)
         first = inputs[caches[0].name].shape if caches else (0,) * 4
         past = first[2] if len(first) == 4 else 0
         for name, tensor in wanted.items():
             _check_shape(name, inputs[name].shape, _shape(tensor, count, past))
-        self._check_count(self._ids[0].name, count, past)
+        self._check_count(main.name, count, past)
         for tensor in wanted.values():
             self._check_values(tensor, inputs[tensor.name])
         return count, past
 
     def _check_count(self, name: str, count: int, past: int) -> None:
-        limit = self.io.max_context
+        limit, exact = self.io.max_context, self.io.exact_new
+        if exact and count != exact:
+            raise InputError(f"{name!r} must hold {exact} tokens, not {count}")
         if not count:
             raise InputError(f"{name!r} must hold at least one token")
         if count > self.io.largest_launch and count + past <= limit:
@@ -219,7 +232,31 @@ def _codes(tensor: Tensor, values: NDArray[np.float32]) -> NDArray:
     return to_bf16(values) if tensor.dtype == "bf16" else formats.quantise(tensor.dtype, values)
 
 
+def count_of(tensor: Tensor, shape: tuple[int, ...]) -> int:
+    """How many tokens an array of that shape brings, of ids or of features."""
+    if tensor.image:
+        return len(tensor.order)
+    if tensor.kind == "tokens":
+        return shape[-1] if shape else 0
+    return shape[1] if len(shape) > 1 else 0
+
+
+def _rows(tensor: Tensor, values: NDArray) -> NDArray:
+    """(tokens, features) of an array; an image is cut into patches."""
+    if not tensor.image:
+        return values
+    (height, width), channels = tensor.cut, tensor.image[0]
+    down, across = tensor.image[1] // height, tensor.image[2] // width
+    whole = values[:, : down * height, : across * width]
+    patches = whole.reshape(channels, down, height, across, width).transpose(1, 3, 0, 2, 4)
+    rows = patches.reshape(down * across, -1)
+    order = np.array(tensor.order)
+    return np.where(order[:, None] >= 0, rows[order], np.float32(0))
+
+
 def _shape(tensor: Tensor, count: int, past: int) -> tuple[int, ...]:
+    if tensor.kind == "features":
+        return (1, *tensor.image) if tensor.image else (1, count, tensor.width)
     if tensor.kind == "kv":
         return (1, tensor.groups, past, tensor.width)
     return (1, past + count) if tensor.kind == "mask" else (1, count)

@@ -91,6 +91,19 @@ class Interpreter:
             return inputs[0][self.ids % 2 if kinds else self.ids].reshape(size)
         if op.kind == "linear":
             return inputs[0] @ inputs[1]
+        if op.kind == "top_index":
+            order = np.argsort(-inputs[0][:, 0], axis=-1, kind="stable")
+            return order[:, : op.output.groups, None]
+        if op.kind == "one_hot":
+            return inputs[0] == np.arange(op.output.width)
+        if op.kind == "lookup":
+            return inputs[0] @ inputs[1]
+        if op.kind == "sum_groups":
+            return inputs[0].sum(axis=1, keepdims=True)
+        if op.kind in ("chosen_linear", "each_linear"):
+            *chosen, weights = inputs[1:]
+            matrices = weights[chosen[0][..., 0].astype(int)] if chosen else weights
+            return (inputs[0][:, :, None] @ matrices)[:, :, 0]
         if op.kind == "view":
             return inputs[0].reshape(size)
         if op.kind == "rotate":

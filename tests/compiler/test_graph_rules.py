@@ -34,6 +34,9 @@ LEGAL = [
     ("linear", (X, Constant("wk")), (1, 8), {}),
     ("rotate", (X,), (1, 24), {"shift": 12, "signs": (-1, 1) * 12}),
     ("view", (X,), (4, 6), {}),
+    ("top_index", (X,), (5, 1), {}),
+    ("lookup", (X, Constant("wk")), (1, 8), {}),
+    ("sum_groups", (Tensor("q", 6, 4),), (1, 4), {}),
 ]
 ILLEGAL = [
     ("add", (X, Tensor("q", 6, 4)), (1, 24), {}),
@@ -51,6 +54,13 @@ ILLEGAL = [
     ("rotate", (X,), (1, 24), {"shift": 1, "signs": (1,) * 23}),
     ("rotate", (X,), (1, 24), {"shift": 1, "signs": (2,) * 24}),
     ("view", (X,), (1, 23), {}),
+    ("top_index", (X,), (25, 1), {}),
+    ("top_index", (Tensor("q", 6, 4),), (2, 1), {}),
+    ("one_hot", (X,), (1, 7), {}),
+    ("lookup", (X, X), (1, 24), {}),
+    ("sum_groups", (Tensor("q", 6, 4),), (6, 1), {}),
+    ("chosen_linear", (X, X, X), (1, 24), {}),
+    ("each_linear", (X, X), (1, 24), {}),
     ("attention", (X, X, X), (1, 24), {"scale": 1.0, "layer": 0, "behind": -1, "ahead": 0}),
     ("attention", (X, X, X), (1, 24), {"scale": 1.0, "layer": 7, "behind": -1, "ahead": 0}),
 ]

@@ -22,6 +22,8 @@ from tests.compiler.quantised import static
 from tests.compiler.test_arrange import rotated
 from tests.compiler.test_attention import kind_of_attention
 from tests.compiler.test_encoders import encoder_of
+from tests.compiler.test_experts import FORMS, mixture
+from tests.compiler.test_images import image_model, images
 from tests.support import ROOT, rng
 
 TINY = load_config("tiny")
@@ -55,6 +57,7 @@ LAYERS = {
     "encoder, a window to both sides": lambda: encoder_of("to both sides"),
     "encoder, a table by position": lambda: encoder_of("every third"),
     "quantised activations": lambda: static(decoder(), "uint8"),
+    "mixture of experts": lambda: mixture(FORMS["gathered, softmax of the best"]),
 }
 
 
@@ -63,6 +66,14 @@ def test_layers_of_other_kinds_are_identical(layer):
     image = compile_graph(canonicalise(LAYERS[layer](), 64, layer), TINY)
     runs = list(verify(image, (make_backend("functional"), make_backend("rtl")), 2))
     assert [run.difference for run in runs] == [None] * 3
+
+
+def test_a_vision_transformer_is_identical():
+    image = compile_graph(canonicalise(image_model("registers"), None, "vision"), TINY)
+    sessions = [Session(image, make_backend(name)) for name in ("functional", "rtl")]
+    first, second = (session.run({"pixel_values": images(1)}) for session in sessions)
+    np.testing.assert_array_equal(first["out"], second["out"])
+    np.testing.assert_array_equal(sessions[0].hbm, sessions[1].hbm)
 
 
 def test_decode_at_the_last_position_is_identical():
