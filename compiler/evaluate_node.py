@@ -72,6 +72,13 @@ class Nodes:
             text = str(error) or type(error).__name__
             raise CompileError(str(source_of(node)), f"cannot be evaluated: {text}") from error
 
+    def run_once(self, node: onnx.NodeProto, inputs: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """`run` of a node that does not live on: nothing is kept under its identity."""
+        try:
+            return self.run(node, inputs)
+        finally:
+            self._runners.pop(id(node), None)
+
     def _runner(self, node: onnx.NodeProto) -> Runner:
         names = list(dict.fromkeys(name for name in node.input if name))
         opsets = [helper.make_opsetid(o.domain, self._version(node, o)) for o in self._opsets]

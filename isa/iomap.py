@@ -82,6 +82,33 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Array:
+    """A tensor of a graph of fixed shapes: fp32 numbers behind each other from ``address`` on.
+
+    ``kind``: "input", "output", or "fixed": an input for whose ``value`` alone the program was
+    made; it is not in HBM. ``onnx_dtype``: the type's name in NumPy (and ml_dtypes); the host
+    converts.
+    """
+
+    name: str
+    kind: str
+    address: int
+    shape: Sequence[int]
+    onnx_dtype: str
+    value: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Guard:
+    """An fp32 number that the program leaves behind; where its magnitude is above ``limit``, or it
+    is NaN, ``problem`` holds, and the outputs are not what the model says."""
+
+    address: int
+    limit: float
+    problem: str
+
+
+@dataclass(frozen=True)
 class Generation:
     """Where a decoder's program that chooses tokens itself finds and leaves words: byte addresses.
 
@@ -144,6 +171,8 @@ class IoMap:
     cannot choose tokens; ``most_new`` bounds S where numbers depend on all tokens of a run (0:
     nothing does), ``exact_new`` says what S must be (0: anything); where it has chosen some,
     outputs are those of its last step. ``slots``: where it serves several sequences.
+
+    Programs of graphs of fixed shapes have ``arrays`` and ``guards`` instead of all this.
     """
 
     new_address: int = -1
@@ -155,6 +184,8 @@ class IoMap:
     most_new: int = 0
     slots: Slots | None = None
     exact_new: int = 0
+    arrays: tuple[Array, ...] = ()
+    guards: tuple[Guard, ...] = ()
 
     @property
     def largest_launch(self) -> int:
@@ -186,11 +217,17 @@ class IoMap:
         places = data["new_address"], data["past_address"], data["max_context"]
         chooses = data["generation"] and Generation(**data["generation"])
         slots = data["slots"] and Slots(**data["slots"])
-        most, exact = data["most_new"], data["exact_new"]
-        return cls(*places, tensors, data["causal"], chooses, most, slots, exact)
+        arrays = tuple(_array(each) for each in data["arrays"])
+        guards = tuple(Guard(**each) for each in data["guards"])
+        rest = data["most_new"], slots, data["exact_new"], arrays, guards
+        return cls(*places, tensors, data["causal"], chooses, *rest)
 
 
 def _tensor(data: dict) -> Tensor:
     lists = {name: tuple(data.get(name, ())) for name in ("excluded", "image", "cut", "order")}
     grids = tuple(tuple(grid) for grid in data["grids"])
     return Tensor(**data | lists | {"grids": grids})
+
+
+def _array(data: dict) -> Array:
+    return Array(**data | {"shape": tuple(data["shape"]), "value": tuple(data["value"])})

@@ -1,0 +1,301 @@
+"""Graphs of fixed shapes, compiled and run: against NumPy in float64, and what is refused."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, parser
+
+from compiler.onnx_backend import JalapenoBackend, Program, Refused, prepare
+from tests.support import rng
+
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 3.4e38, -3.4e38, 1.2e-38, 1e-30, 1.0, -1.0]
+
+
+def model(text: str, opset: int = 23) -> onnx.ModelProto:
+    """A graph as text."""
+    return parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]> {text}')
+
+
+def surely(program: Program, *inputs: np.ndarray) -> np.ndarray:
+    """The only output; pytest would take a refusal for a skipped test."""
+    try:
+        return program.run(inputs)[0]
+    except Refused as error:
+        pytest.fail(f"refused: {error}")
+
+
+def run(text: str, *inputs: np.ndarray) -> np.ndarray:
+    """The only output."""
+    return surely(prepare(model(text)), *inputs)
+
+
+def numbers(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Of all sizes, some of them near each other."""
+    values = random.standard_normal(shape) * 2.0 ** random.integers(-40, 40, shape)
+    return values.astype(np.float32)
+
+
+BINARY = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.divide,
+    "Max": np.maximum,
+    "Min": np.minimum,
+}
+
+
+@pytest.mark.parametrize("operator", BINARY)
+@pytest.mark.parametrize(
+    ("left", "right"), [((3, 1, 5), (7, 1)), ((2, 33), (33,)), ((1,), (4, 9)), ((2, 5000), (2, 1))]
+)
+def test_arithmetic_broadcasts_and_rounds_once(operator, left, right):
+    random = rng(3)
+    a, b = numbers(random, left), numbers(random, right)
+    shapes = [",".join(map(str, x.shape)) for x in (a, b, np.empty(np.broadcast(a, b).shape))]
+    text = "g (float[{}] a, float[{}] b) => (float[{}] y) {{ y = {}(a, b) }}"
+    found = run(text.format(*shapes, operator), a, b)
+    np.testing.assert_array_equal(found, BINARY[operator](a, b))
+
+
+def test_division_of_all_exponents_is_rounded_to_nearest():
+    random = rng(4)
+    a = random.standard_normal(20000).astype(np.float32) * np.float32(2.0) ** 10
+    b = random.standard_normal(20000).astype(np.float32)
+    a[:3000] = np.round(a[:3000]) * np.round(b[:3000] * 50)  # exact quotients
+    b[:3000] = np.round(b[:3000] * 50)
+    b[b == 0] = 1
+    text = "g (float[20000] a, float[20000] b) => (float[20000] y) { y = Div(a, b) }"
+    np.testing.assert_array_equal(run(text, a, b), a / b)
+
+
+COMPARISONS = {
+    "Equal": np.equal,
+    "Less": np.less,
+    "Greater": np.greater,
+    "LessOrEqual": np.less_equal,
+    "GreaterOrEqual": np.greater_equal,
+}
+
+
+@pytest.mark.parametrize("operator", COMPARISONS)
+def test_comparisons_of_special_numbers(operator):
+    """Neighbours, infinities, NaN."""
+    near = np.float32(1.5) * np.float32(2.0) ** np.arange(-120, 120, 7, dtype=np.float32)
+    values = np.array([*SPECIAL, *near, *np.nextafter(near, np.float32(3e38))], np.float32)
+    a, b = (x.astype(np.float32).reshape(-1) for x in np.meshgrid(values, values))
+    text = f"g (float[{a.size}] a, float[{a.size}] b) => (bool[{a.size}] y) "
+    found = run(text + f"{{ y = {operator}(a, b) }}", a, b)
+    np.testing.assert_array_equal(found, COMPARISONS[operator](a, b))
+
+
+UNARY = {
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Round": np.rint,
+    "Sign": np.sign,
+    "Abs": np.abs,
+    "Neg": np.negative,
+    "Sqrt": np.sqrt,
+}
+
+
+@pytest.mark.parametrize("operator", UNARY)
+def test_exact_functions_of_special_numbers(operator):
+    random = rng(5)
+    ties = np.arange(-20, 20) / 2
+    large = [2.0**22 + 0.5, 2.0**23 - 0.5, 2.0**23 + 1, -(2.0**22) - 0.5, 1e20, 8388609.0]
+    values = np.array([*SPECIAL, *ties, *large, *numbers(random, (50,))], np.float32)
+    with np.errstate(all="ignore"):
+        wanted = UNARY[operator](values)
+    text = f"g (float[{values.size}] x) => (float[{values.size}] y) {{ y = {operator}(x) }}"
+    np.testing.assert_array_equal(run(text, values), wanted)
+
+
+FUNCTIONS = {
+    "Exp": (np.exp, 30.0),
+    "Log": (np.log, 1e6),
+    "Tanh": (np.tanh, 4.0),
+    "Sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 10.0),
+    "Softplus": (lambda x: np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0), 10.0),
+    "Erf": (None, 3.0),
+}
+
+
+@pytest.mark.parametrize("operator", FUNCTIONS)
+def test_special_functions_are_near(operator):
+    """Within 10^-5, from tiny arguments on."""
+    import math
+
+    function, width = FUNCTIONS[operator]
+    function = function or np.vectorize(math.erf)
+    random = rng(6)
+    x = random.uniform(-width, width, 3000) * 10.0 ** random.integers(-8, 1, 3000)
+    x = np.abs(x) if operator == "Log" else x
+    x = x.astype(np.float32)
+    text = f"g (float[3000] x) => (float[3000] y) {{ y = {operator}(x) }}"
+    wanted = function(x.astype(np.float64))
+    np.testing.assert_allclose(run(text, x), wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_chosen_numbers_keep_what_is_not_finite():
+    random = rng(7)
+    a, b = (random.choice(np.array(SPECIAL, np.float32), 300) for _ in range(2))
+    c = random.random(300) < 0.5
+    text = "g (bool[300] c, float[300] a, float[300] b) => (float[300] y) { y = Where(c, a, b) }"
+    found = run(text, c, a, b)
+    np.testing.assert_array_equal(found, np.where(c, a, b))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((5, 7), (7, 3)), ((3, 1, 19, 70), (2, 70, 9)), ((130, 300), (300, 37)), ((9,), (9, 4))],
+)
+def test_products_are_those_of_fp32(a, b):
+    """fp32's own bound: K roundings of the sum of magnitudes, and what three parts leave out."""
+    random = rng(8)
+    x, w = (random.standard_normal(s).astype(np.float32) for s in (a, b))
+    x.flat[3] = 1e4
+    exact = x.astype(np.float64) @ w.astype(np.float64)
+    bound = (a[-1] + 4) * 2.0**-24 * (np.abs(x).astype(np.float64) @ np.abs(w))
+    shapes = [",".join(map(str, s)) for s in (a, b, exact.shape)]
+    text = "g (float[{}] a, float[{}] b) => (float[{}] y) {{ y = MatMul(a, b) }}".format(*shapes)
+    assert (np.abs(run(text, x, w) - exact) <= bound).all()
+
+
+def test_any_movement():
+    """Units of 1, 3 and 16 numbers, padding, several sources, more than one portion."""
+    random = rng(9)
+    x, w = (random.standard_normal(s).astype(np.float32) for s in ((6, 37, 48), (6, 11, 48)))
+    text = """g (float[6,37,48] x, float[6,11,48] w) => (float[50,48,6] y) {
+        joined = Concat<axis = 1>(x, w)
+        pads = Constant<value_ints = [0, 1, 0, 0, 1, 0]>()
+        padded = Pad(joined, pads)
+        y = Transpose<perm = [1, 2, 0]>(padded) }"""
+    wanted = np.pad(np.concatenate([x, w], 1), ((0, 0), (1, 1), (0, 0))).transpose(1, 2, 0)
+    np.testing.assert_array_equal(run(text, x, w), wanted)
+
+
+@pytest.mark.parametrize("perm", [(1, 0, 2), (0, 2, 1), (2, 1, 0)])
+def test_transpositions(perm):
+    x = rng(10).standard_normal((19, 33, 16)).astype(np.float32)
+    shape = ",".join(str(x.shape[i]) for i in perm)
+    node = f"y = Transpose<perm = {list(perm)}>(x)"
+    text = f"g (float[19,33,16] x) => (float[{shape}] y) {{ {node} }}"
+    np.testing.assert_array_equal(run(text, x), x.transpose(perm))
+
+
+def test_indices_that_the_program_computes():
+    random = rng(11)
+    x = random.standard_normal((4, 50, 3)).astype(np.float32)
+    indices = random.integers(-50, 50, (6, 2))
+    text = """g (float[4,50,3] x, int64[6,2] i) => (float[4,6,2,3] y) {
+        one = Constant<value = int64 {1}>() up = Add(i, one) down = Sub(up, one)
+        y = Gather<axis = 1>(x, down) }"""
+    program = prepare(model(text))
+    np.testing.assert_array_equal(surely(program, x, indices), np.take(x, indices, 1))
+    assert not program.fixed
+    indices[3, 1] = 50
+    with pytest.raises(Refused, match="an index is outside of -50 … 49"):
+        program.run([x, indices])
+
+
+def test_integers_beyond_fp32_are_refused_when_they_appear():
+    text = "g (int32[3] a, int32[3] b) => (int32[3] y) { y = Mul(a, b) }"
+    program = prepare(model(text))
+    a, b = np.array([3, -5, 4095], np.int32), np.array([7, 9, 4096], np.int32)
+    np.testing.assert_array_equal(surely(program, a, b), a * b)
+    a[2] = 4096
+    with pytest.raises(Refused, match=r"\(Mul\): a number of type int32 is not below 2\^24"):
+        program.run([a, b])
+    a[0] = (1 << 24) + 1  # fp32 rounds it to 2^24
+    with pytest.raises(Refused, match="input 'a' holds integers of 2"):
+        program.run([a, b])
+
+
+def test_narrow_integers_wrap():
+    a = np.arange(-128, 128).astype(np.int8)
+    text = "g (int8[256] a, int8[256] b) => (int8[256] y) { y = Mul(a, b) }"
+    b = a[::-1].copy()
+    np.testing.assert_array_equal(run(text, a, b), a * b)
+
+
+@pytest.mark.parametrize("fmod", [0, 1])
+def test_modulo_of_integers(fmod):
+    random = rng(12)
+    a, b = random.integers(-5000, 5000, 400), random.integers(1, 60, 400)
+    b *= random.choice([-1, 1], 400)
+    text = f"g (int64[400] a, int64[400] b) => (int64[400] y) {{ y = Mod<fmod = {fmod}>(a, b) }}"
+    np.testing.assert_array_equal(run(text, a, b), np.fmod(a, b) if fmod else a % b)
+
+
+def test_values_that_decide_about_shapes_are_fixed_for_each_run():
+    text = "g (float[6] x, int64[2] shape) => (float[N,M] y) { y = Reshape(x, shape) }"
+    program = prepare(model(text))
+    x = np.arange(6, dtype=np.float32)
+    for shape in ([2, 3], [3, 2], [6, -1]):
+        found = surely(program, x, np.array(shape))
+        np.testing.assert_array_equal(found, x.reshape(shape))
+    assert program.fixed == {"shape"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "g (float[3] x) => (float[3] y) { y = Sin(x) }",
+            r'"y" \(Sin\): Sin is not supported',
+        ),
+        ("g (double[3] x) => (double[3] y) { y = Floor(x) }", "rounding float64"),
+        ("g (float[3] x) => (float[3] y) { y = RandomUniformLike(x) }", "random numbers"),
+        (
+            "g (float[2,3] x) => (float[2,2] y) { y = MatMul(x, x) }",
+            r"of shapes \(2, 3\)",
+        ),
+    ],
+)
+def test_refusals_name_node_and_reason(text, reason):
+    program = prepare(model(text))
+    x = np.ones((2, 3) if "2,3" in text else 3, np.float64 if "double" in text else np.float32)
+    with pytest.raises(Refused, match=reason):
+        program.run([x])
+
+
+def test_inputs_must_be_those_of_the_model():
+    program = prepare(model("g (float[3] x) => (float[3] y) { y = Abs(x) }"))
+    with pytest.raises(Refused, match="input 'x' must be of type float32, not float64"):
+        program.run([np.ones(3)])
+
+
+def test_a_node_alone():
+    node = onnx.helper.make_node("Gelu", ["x"], ["y"], approximate="tanh")
+    x = np.linspace(-3, 3, 7).astype(np.float32)
+    (found,) = JalapenoBackend.run_node(node, [x])
+    inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x.astype(np.float64) ** 3)
+    np.testing.assert_allclose(found, x / 2 * (1 + np.tanh(inner)), rtol=1e-5, atol=1e-6)
+    assert JalapenoBackend.supports_device("CPU")
+    assert not JalapenoBackend.supports_device("CUDA")
+
+
+@pytest.mark.parametrize(
+    "kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN]
+)
+def test_casts_round_to_nearest_even_on_the_chip(kind):
+    """Back to float at once, so that no host rounds."""
+    import ml_dtypes
+
+    dtypes = {
+        TensorProto.FLOAT16: np.float16,
+        TensorProto.BFLOAT16: ml_dtypes.bfloat16,
+        TensorProto.FLOAT8E4M3FN: ml_dtypes.float8_e4m3fn,
+    }
+    random = rng(13)
+    x = np.concatenate([numbers(random, (500,)), random.standard_normal(500), SPECIAL[2:5]])
+    ties = np.arange(1, 3000, 7, dtype=np.float32) * np.float32(2.0**-25)
+    x = np.concatenate([x, ties, -ties, [65504, 65519.9, 65520, -65520]]).astype(np.float32)
+    if kind == TensorProto.FLOAT8E4M3FN:
+        x = np.clip(x, -448, 448)
+    text = f"g (float[{x.size}] x) => (float[{x.size}] y) {{ h = Cast<to = {kind}>(x) "
+    found = run(text + "y = Cast<to = 1>(h) }", x)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found, x.astype(dtypes[kind]).astype(np.float32))
