@@ -104,6 +104,13 @@ def compile_model(
             "context if they fit, else as many as do.",
         ),
     ] = 0,
+    static: Annotated[
+        bool,
+        typer.Option(
+            help="Compile any graph of tensors of fixed shapes, not a language model; "
+            "--bind AXIS=N fixes symbolic axes."
+        ),
+    ] = False,
     listing: Annotated[
         Path | None, typer.Option(help="Also write the program as assembly text.")
     ] = None,
@@ -119,6 +126,7 @@ def compile_model(
 
     from compiler.axes import parse_axes
     from compiler.pipeline import compile_file
+    from compiler.static.compile import compile_static_file
     from compiler.storage import Choice, Storage
     from isa.config import load_config
     from isa.image import save_image
@@ -133,9 +141,11 @@ def compile_model(
         limits = parse_axes("--max", most or []) | parse_axes("--bind", bind or [])
         context = max_context or (None if limits else default_context(model))
         storage = Storage(Choice.parse(weights or []), kv, not no_weights, loops, slots, pages)
-        image = compile_file(
-            model, chip, context, lambda step: status.update(f"jcc: {step}"), storage, limits, tile
-        )
+        say = lambda step: status.update(f"jcc: {step}")  # noqa: E731
+        if static:
+            image = compile_static_file(model, chip, limits)
+        else:
+            image = compile_file(model, chip, context, say, storage, limits, tile)
         if check:
             from sim.check import check_image
 
@@ -150,11 +160,12 @@ def compile_model(
         save_image(image, target)
         if report:
             write_report(image, target, report)
+    sizes = f"context {image.io.max_context}, {image.meta.get('chunk')} tokens a pass, "
+    sizes += f"{image.meta['tile']} keys a tile, " if image.meta.get("tile") else ""
+    sizes = "" if static else sizes
     console.print(
         f"{target}: {len(image.code) // 32} instructions, {image.hbm_bytes / 2**20:.1f} MiB "
-        f"of memory, context {image.io.max_context}, {image.meta['chunk']} tokens a pass, "
-        + (f"{image.meta['tile']} keys a tile, " if image.meta["tile"] else "")
-        + f"configuration {chip.name}",
+        f"of memory, {sizes}configuration {chip.name}",
         highlight=False,
     )
 

@@ -56,6 +56,9 @@ def _as_fp32(name: str, given: NDArray) -> NDArray[np.float32]:
         result = given.astype(np.float32)
     if _is_integer(given.dtype) and not np.all(np.abs(given.astype(np.float64)) <= LARGEST_EXACT):
         raise InputError(f"input {name!r} holds integers of 2^24 or more, where fp32 is not exact")
+    lost = np.isinf(result) & np.isfinite(given) if given.dtype == np.float64 else False
+    if np.any(lost):
+        raise InputError(f"input {name!r} holds {given[lost].flat[0]}, which fp32 does not reach")
     return result
 
 

@@ -81,6 +81,7 @@ def run(
     Example: jalapeno run out.jx --inputs in.npz --outputs out.npz
     """
     from sim import report
+    from sim.arrays import read, write
     from sim.files import read_arrays, write_arrays
     from sim.host import InputError
     from sim.runtime import Session
@@ -96,12 +97,15 @@ def run(
         report.print_cycle_classes(session.classes)
         report.print_hbm(program.config, session.hbm_counters, session.cycles)
     else:
-        if inputs is not None:
+        if inputs is not None and not program.io.arrays:
             raise InputError(f"{image}: the program has no model inputs: leave out --inputs")
         hbm = program.memory()
+        if program.io.arrays:
+            write(program.io, hbm, read_arrays(inputs) if inputs else {})
         chip.load(program, hbm)
         result = chip.run()
-        arrays = {"hbm": hbm, "sram": chip.sram, "acc": chip.acc}
+        memories: dict = {"hbm": hbm, "sram": chip.sram, "acc": chip.acc}
+        arrays = read(program.io, hbm) if program.io.arrays else memories
         report.print_counters(result.counters, result.cycles)
         report.print_cycle_classes(result.classes)
         report.print_hbm(program.config, result.hbm, result.cycles)

@@ -87,7 +87,8 @@ def compare(v: Machine, a: Operand, b: Operand) -> Block:
 def _scaled(v: Machine, a: Operand) -> Operand:
     if isinstance(a, Block):
         return mul(v, a, 2.0**64)
-    return float(np.clip(a, -(2.0**63), 2.0**63)) * 2.0**64
+    with np.errstate(over="ignore"):
+        return float(np.float32(a) * np.float32(2.0**64))
 
 
 def greater(v: Machine, a: Operand, b: Operand) -> Block:

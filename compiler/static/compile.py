@@ -1,6 +1,8 @@
 """A graph of tensors of fixed shapes → a program image."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -8,10 +10,11 @@ from onnx import helper
 
 from compiler import schedule
 from compiler.errors import CompileError
+from compiler.importer import load_model
 from compiler.importer_data import array_of
 from compiler.static.machine import Machine
 from compiler.static.state import State
-from compiler.static.values import Known, Shape, type_name, whole
+from compiler.static.values import Known, NeedsValues, Shape, type_name, whole
 from compiler.static.walk import Scope, Walk
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
@@ -39,6 +42,28 @@ def compile_static(
     Walk(state, model.opset_import, model.ir_version).nodes(model.graph.node, scope, {})
     slots += _outputs(model, state, scope)
     return _image(state, slots)
+
+
+def compile_static_file(
+    path: Path, config: ChipConfig, axes: Mapping[str, int] = MappingProxyType({})
+) -> ProgramImage:
+    """A program for an ONNX file; ``axes``: sizes of its symbolic axes by name."""
+    model, source = load_model(path), str(path)
+    given = {tensor.name for tensor in model.graph.initializer}
+    shapes = {}
+    for value in model.graph.input:
+        if value.name not in given:
+            dims = value.type.tensor_type.shape.dim
+            names = [d.dim_param for d in dims if not d.HasField("dim_value")]
+            if missing := [name or "without a name" for name in names if name not in axes]:
+                where = f'{source}: input "{value.name}"'
+                raise CompileError(where, f"its axis {missing[0]} has no size", "use --bind AXIS=N")
+            shapes[value.name] = tuple(d.dim_value or axes.get(d.dim_param, 0) for d in dims)
+    try:
+        return compile_static(model, config, shapes, {}, source)
+    except NeedsValues as need:
+        problem = f"needs the value of input {', '.join(sorted(need.names))}"
+        raise CompileError(f"{source}: {need}", problem, "make it an initializer") from None
 
 
 def _machine(config: ChipConfig, source: str) -> Machine:

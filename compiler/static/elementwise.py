@@ -1,33 +1,24 @@
 """Element-wise operators, with broadcasting: ONNX operator → arithmetic."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from compiler.static import arithmetic as a, functions as f
+from compiler.static.integers import fitting, guarded_operands
 from compiler.static.machine import Block, Machine, Operand
 from compiler.static.node import Node
-from compiler.static.state import Body, State
+from compiler.static.state import Body
 from compiler.static.values import (
-    INTEGER_BITS,
-    LARGEST_EXACT,
-    Data,
     Known,
     Value,
     is_integer,
-    is_wide,
     type_name,
 )
 
-_BF16_OR_FP8: dict[int, str] = {
-    TensorProto.BFLOAT16: "bf16",
-    TensorProto.FLOAT8E4M3FN: "e4m3",
-    TensorProto.FLOAT8E5M2: "e5m2",
-}
 _WIDEST_POWER = 1 << 18  # integers up to it come out of `functions.power` within ½
 
 
@@ -50,16 +41,6 @@ def _fold(body: Body) -> Body:
 def _mean(v: Machine, *values: Operand) -> Block:
     total = _fold(a.add)(v, *values)
     return a.mul(v, total, 1.0 / len(values))
-
-
-def _modulo(v: Machine, x: Operand, y: Operand) -> Block:
-    """The sign of the divisor, as Python's %."""
-    q = a.floor(v, a.divide(v, x, y))
-    return a.sub(v, x, a.mul(v, y, q))
-
-
-def _truncated_modulo(v: Machine, x: Operand, y: Operand) -> Block:
-    return a.sub(v, x, a.mul(v, y, a.integer_divide(v, x, y)))
 
 
 def _negative(v: Machine, x: Block) -> Block:
@@ -141,68 +122,10 @@ def elementwise(node: Node) -> list[Value]:
     if rule.jumps:
         node.refuse_double()
     if whole_numbers and node.op_type == "Div":
-        body = _guarded_operands(node.state, body, kind)
+        body = guarded_operands(node.state, body, kind)
     if rule.grows and is_integer(kind):
         body = fitting(node.state, body, kind)
     return [node.state.apply(body, values, rule.result or kind)]
-
-
-def _guarded_operands(state: State, body: Body, kind: int) -> Body:
-    """Quotients are exact below 2^23."""
-
-    def guarded(v: Machine, *operands: Operand) -> Block:
-        for each in operands:
-            if isinstance(each, Block) and is_wide(kind):
-                state.guard(each, LARGEST_EXACT >> 1, "an integer to divide is not below 2^23")
-        return body(v, *operands)
-
-    return guarded
-
-
-def fitting(state: State, body: Body, kind: int) -> Body:
-    """Results of integers: exact, and modulo 2^bits in narrow types, as ONNX's reference does."""
-    bits, signed = INTEGER_BITS[kind]
-
-    def fit(v: Machine, *operands: Operand) -> Block:
-        result = body(v, *operands)
-        if bits > 8:
-            state.guard_exact(result, kind)
-        if not signed and bits > 16:
-            below = a.maximum(v, a.mul(v, result, -1.0), 0.0)
-            state.guard(below, 0, f"a number of type {type_name(kind)} is negative")
-        return a.wrap(v, result, bits, signed) if bits <= 16 else result
-
-    return fit
-
-
-def modulo(node: Node) -> list[Value]:
-    """Mod: of integers the divisor's sign, with fmod=1 the dividend's."""
-    kind, truncated = node.value(0).elem_type, bool(node.attribute("fmod", 0))
-    if not is_integer(kind):
-        return [_real_modulo(node, kind)]
-    body = _truncated_modulo if truncated else _modulo
-    return [node.state.apply(_guarded_operands(node.state, body, kind), node.values(), kind)]
-
-
-def _real_modulo(node: Node, kind: int) -> Value:
-    """fmod. The remainder of a quotient that was rounded to the next integer lacks a divisor."""
-    state = node.state
-    node.refuse_double()
-    if not node.attribute("fmod", 0):
-        raise state.refuse("numbers of a float type without fmod=1")
-
-    def body(v: Machine, x: Operand, y: Operand) -> Block:
-        like = x if isinstance(x, Block) else y
-        assert isinstance(like, Block)
-        x, y = a.block(v, x, like), a.block(v, y, like)
-        quotient = a.divide(v, x, y)
-        state.guard(quotient, a.INTEGERS, "a quotient is beyond 2^23")
-        rest = a.remainder(v, x, a.truncate(v, quotient), y)
-        side = a.sign(v, x)
-        lacks = a.greater(v, 0.0, a.mul(v, rest, side))
-        return a.add(v, rest, a.mul(v, a.mul(v, lacks, a.absolute(v, y)), side))
-
-    return state.apply(body, node.values(), kind)
 
 
 def where(node: Node) -> list[Value]:
@@ -276,58 +199,3 @@ def power(node: Node) -> list[Value]:
 
     body = fitting(state, general, kind) if is_integer(kind) else general
     return [state.apply(body, [base, exponent], kind)]
-
-
-def cast(node: Node) -> list[Value]:
-    """Cast and CastLike, between numbers."""
-    if node.op_type == "CastLike":
-        target = node.value(1).elem_type
-    else:
-        target = int(node.attribute("to"))
-    saturate = bool(node.attribute("saturate", 1))
-    return [convert(node, node.value(0), target, saturate)]
-
-
-def convert(node: Node, x: Value, target: int, saturate: bool = True) -> Value:
-    """``x`` as numbers of another type."""
-    state, source = node.state, x.elem_type
-    state.check_type(source)
-    state.check_type(target)
-    if isinstance(x, Known):
-        proto = helper.make_node("Cast", ["x"], ["y"], to=target)
-        return Known(node.evaluator.run_once(proto, [x.array])[0], target)
-    if source == target or target in (TensorProto.FLOAT, TensorProto.DOUBLE):
-        return _relabelled(node, x, target)
-    if target == _BOOL:
-        body: Body = lambda v, x: a.invert(v, a.equal(v, x, 0.0))  # noqa: E731
-    elif is_integer(target):
-        body = _to_integer(source, target)
-    elif target == TensorProto.FLOAT16:
-        body = f.to_half
-    elif target in _BF16_OR_FP8 and (saturate or target == TensorProto.BFLOAT16):
-        kind = _BF16_OR_FP8[target]
-        body = lambda v, x: v.unary("vmov", v.unary("vmov", x, kind))  # noqa: E731
-    else:
-        how = "" if saturate else " without saturation"
-        raise state.refuse(f"rounding to {type_name(target)}{how}")
-    return state.apply(body, [x], target)
-
-
-def _relabelled(node: Node, x: Value, target: int) -> Value:
-    assert isinstance(x, Data)
-    return Data(x.roots, x.index, target, x.origins)
-
-
-def _to_integer(source: int, target: int) -> Callable[..., Block]:
-    bits, signed = INTEGER_BITS[target]
-    from_bits, from_signed = INTEGER_BITS.get(source, (1, False))
-    fits = (from_bits < bits and signed >= from_signed) or source == _BOOL
-
-    def body(v: Machine, x: Block) -> Block:
-        if not is_integer(source) and source != _BOOL:
-            x = a.truncate(v, x)
-        elif fits or bits > 16:
-            return v.unary("vmov", x)
-        return a.wrap(v, x, bits, signed) if bits <= 16 else x
-
-    return body

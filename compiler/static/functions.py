@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +11,6 @@ from compiler.static.arithmetic import (
     absolute,
     add,
     clamp,
-    compare,
     equal,
     greater,
     invert,
@@ -37,9 +37,6 @@ _LOG_SERIES = tuple(2 / (2 * n + 1) for n in range(6))  # of (m - 1) / (m + 1)
 _LN2 = math.log(2)
 _LN2_HIGH = float(np.float32(0.693359375))  # few bits: its multiples below 2^10 are exact
 _INFINITY = math.inf
-_HALF_LARGEST = 65504.0  # of float16
-_HALF_SMALLEST = 2.0**-14  # normal number
-_HALF_DROPPED = 13  # bits that fp32 has more
 
 
 def polynomial(v: Machine, x: Block, coefficients: Sequence[float]) -> Block:
@@ -153,15 +150,30 @@ def integer_power(v: Machine, a: Block, exponent: int) -> Block:
         square = mul(v, square, square)
 
 
-def to_half(v: Machine, x: Block) -> Block:
-    """Rounded to float16, ties to even; infinite beyond its range, with its subnormal numbers."""
+@dataclass(frozen=True)
+class Narrow:
+    """A floating-point format: bits behind the point, the smallest normal and the largest number,
+    and what is made of larger ones where they are not to become the largest."""
+
+    fraction_bits: int
+    smallest: float
+    largest: float
+    beyond: float
+
+
+def to_narrow(v: Machine, x: Block, form: Narrow, saturate: bool) -> Block:
+    """Rounded to nearest, ties to even, subnormal numbers too; NaN stays NaN."""
     size = absolute(v, x)
-    # The sum with 1.5 · 2^13 of the number's own power of two leaves 11 bits.
-    e, _ = split_exponent(v, maximum(v, size, _HALF_SMALLEST))
-    shift = mul(v, v.unary("vexp2", minimum(v, e, 16.0)), 1.5 * 2.0**_HALF_DROPPED)
-    rounded = sub(v, add(v, minimum(v, size, 2.0**16), shift), shift)
-    rounded = select(v, greater(v, rounded, _HALF_LARGEST), _INFINITY, rounded)
-    rounded = mul(v, rounded, sub(v, mul(v, maximum(v, compare(v, x, 0.0), 0.0), 2.0), 1.0))
+    # The sum with 1.5 · 2^d of the number's own power of two leaves 23 - d bits behind the point.
+    e, _ = split_exponent(v, maximum(v, size, form.smallest))
+    dropped = 23 - form.fraction_bits
+    shift = mul(v, v.unary("vexp2", minimum(v, e, 100.0)), 1.5 * 2.0**dropped)
+    rounded = sub(v, add(v, minimum(v, size, 2.0**100), shift), shift)
+    if saturate:
+        rounded = minimum(v, rounded, form.largest)
+    else:
+        rounded = select(v, greater(v, rounded, form.largest), form.beyond, rounded)
+    rounded = mul(v, rounded, sub(v, mul(v, maximum(v, sign(v, x), 0.0), 2.0), 1.0))
     return select(v, is_number(v, x), rounded, math.nan)
 
 

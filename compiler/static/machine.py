@@ -12,6 +12,7 @@ from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 
 ATOM = HBM_ATOM_BYTES // F32_BYTES  # elements
 ELEMENT_BYTES = {"f32": F32_BYTES, "bf16": BF16_BYTES, "i8": 1, "e4m3": 1, "e5m2": 1}
+SYNC_EVERY = 128  # instructions
 MOST_ROWS = (1 << 16) - 1  # of one instruction
 
 
@@ -60,6 +61,22 @@ class Machine:
         # Elements of a tensor that are in SRAM at a time: some 50 tensors fit.
         self.chunk = config.sram_bytes // (64 * F32_BYTES)
         self._patterns: dict[bytes, Array] = {}
+        self._unsynchronised = 0
+
+    def emit(
+        self,
+        mnemonic: str,
+        reads: tuple[Access, ...],
+        writes: tuple[Access, ...],
+        fields: dict[str, FieldValue],
+    ) -> None:
+        """Append one instruction. Now and then all engines wait for each other, so that hazards
+        need to be looked for only since then."""
+        if self._unsynchronised == SYNC_EVERY:
+            self.builder.scalar("sync")
+            self._unsynchronised = 0
+        self._unsynchronised += 1
+        self.builder.emit(mnemonic, reads, writes, fields=fields)
 
     # Memory
 
@@ -115,7 +132,7 @@ class Machine:
             last = row + (count - 1) * together + 1
             inside = block.buffer.access(row * block.stride, (last - row) * block.stride)
             reads, writes = (outside, inside) if mnemonic == "load" else (inside, outside)
-            self.builder.emit(mnemonic, (reads,), (writes,), fields=fields)
+            self.emit(mnemonic, (reads,), (writes,), fields=fields)
 
     def pattern(self, values: np.ndarray) -> Block:
         """One row of constants, in SRAM."""
@@ -170,7 +187,7 @@ class Machine:
         }
         accesses = (a.buffer.access(), *reads)
         fields = base | (fields or {})
-        self.builder.emit(mnemonic, accesses, (out.buffer.access(),), fields=fields)
+        self.emit(mnemonic, accesses, (out.buffer.access(),), fields=fields)
         return out
 
     # Bytes of numbers

@@ -131,7 +131,7 @@ def _gather(v: Machine, words: Block, base: int, pitch: int, rows: int, unit: in
     """Units at the atoms base + word · pitch."""
     block = v.block(rows, unit)
     memory = Buffer("memory", "hbm", v.config.capacity_bytes, 0)
-    v.builder.emit(
+    v.emit(
         "gather",
         (memory.access(), words.buffer.access()),
         (block.buffer.access(),),

@@ -3,7 +3,7 @@ one."""
 
 from collections.abc import Callable, Sequence
 
-from compiler.static import elementwise, lookups, quantise, reduce, shuffle
+from compiler.static import cast, elementwise, integers, lookups, quantise, reduce, shuffle
 from compiler.static.node import Node
 from compiler.static.product import matmul
 from compiler.static.values import Value
@@ -21,9 +21,10 @@ HANDLERS: dict[str, Handler] = {
     ),
     "ArgMax": reduce.argument,
     "ArgMin": reduce.argument,
-    "Cast": elementwise.cast,
-    "CastLike": elementwise.cast,
+    "Cast": cast.cast,
+    "CastLike": cast.cast,
     "Clip": elementwise.clip,
+    "CumProd": reduce.cumulative,
     "CumSum": reduce.cumulative,
     "DequantizeLinear": quantise.dequantise,
     "Dropout": shuffle.dropout,
@@ -34,13 +35,23 @@ HANDLERS: dict[str, Handler] = {
     "IsInf": elementwise.is_infinite,
     "MatMul": matmul,
     "MatMulInteger": quantise.matmul_integer,
-    "Mod": elementwise.modulo,
+    "Mod": integers.modulo,
     "OneHot": lookups.one_hot,
     "Pow": elementwise.power,
     "QLinearMatMul": quantise.qlinear_matmul,
     "QuantizeLinear": quantise.quantise,
     "TopK": lookups.top_k,
     "Where": elementwise.where,
+}
+# Operator sets before which they meant something else, or had attributes that inputs are now.
+OLDEST = {
+    **dict.fromkeys(["Add", "And", "Div", "Dropout", "Equal", "Greater", "Less", "Mul", "Or"], 7),
+    "Cast": 6,
+    "Clip": 11,
+    "Pow": 7,
+    "Sub": 7,
+    "TopK": 10,
+    "Xor": 7,
 }
 # With these, indices that the program computes are looked up by it; known ones are movements.
 BY_INDICES = {"Gather", "GatherElements", "GatherND"}

@@ -100,7 +100,10 @@ def multiply(
     sizes: tuple[int, int, int],
     parts: tuple[int, int] = (PARTS, PARTS),
 ) -> Array:
-    """(M, K) × (K, N) for each pair of matrices ``starts`` of both arrays, block by block."""
+    """(M, K) × (K, N) for each pair of matrices ``starts`` of both arrays, block by block.
+
+    The error is that of fp32, but for operands below 2^-110, whose last parts are subnormal: zero.
+    """
     m, k, n = sizes
     config = v.config
     out = v.reserve("product", len(starts[0]) * m * n)
@@ -155,7 +158,7 @@ def _multiply(v: Machine, a: Block, w: Block, acc: Buffer, mode: str) -> None:
         "mode": mode,
     }
     reads = (a.buffer.access(), w.buffer.access(), acc.access())
-    v.builder.emit("matmul", reads, (acc.access(),), fields=fields)
+    v.emit("matmul", reads, (acc.access(),), fields=fields)
 
 
 def _drain(v: Machine, acc: Buffer, rows: int, cols: int) -> Block:
@@ -169,5 +172,5 @@ def _drain(v: Machine, acc: Buffer, rows: int, cols: int) -> Block:
         "rows": rows,
         "cols": cols,
     }
-    v.builder.emit("vmov", (acc.access(),), (block.buffer.access(),), fields=fields)
+    v.emit("vmov", (acc.access(),), (block.buffer.access(),), fields=fields)
     return block

@@ -6,6 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from compiler.static import arithmetic as a
+from compiler.static.cast import rounding
 from compiler.static.machine import Block, Machine, Operand
 from compiler.static.node import Node
 from compiler.static.product import product
@@ -18,8 +19,6 @@ from compiler.static.values import (
     is_integer,
     type_name,
 )
-
-_FP8: dict[int, str] = {TensorProto.FLOAT8E4M3FN: "e4m3", TensorProto.FLOAT8E5M2: "e5m2"}
 
 
 def _along(value: Value, node: Node, shape: tuple[int, ...]) -> Value:
@@ -53,13 +52,13 @@ def _saturated(v: Machine, x: Block, kind: int) -> Block:
     return a.clamp(v, x, low, low + 2.0**bits - 1)
 
 
-def _requantised(kind: int, divided: bool) -> Body:
+def _requantised(kind: int, divided: bool, saturate: bool = True) -> Body:
     """round(x / scale) + zero point, or of x · scale."""
 
     def body(v: Machine, x: Operand, scale: Operand, point: Operand) -> Block:
         scaled = a.divide(v, x, scale) if divided else a.mul(v, x, scale)
-        if kind in _FP8:
-            return v.unary("vmov", v.unary("vmov", scaled, _FP8[kind]))
+        if not is_integer(kind):
+            return rounding(kind, saturate)(v, scaled)
         # Far beyond every range nothing changes, and the zero point is still added exactly.
         steps = a.round_even(v, a.clamp(v, scaled, -(2.0**20), 2.0**20))
         return _saturated(v, a.add(v, steps, point), kind)
@@ -74,15 +73,15 @@ def quantise(node: Node) -> list[Value]:
         kind = node.value(2).elem_type
     else:
         kind = int(node.attribute("output_dtype", 0)) or TensorProto.UINT8
-    if kind not in _FP8 and not (is_integer(kind) and INTEGER_BITS[kind][0] <= 16):
+    state.check_type(kind)
+    if INTEGER_BITS.get(kind, (1, False))[0] > 16:
         raise state.refuse(f"rounding to {type_name(kind)}")
-    if not node.attribute("saturate", 1):
-        raise state.refuse("quantising without saturation")
+    saturate = bool(node.attribute("saturate", 1))
     scale = _along(node.value(1), node, x.shape)
     point: Value = Known(np.zeros((), np.float32), TensorProto.FLOAT)
-    if node.given(2) and kind not in _FP8:
+    if node.given(2) and is_integer(kind):
         point = _along(node.value(2), node, x.shape)
-    return [state.apply(_requantised(kind, True), [x, scale, point], kind, x.shape)]
+    return [state.apply(_requantised(kind, True, saturate), [x, scale, point], kind, x.shape)]
 
 
 def dequantise(node: Node) -> list[Value]:

@@ -213,7 +213,7 @@ def argument(node: Node) -> list[Value]:
 
 
 def cumulative(node: Node) -> list[Value]:
-    """CumSum: one step of the axis after another, all its rows at once."""
+    """CumSum, CumProd: one step of the axis after another, all its rows at once."""
     x, state, v = node.value(0), node.state, node.state.machine
     found = node.known(1, "the axis")
     assert found is not None
@@ -224,13 +224,17 @@ def cumulative(node: Node) -> list[Value]:
     steps = x.shape[axis]
     width, exclusive = source.size // max(1, steps), bool(node.attribute("exclusive", 0))
     out = v.reserve("sums", source.size)
+    join, neutral = (a.add, 0.0) if node.op_type == "CumSum" else (a.mul, 1.0)
     for first in range(0, width, v.chunk):
         count = min(v.chunk, width - first)
         total = None
-        for step in range(exclusive, steps):
-            place = (step - exclusive) * width + first
+        for step in range(steps):
+            place = max(0, step - exclusive) * width + first
             term = v.load(source, place, 1, count, count)
-            total = term if total is None else a.add(v, total, term)
+            if step < exclusive:
+                total = a.block(v, neutral, term)
+            else:
+                total = term if total is None else join(v, total, term)
             if is_integer(x.elem_type):
                 state.guard_exact(total, x.elem_type)
             v.store(total, out, step * width + first, count)

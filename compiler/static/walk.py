@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import defs, helper
+from onnx import defs, helper, numpy_helper
 
 from compiler.evaluate_node import Nodes, source_of
 from compiler.static.node import Node
-from compiler.static.operators import BY_INDICES, BY_SHAPE, HANDLERS, RANDOM, SHAPING
+from compiler.static.operators import BY_INDICES, BY_SHAPE, HANDLERS, OLDEST, RANDOM, SHAPING
 from compiler.static.shuffle import MOVED, shuffle
 from compiler.static.state import State
 from compiler.static.values import Data, Known, Value
@@ -47,7 +47,25 @@ class Walk:
             raise state.refuse(f'its input "{missing[0]}" is not defined before it')
         inputs = [scope[name] if name else None for name in proto.input]
         with state.machine.builder.working_for(state.where):
-            return self._done(proto, inputs, scope)
+            if self.depth:
+                return self._done(proto, inputs, scope)
+            types = self._types(proto, inputs)
+            outputs = self._done(proto, inputs, scope)
+        _check(state, proto, outputs, types)
+        return outputs
+
+    def _types(
+        self, proto: onnx.NodeProto, inputs: Sequence[Value | None]
+    ) -> Mapping[str, onnx.TypeProto]:
+        """What onnx infers of the outputs, if it can; CompileError for what fits no definition."""
+        domains = {o.domain for o in self.opsets}
+        if proto.domain not in domains or any(each.type in _GRAPHS for each in proto.attribute):
+            return {}
+        pairs = [(n, x) for n, x in zip(proto.input, inputs, strict=True) if x is not None]
+        types = {n: helper.make_tensor_type_proto(x.elem_type, x.shape) for n, x in pairs}
+        small = [(n, x.array) for n, x in pairs if isinstance(x, Known) and x.array.size <= 64]
+        data = {n: numpy_helper.from_array(x, n) for n, x in small if x.dtype != object}
+        return self.evaluator.infer(proto, types, data)
 
     def _done(
         self, proto: onnx.NodeProto, inputs: list[Value | None], scope: Scope
@@ -58,6 +76,8 @@ class Walk:
         if name in RANDOM:
             raise state.refuse("random numbers")
         node = Node(proto, inputs, state, self._version(), self.evaluator)
+        if node.version < OLDEST.get(name, 1):
+            raise state.refuse(f"{name} before operator set {OLDEST[name]}")
         if name == "If":
             return self._branch(node, scope)
         if any(each.type in _GRAPHS for each in proto.attribute):
@@ -118,6 +138,26 @@ class Walk:
         walk.nodes(function.node, scope, given)
         self._kept += walk._kept
         return [scope.get(name) for name in function.output]
+
+
+def _check(
+    state: State,
+    proto: onnx.NodeProto,
+    outputs: Sequence[Value | None],
+    types: Mapping[str, onnx.TypeProto],
+) -> None:
+    """What was made is what onnx says: else the fault is ours."""
+    for name, value in zip(proto.output, outputs, strict=False):
+        wanted = types.get(name)
+        if not name or value is None or wanted is None or not wanted.HasField("tensor_type"):
+            continue
+        kind, dims = wanted.tensor_type.elem_type, wanted.tensor_type.shape.dim
+        assert kind in (0, value.elem_type), f"{state.where}: {value.elem_type}, not {kind}"
+        if wanted.tensor_type.HasField("shape"):
+            said = [d.dim_value if d.HasField("dim_value") else None for d in dims]
+            fits = len(said) == len(value.shape)
+            fits &= all(s in (None, n) for s, n in zip(said, value.shape, strict=False))
+            assert fits, f"{state.where}: {value.shape}, not {said}"
 
 
 _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, parser
+from typer.testing import CliRunner
 
 from compiler.onnx_backend import JalapenoBackend, Program, Refused, prepare
 from tests.support import rng
@@ -87,6 +88,21 @@ def test_comparisons_of_special_numbers(operator):
     text = f"g (float[{a.size}] a, float[{a.size}] b) => (bool[{a.size}] y) "
     found = run(text + f"{{ y = {operator}(a, b) }}", a, b)
     np.testing.assert_array_equal(found, COMPARISONS[operator](a, b))
+
+
+@pytest.mark.parametrize("number", SPECIAL)
+def test_comparisons_with_a_number(number):
+    """Which is an immediate."""
+    values = np.array([*SPECIAL, number, number], np.float32)
+    constant = onnx.numpy_helper.from_array(np.float32(number), "b")
+    for operator, function in COMPARISONS.items():
+        text = f"g (float[13] a) => (bool[13] y, bool[13] z) {{ y = {operator}(a, b) "
+        graph = model(text + f"z = {operator}(b, a) }}")
+        graph.graph.initializer.append(constant)
+        surely(program := prepare(graph), values)
+        found = program.run([values])
+        np.testing.assert_array_equal(found[0], function(values, np.float32(number)))
+        np.testing.assert_array_equal(found[1], function(np.float32(number), values))
 
 
 UNARY = {
@@ -250,7 +266,7 @@ def test_values_that_decide_about_shapes_are_fixed_for_each_run():
         ("g (float[3] x) => (float[3] y) { y = RandomUniformLike(x) }", "random numbers"),
         (
             "g (float[2,3] x) => (float[2,2] y) { y = MatMul(x, x) }",
-            r"of shapes \(2, 3\)",
+            "Incompatible dimensions",
         ),
     ],
 )
@@ -299,3 +315,27 @@ def test_casts_round_to_nearest_even_on_the_chip(kind):
     found = run(text + "y = Cast<to = 1>(h) }", x)
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(found, x.astype(dtypes[kind]).astype(np.float32))
+
+
+def test_the_command_lines_take_any_graph(tmp_path):
+    """jcc --static, then jalapeno run."""
+    import compiler.cli
+    import sim.cli
+
+    text = "g (float[N,5] x, float[5] w) => (float[N] y) { y = MatMul(x, w) }"
+    onnx.save(model(text), tmp_path / "model.onnx")
+    runner = CliRunner()
+    arguments = [str(tmp_path / "model.onnx"), "-o", str(tmp_path / "out.jx"), "--static"]
+    refused = runner.invoke(compiler.cli.app, arguments)
+    assert 'input "x": its axis N has no size; use --bind AXIS=N' in str(refused.exception)
+    made = runner.invoke(compiler.cli.app, [*arguments, "--bind", "N=3"])
+    assert made.exit_code == 0, made.output
+    x, w = (rng(14).standard_normal(shape).astype(np.float32) for shape in ((3, 5), 5))
+    np.savez(tmp_path / "in.npz", x=x, w=w)
+    files = ["--inputs", str(tmp_path / "in.npz"), "--outputs", str(tmp_path / "out.npz")]
+    done = runner.invoke(sim.cli.app, ["run", str(tmp_path / "out.jx"), *files])
+    assert done.exit_code == 0, done.output
+    with np.load(tmp_path / "out.npz") as found:
+        np.testing.assert_allclose(found["y"], x @ w, rtol=1e-5, atol=1e-6)
+    missing = runner.invoke(sim.cli.app, ["run", str(tmp_path / "out.jx")])
+    assert "input 'w' is missing; it has x, w" in str(missing.exception)
