@@ -57,6 +57,7 @@ nightly: test formal coverage fuzz exhaustive mutate
 
 docs: $(READY)
 	$(BIN)/python -m isa.manual -o docs/isa.md
+	$(BIN)/python bench/node_tests.py --docs docs/operators.md
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

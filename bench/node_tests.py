@@ -184,8 +184,7 @@ def _array(value: Any) -> Any:
 
 def short(reason: str) -> str:
     """A refusal without the names of one test."""
-    text = re.sub(r'^.*?: (node|input|output) "[^"]*"( \(\w+\))?: ', "", reason)
-    text = re.sub(r'^(input|output) "[^"]*": ', "", text)
+    text = re.sub(r'^(.*?: )?(node|input|output) "[^"]*"( \([^)]*\))?: ', "", reason)
     text = re.sub(r"(input|output) '[^']*'", r"an \1", text)
     return re.sub(r"-?\d+\.\d+(e[+-]?\d+)?", "a number", text)
 

@@ -219,8 +219,8 @@ class IoMap:
         slots = data["slots"] and Slots(**data["slots"])
         arrays = tuple(_array(each) for each in data["arrays"])
         guards = tuple(Guard(**each) for each in data["guards"])
-        rest = data["most_new"], slots, data["exact_new"], arrays, guards
-        return cls(*places, tensors, data["causal"], chooses, *rest)
+        rest = data["most_new"], slots, data["exact_new"]
+        return cls(*places, tensors, data["causal"], chooses, *rest, arrays, guards)
 
 
 def _tensor(data: dict) -> Tensor:

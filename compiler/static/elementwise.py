@@ -174,6 +174,17 @@ def is_infinite(node: Node) -> list[Value]:
     return [node.state.apply(body, node.values(), _BOOL)]
 
 
+def circular(node: Node) -> list[Value]:
+    """Sin and Cos."""
+    state, turns = node.state, 1.0 if node.op_type == "Cos" else 0.0
+
+    def body(v: Machine, x: Block) -> Block:
+        state.guard(x, f.LARGEST_ANGLE, f"an angle is beyond {f.LARGEST_ANGLE:.0f}")
+        return f.sine(v, x, turns)
+
+    return [state.apply(body, node.values(), node.value(0).elem_type)]
+
+
 def power(node: Node) -> list[Value]:
     """Pow: products where the exponent is a small integer at compile time."""
     base, exponent = node.value(0), node.value(1)

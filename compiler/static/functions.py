@@ -12,12 +12,14 @@ from compiler.static.arithmetic import (
     add,
     clamp,
     equal,
+    floor,
     greater,
     invert,
     is_number,
     maximum,
     minimum,
     mul,
+    round_even,
     select,
     sign,
     sub,
@@ -34,6 +36,10 @@ _ERF_SERIES = tuple(
 )
 _TANH_SERIES = (1.0, -1 / 3, 2 / 15, -17 / 315, 62 / 2835)
 _LOG_SERIES = tuple(2 / (2 * n + 1) for n in range(6))  # of (m - 1) / (m + 1)
+_SINE = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(5))
+_COSINE = tuple((-1) ** n / math.factorial(2 * n) for n in range(6))
+_HALF_PI = (1.5703125, 4.837512969970703125e-4, 7.549789954891882e-8)
+LARGEST_ANGLE = 8192.0
 _LN2 = math.log(2)
 _LN2_HIGH = float(np.float32(0.693359375))  # few bits: its multiples below 2^10 are exact
 _INFINITY = math.inf
@@ -175,6 +181,24 @@ def to_narrow(v: Machine, x: Block, form: Narrow, saturate: bool) -> Block:
         rounded = select(v, greater(v, rounded, form.largest), form.beyond, rounded)
     rounded = mul(v, rounded, sub(v, mul(v, maximum(v, sign(v, x), 0.0), 2.0), 1.0))
     return select(v, is_number(v, x), rounded, math.nan)
+
+
+def sine(v: Machine, x: Block, turns: float = 0.0) -> Block:
+    """sin(x + turns · π/2), within 10^-6, of |x| up to `LARGEST_ANGLE`: x less the nearest multiple
+    of π/2, which is subtracted in three parts whose multiples are exact."""
+    k = round_even(v, mul(v, x, 2 / math.pi))
+    rest = x
+    for part in _HALF_PI:
+        rest = sub(v, rest, mul(v, k, part))
+    square = mul(v, rest, rest)
+    odd_series = mul(v, rest, polynomial(v, square, _SINE))
+    even_series = polynomial(v, square, _COSINE)
+    k = add(v, k, turns)
+    quarter = sub(v, k, mul(v, floor(v, mul(v, k, 0.25)), 4.0))
+    second = floor(v, mul(v, quarter, 0.5))
+    odd = sub(v, quarter, mul(v, second, 2.0))
+    result = select(v, odd, even_series, odd_series)
+    return mul(v, result, sub(v, 1.0, mul(v, second, 2.0)))
 
 
 def softplus(v: Machine, x: Block) -> Block:

@@ -12,7 +12,7 @@ from compiler.static.move import divisor, lookup
 from compiler.static.node import Node
 from compiler.static.reduce import reduce_rows
 from compiler.static.state import State
-from compiler.static.values import Data, Known, Value, whole
+from compiler.static.values import Data, Known, Value, moved, whole
 
 _MOST_NUMBERS = 1 << 23  # `arithmetic.to_words`
 _LARGEST_SORT = 1 << 22  # comparisons
@@ -145,9 +145,7 @@ def one_hot(node: Node) -> list[Value]:
 
 
 def _element(value: Value, i: int) -> Value:
-    if isinstance(value, Known):
-        return Known(value.array[i : i + 1].reshape(()), value.elem_type)
-    return Data(value.roots, value.index[i], value.elem_type, value.origins)
+    return moved(value, lambda x: x[i : i + 1].reshape(()))
 
 
 def top_k(node: Node) -> list[Value]:

@@ -9,8 +9,8 @@ import onnx
 from onnx import helper
 
 from compiler.evaluate_node import Nodes
-from compiler.static.state import State, origins
-from compiler.static.values import Data, Value, is_integer, type_name
+from compiler.static.state import State
+from compiler.static.values import Data, Value, is_integer, origins, type_name
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ one."""
 
 from collections.abc import Callable, Sequence
 
-from compiler.static import cast, elementwise, integers, lookups, quantise, reduce, shuffle
+from compiler.static import cast, einsum, elementwise, integers, lookups, quantise, reduce, shuffle
 from compiler.static.node import Node
 from compiler.static.product import matmul
 from compiler.static.values import Value
@@ -24,10 +24,12 @@ HANDLERS: dict[str, Handler] = {
     "Cast": cast.cast,
     "CastLike": cast.cast,
     "Clip": elementwise.clip,
+    "Cos": elementwise.circular,
     "CumProd": reduce.cumulative,
     "CumSum": reduce.cumulative,
     "DequantizeLinear": quantise.dequantise,
     "Dropout": shuffle.dropout,
+    "Einsum": einsum.einsum,
     "Gather": lookups.gather,
     "GatherElements": lookups.gather_elements,
     "GatherND": lookups.gather_nd,
@@ -40,6 +42,7 @@ HANDLERS: dict[str, Handler] = {
     "Pow": elementwise.power,
     "QLinearMatMul": quantise.qlinear_matmul,
     "QuantizeLinear": quantise.quantise,
+    "Sin": elementwise.circular,
     "TopK": lookups.top_k,
     "Where": elementwise.where,
 }

@@ -1,6 +1,6 @@
 """Operators of quantised tensors, and Gemm."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from onnx import TensorProto
@@ -13,10 +13,10 @@ from compiler.static.product import product
 from compiler.static.state import Body, State
 from compiler.static.values import (
     INTEGER_BITS,
-    Data,
     Known,
     Value,
     is_integer,
+    moved,
     type_name,
 )
 
@@ -25,7 +25,7 @@ def _along(value: Value, node: Node, shape: tuple[int, ...]) -> Value:
     """A scale or zero point in the shape of the tensor: one for all, for each entry of the axis, or
     for each block of it."""
     if not value.shape or value.shape == (1,):
-        return _with(value, lambda x: x.reshape(()))
+        return moved(value, lambda x: x.reshape(()))
     axis, block = int(node.attribute("axis", 1)), int(node.attribute("block_size", 0))
     axis %= len(shape)
     if block:
@@ -34,16 +34,9 @@ def _along(value: Value, node: Node, shape: tuple[int, ...]) -> Value:
             wide = np.repeat(x, block, axis)
             return wide[tuple(slice(n) for n in shape)]
 
-        return _with(value, repeated)
+        return moved(value, repeated)
     turned = tuple(-1 if i == axis else 1 for i in range(len(shape)))
-    return _with(value, lambda x: np.broadcast_to(x.reshape(turned), shape))
-
-
-def _with(value: Value, change: Callable[[np.ndarray], np.ndarray]) -> Value:
-    """A movement that keeps roots and type."""
-    if isinstance(value, Known):
-        return Known(change(value.array), value.elem_type)
-    return Data(value.roots, change(value.index), value.elem_type, value.origins)
+    return moved(value, lambda x: np.broadcast_to(x.reshape(turned), shape))
 
 
 def _saturated(v: Machine, x: Block, kind: int) -> Block:
@@ -103,9 +96,9 @@ def _centred(state: State, x: Value, point: Value | None, rows: bool) -> Value:
     if point is None:
         return x
     if len(point.shape) == 1 and point.shape != (1,) and rows:
-        point = _with(point, lambda p: p.reshape(-1, 1))
+        point = moved(point, lambda p: p.reshape(-1, 1))
     elif point.shape == (1,):
-        point = _with(point, lambda p: p.reshape(()))
+        point = moved(point, lambda p: p.reshape(()))
     return state.apply(lambda v, x, p: a.sub(v, x, p), [x, point], TensorProto.INT32, x.shape)
 
 
@@ -132,9 +125,9 @@ def qlinear_matmul(node: Node) -> list[Value]:
     state = node.state
     x, x_scale, x_point, w, w_scale, w_point, y_scale, y_point = (node.value(i) for i in range(8))
     total = _integer_product(state, (x, w), (x_point, w_point))
-    x_scale = _with(x_scale, lambda s: s.reshape(-1, 1) if s.size > 1 else s.reshape(()))
+    x_scale = moved(x_scale, lambda s: s.reshape(-1, 1) if s.size > 1 else s.reshape(()))
     w_scale, y_scale, y_point = (
-        _with(s, lambda s: s.reshape(()) if s.size == 1 else s) for s in (w_scale, y_scale, y_point)
+        moved(s, lambda s: s.reshape(()) if s.size == 1 else s) for s in (w_scale, y_scale, y_point)
     )
     ratio = state.apply(
         lambda v, p, q, r: a.divide(v, a.mul(v, p, q), r),
@@ -152,9 +145,9 @@ def gemm(node: Node) -> list[Value]:
     x, w = node.value(0), node.value(1)
     kind = x.elem_type
     if node.attribute("transA", 0):
-        x = _with(x, lambda m: m.T)
+        x = moved(x, lambda m: m.T)
     if node.attribute("transB", 0):
-        w = _with(w, lambda m: m.T)
+        w = moved(w, lambda m: m.T)
     total = product(state, x, w, kind)
     alpha, beta = (float(node.attribute(name, 1.0)) for name in ("alpha", "beta"))
     values = [total] + ([node.value(2)] if node.given(2) else [])

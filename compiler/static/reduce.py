@@ -9,7 +9,16 @@ from compiler.static import arithmetic as a, functions as f
 from compiler.static.machine import MOST_ROWS, Array, Block, Machine
 from compiler.static.node import Node
 from compiler.static.state import State
-from compiler.static.values import LARGEST_EXACT, Data, Known, Value, is_integer, type_name, whole
+from compiler.static.values import (
+    LARGEST_EXACT,
+    Data,
+    Known,
+    Value,
+    is_integer,
+    moved,
+    type_name,
+    whole,
+)
 
 Step = Callable[[Machine, Block], Block]
 
@@ -18,10 +27,7 @@ def rows_of(node: Node, x: Value, axes: tuple[int, ...]) -> tuple[Array, int, in
     """The value with the axes behind the others: (array, rows, numbers of a row)."""
     kept = [i for i in range(len(x.shape)) if i not in axes]
     order = (*kept, *axes)
-    if isinstance(x, Known):
-        turned: Value = Known(np.ascontiguousarray(x.array.transpose(order)), x.elem_type)
-    else:
-        turned = Data(x.roots, x.index.transpose(order), x.elem_type, x.origins)
+    turned = moved(x, lambda places: np.ascontiguousarray(places.transpose(order)))
     cols = int(np.prod([x.shape[i] for i in axes], dtype=np.int64))
     rows = int(np.prod([x.shape[i] for i in kept], dtype=np.int64))
     return node.state.array(turned), rows, cols

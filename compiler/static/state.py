@@ -12,11 +12,12 @@ from compiler.static.machine import Array, Block, Machine, Operand
 from compiler.static.move import move
 from compiler.static.values import (
     LARGEST_EXACT,
-    Data,
     Known,
     NeedsValues,
     Shape,
     Value,
+    moved,
+    origins,
     supported,
     to_fp32,
     type_name,
@@ -68,10 +69,7 @@ class State:
         """As ONNX does, without a movement yet."""
         if value.shape == shape:
             return value
-        if isinstance(value, Known):
-            return Known(np.broadcast_to(value.array, shape), value.elem_type)
-        index = np.broadcast_to(value.index, shape)
-        return Data(value.roots, index, value.elem_type, value.origins)
+        return moved(value, lambda x: np.broadcast_to(x, shape))
 
     def elementwise(self, body: Body, operands: Sequence[Array | float], size: int) -> Array:
         """``body`` of numbers and of arrays of one size, a chunk at a time."""
@@ -143,9 +141,3 @@ class State:
     def check_type(self, elem_type: int) -> None:
         if not supported(elem_type):
             raise self.refuse(f"numbers of type {type_name(elem_type)}")
-
-
-def origins(values: Sequence[Value]) -> frozenset[str]:
-    """The graph's inputs that they depend on."""
-    found = [value.origins for value in values if isinstance(value, Data)]
-    return frozenset().union(*found)

@@ -1,5 +1,6 @@
 """Values of a graph of fixed shapes, at compile time."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +87,19 @@ def whole(array: Array, shape: Shape, elem_type: int, origins: frozenset[str]) -
     """All numbers of an array, in their order."""
     index = np.arange(1, array.size + 1, dtype=np.int64).reshape(shape)
     return Data((array,), index, elem_type, origins)
+
+
+def moved(value: Value, change: Callable[[np.ndarray], np.ndarray]) -> Value:
+    """The value after a movement: ``change`` of its numbers, or of their places."""
+    if isinstance(value, Known):
+        return Known(change(value.array), value.elem_type)
+    return Data(value.roots, change(value.index), value.elem_type, value.origins)
+
+
+def origins(values: Sequence[Value]) -> frozenset[str]:
+    """The graph's inputs that they depend on."""
+    found = [value.origins for value in values if isinstance(value, Data)]
+    return frozenset().union(*found)
 
 
 def type_name(elem_type: int) -> str:

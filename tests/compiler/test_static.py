@@ -135,6 +135,8 @@ FUNCTIONS = {
     "Sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 10.0),
     "Softplus": (lambda x: np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0), 10.0),
     "Erf": (None, 3.0),
+    "Sin": (np.sin, 8000.0),
+    "Cos": (np.cos, 8000.0),
 }
 
 
@@ -151,7 +153,7 @@ def test_special_functions_are_near(operator):
     x = x.astype(np.float32)
     text = f"g (float[3000] x) => (float[3000] y) {{ y = {operator}(x) }}"
     wanted = function(x.astype(np.float64))
-    np.testing.assert_allclose(run(text, x), wanted, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(run(text, x), wanted, rtol=1e-5, atol=1e-6 if width > 100 else 1e-7)
 
 
 def test_chosen_numbers_keep_what_is_not_finite():
@@ -259,8 +261,8 @@ def test_values_that_decide_about_shapes_are_fixed_for_each_run():
     ("text", "reason"),
     [
         (
-            "g (float[3] x) => (float[3] y) { y = Sin(x) }",
-            r'"y" \(Sin\): Sin is not supported',
+            "g (float[3] x) => (float[3] y) { y = Tan(x) }",
+            r'"y" \(Tan\): Tan is not supported',
         ),
         ("g (double[3] x) => (double[3] y) { y = Floor(x) }", "rounding float64"),
         ("g (float[3] x) => (float[3] y) { y = RandomUniformLike(x) }", "random numbers"),
