@@ -194,12 +194,14 @@ def test_any_movement():
     np.testing.assert_array_equal(run(text, x, w), wanted)
 
 
+@pytest.mark.parametrize("width", [3, 16, 20])
 @pytest.mark.parametrize("perm", [(1, 0, 2), (0, 2, 1), (2, 1, 0)])
-def test_transpositions(perm):
-    x = rng(10).standard_normal((19, 33, 16)).astype(np.float32)
+def test_transpositions(perm, width):
+    """What stays together: one number, three, an atom, more than an atom."""
+    x = rng(10).standard_normal((19, 33, width)).astype(np.float32)
     shape = ",".join(str(x.shape[i]) for i in perm)
     node = f"y = Transpose<perm = {list(perm)}>(x)"
-    text = f"g (float[19,33,16] x) => (float[{shape}] y) {{ {node} }}"
+    text = f"g (float[19,33,{width}] x) => (float[{shape}] y) {{ {node} }}"
     np.testing.assert_array_equal(run(text, x), x.transpose(perm))
 
 
