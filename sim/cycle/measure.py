@@ -45,9 +45,9 @@ def trace_of(situation: Situation) -> Trace:
     return record(situation.image, core)
 
 
-def on_model(situation: Situation) -> CycleResult:
-    """Time on the cycle model."""
-    return run_trace(trace_of(situation), situation.image.config, _MOST_CYCLES)
+def on_model(situation: Situation, most_cycles: int = _MOST_CYCLES) -> CycleResult:
+    """Time on the cycle model; SimulationError if it takes more than ``most_cycles``."""
+    return run_trace(trace_of(situation), situation.image.config, most_cycles)
 
 
 def on_rtl(situation: Situation) -> RunResult:

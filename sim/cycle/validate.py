@@ -12,6 +12,7 @@ from sim.cycle.measure import on_model, on_rtl
 from sim.cycle.suite import Entry
 from sim.report import console
 
+_MOST_TIMES = 10  # as many cycles as the RTL: a model that hangs ends
 _HELD_OUT = {False: "seen", True: "held out"}
 
 
@@ -41,7 +42,8 @@ def measure(config: ChipConfig, entries: Iterable[Entry]) -> Iterator[Row]:
     """Run each program on both. Raises SimulationError and Trap as the machines do."""
     for entry in entries:
         situation = entry.situation()
-        rtl, model = on_rtl(situation), on_model(situation)
+        rtl = on_rtl(situation)
+        model = on_model(situation, _MOST_TIMES * rtl.cycles)
         worst = max(
             abs(model.classes[engine][name] - cycles)
             for engine, classes in rtl.classes.items()
