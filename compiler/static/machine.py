@@ -87,7 +87,8 @@ class Machine:
     def place(self, name: str, values: np.ndarray) -> Array:
         """Constants: any array of fp32, or of uint32 for lists of addresses."""
         assert values.dtype in (np.float32, np.uint32)
-        return Array(self.builder.hbm.place(name, values), values.size)
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        return Array(self.builder.hbm.place(name, data.size, lambda layer: data), values.size)
 
     def block(self, rows: int, cols: int, kind: str = "f32", column: bool = False) -> Block:
         """Room in SRAM; rows start at lines."""
