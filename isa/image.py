@@ -27,7 +27,8 @@ from isa.program import Op, decode_program, encode_program
 from isa.table import INSTRUCTION_BYTES
 
 MAGIC = b"JALAPENO"
-VERSION = 2  # 1: before DMA had planes, whose number must not be 0
+# 1: before DMA had planes, whose number must not be 0; 2: before slots, arrays, images.
+VERSION = 3
 _PREFIX = struct.Struct("<8sII32s")
 _ALIGNMENT = 4096
 _CHUNK = 1 << 22
