@@ -67,7 +67,8 @@ class Checker:
         self.epoch = Epoch()
         # What legal commands access, by mnemonic and fields.
         self.legal: dict[tuple[str, tuple], list[Access]] = like.legal if like else {}
-        self.stored: list[tuple[Command, Access]] = []  # in memory, since the last `sync`
+        self.entered: dict[int, list[int]] = {}  # registers before a loop over layers
+        self.stored: list[tuple[Command, Access]] = []  # in memory, since then
 
     def run(self, memory: np.ndarray) -> int:
         """Check the whole trace; returns the number of commands. Raises CheckError."""
@@ -78,23 +79,29 @@ class Checker:
                 commands += 1
                 self._command(command)
                 if repeat := self.repeats.get(command.pc):
-                    self._skip(repeat)
+                    self._follow(repeat, command)
         except SimulationError as error:
             raise CheckError(str(error)) from None
         return commands
 
-    def _skip(self, repeat: Repeat) -> None:
-        """Go on with the last iteration: those between are as the one just checked, elsewhere in
-        memory. What they reach there lies between the first's and the last's."""
+    def _follow(self, repeat: Repeat, command: Command) -> None:
+        """In a loop over layers, go on with the last one, if the others are as the first: only
+        elsewhere in memory. What they reach lies between what the first and the last do."""
         registers = self.machine.registers
-        left = repeat.left(registers[repeat.register])
-        for command, access in self.stored:
-            for number in range(1, left if repeat.begin <= command.pc < repeat.sync else 0):
-                distance = number * repeat.step * HBM_ATOM_BYTES
-                self._inside(command, access._replace(base=access.base + distance))
+        kept = [registers[index] for index in sorted(repeat.kept)]
+        before = self.entered.pop(repeat.sync, None)
+        if command.pc == repeat.before:
+            self.entered[repeat.sync] = kept
+            self.stored.clear()
+            return
+        step = registers[repeat.register] + repeat.tail - repeat.start
+        left = repeat.left(registers[repeat.register], step) if before == kept and step > 0 else 0
+        for store, access in self.stored if left > 1 else ():
+            for number in range(1, left if store.pc in repeat.walking else 0):
+                distance = number * step * HBM_ATOM_BYTES
+                self._inside(store, access._replace(base=access.base + distance))
         if left > 1:
-            registers[repeat.register] += (left - 1) * repeat.step
-        self.stored.clear()
+            registers[repeat.register] += (left - 1) * step
 
     def _command(self, command: Command) -> None:
         engine = command.engine
@@ -205,10 +212,12 @@ class Checker:
 
 
 def _repeats(image: ProgramImage) -> dict[int, Repeat]:
+    """Loops over layers by the places of the `sync` before them and of their last one."""
     try:
-        return find_repeats(image.ops())
+        found = find_repeats(image.ops())
     except ValueError:  # no program; the trace stops there
         return {}
+    return {place: repeat for repeat in found for place in (repeat.before, repeat.sync)}
 
 
 def _join(clock: list[int], other: list[int]) -> None:

@@ -1,10 +1,12 @@
 """Loops over layers: iterations that differ only in where in memory they reach.
 
-A program with such a loop behaves in every iteration as in the first, with addresses in memory
-moved on by a fixed distance; who follows a program need not follow all of them.
+One register walks through memory. Where it flows into nothing but addresses of loads and stores,
+and all else that an iteration begins with is as it was at the first one's beginning, every
+iteration does the same as the first, with addresses moved on by a fixed distance; who follows a
+program need not follow all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from isa.program import Op, Reg
@@ -12,35 +14,39 @@ from isa.table import Engine
 
 _BRANCHES = {"beq", "blt"}
 _WORD = 1 << 32
+Sets = list[frozenset[int]]  # registers, for each instruction of a loop
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """Instructions ``begin`` to ``branch``. ``register`` reaches nothing but addresses in memory;
-    each iteration adds ``step`` (atoms) to it, ``tail`` of that behind the last ``sync``, where
-    all engines are done, and goes on below ``limit``."""
+    """Instructions ``begin`` to ``branch``: ``register``, ``start`` at first, walks through memory.
 
+    All engines are done at the `sync` ``before`` the loop and at its last one, ``sync``, behind
+    which an iteration adds ``tail`` to the register; it goes on below ``limit``. ``kept``: other
+    registers that an iteration may read before it sets them. ``walking``: instructions whose
+    address in memory comes from the register.
+    """
+
+    before: int
     begin: int
     sync: int
     branch: int
     register: int
-    step: int
+    start: int
     tail: int
     limit: int
+    kept: frozenset[int]
+    walking: frozenset[int]
 
-    def left(self, value: int) -> int:
-        """Iterations to come, with this value of the register at the ``sync``."""
-        return max(0, -(-(self.limit - value - self.tail) // self.step))
+    def left(self, value: int, step: int) -> int:
+        """Iterations to come, with this value of the register at the ``sync``, ``step`` apart."""
+        return max(0, -(-(self.limit - value - self.tail) // step))
 
 
-def find_repeats(ops: Sequence[Op]) -> dict[int, Repeat]:
-    """Such loops of a program by the place of their last ``sync``."""
-    found = {}
-    for branch, op in enumerate(ops):
-        repeat = _repeat(ops, branch) if op.mnemonic == "blt" else None
-        if repeat:
-            found[repeat.sync] = repeat
-    return found
+def find_repeats(ops: Sequence[Op]) -> list[Repeat]:
+    """Such loops of a program."""
+    found = (_repeat(ops, branch) for branch, op in enumerate(ops) if op.mnemonic == "blt")
+    return [repeat for repeat in found if repeat]
 
 
 def _repeat(ops: Sequence[Op], branch: int) -> Repeat | None:
@@ -49,53 +55,52 @@ def _repeat(ops: Sequence[Op], branch: int) -> Repeat | None:
         return None
     register, body = counter.index, range(begin, branch)  # empty if it goes forward
     syncs = [index for index in body if ops[index].mnemonic == "sync"]
-    if not syncs or not _settled(ops, begin) or not _alone(ops, begin, branch):
+    start = _set_before(ops, begin, register)
+    if not syncs or start is None or not _alone(ops, begin, branch):
         return None
-    inner = _inner(ops, body)
-    steps = {i: _step(ops[i], register) for i in body if _writes(ops[i]) == register}
-    tail = range(syncs[-1] + 1, branch)
-    quiet = all(ops[i].spec.engine == Engine.SEQUENCER for i in tail)
-    if not quiet or any(i in loop for i in steps for loop in inner) or None in steps.values():
+    tail = [_step(ops[index], register) for index in range(syncs[-1] + 1, branch)]
+    reached = _reached(ops, body, register)
+    if None in tail or not tail or reached is None or any(ops[i].mnemonic == "st" for i in body):
         return None
-    step = sum(value or 0 for value in steps.values()) % _WORD
-    if not 0 < step < _WORD // 2 or _spreads(ops, body, register) or _carries(ops, body, register):
+    kept = _read_first(ops, body) - {register}
+    if kept & reached[-1]:  # what one iteration leaves to the next walks, too
         return None
-    behind = sum(value or 0 for i, value in steps.items() if i in tail) % _WORD
-    return Repeat(begin, syncs[-1], branch, register, step, behind, limit)
+    walking = frozenset(i for i in body if _reads(ops[i]).get("hbm") in reached[i - begin])
+    behind = sum(step or 0 for step in tail)
+    return Repeat(
+        begin - 2, begin, syncs[-1], branch, register, start, behind, limit,
+        kept, walking,
+    )  # fmt: skip
 
 
-def _settled(ops: Sequence[Op], begin: int) -> bool:
-    """Whether all engines are done when the loop begins."""
-    before = begin - 1
-    while before >= 0 and ops[before].mnemonic in ("add", "sub", "mul"):
-        before -= 1
-    return before >= 0 and ops[before].mnemonic == "sync"
+def _set_before(ops: Sequence[Op], begin: int, register: int) -> int | None:
+    """What the register is when the loop begins, all engines being done: `sync`, `add`."""
+    if begin < 2 or ops[begin - 2].mnemonic != "sync":
+        return None
+    op = ops[begin - 1]
+    if op.mnemonic != "add" or _writes(op) != register or _reads(op) != {"rs": 0}:
+        return None
+    value = op.get("x")
+    assert isinstance(value, int)
+    return value
 
 
 def _alone(ops: Sequence[Op], begin: int, branch: int) -> bool:
-    """Whether no other branch leads into the loop or out of it."""
+    """Whether no other branch leads into the loop or out of it, nor to the instruction before."""
     for index, op in enumerate(ops):
         if op.mnemonic in _BRANCHES and index != branch:
             target, inside = op.get("y"), begin <= index < branch
-            if not isinstance(target, int) or inside != (begin < target <= branch):
+            if not isinstance(target, int) or target == begin - 1:
+                return False
+            if inside != (begin < target <= branch):
                 return False
     return True
 
 
-def _inner(ops: Sequence[Op], body: range) -> list[range]:
-    """What branches in the loop go round or over."""
-    found = []
-    for index in body:
-        target = ops[index].get("y") if ops[index].mnemonic in _BRANCHES else None
-        if isinstance(target, int):
-            found.append(range(min(index, target), max(index, target) + 1))
-    return found
-
-
 def _writes(op: Op) -> int | None:
-    """The register that an instruction sets."""
+    """The register that an instruction sets; r0 stays 0."""
     target = op.get("rd") if "rd" in op.spec.uses else None
-    return target.index if isinstance(target, Reg) else None
+    return target.index if isinstance(target, Reg) and target.index else None
 
 
 def _reads(op: Op) -> dict[str, int]:
@@ -105,46 +110,83 @@ def _reads(op: Op) -> dict[str, int]:
 
 
 def _step(op: Op, register: int) -> int | None:
-    """What an instruction adds to the register that it sets; None if it does anything else."""
-    value = op.get("x")
-    if op.mnemonic != "add" or _reads(op) != {"rs": register} or not isinstance(value, int):
+    """What an instruction adds to the register (it may go back); None if it does anything else."""
+    if op.mnemonic != "add" or _writes(op) != register or _reads(op) != {"rs": register}:
         return None
-    return value
+    value = op.get("x")
+    assert isinstance(value, int)
+    return value - _WORD if value >= _WORD // 2 else value
 
 
-def _spreads(ops: Sequence[Op], body: range, register: int) -> bool:
-    """Whether the register reaches anything but addresses in memory, at once or through sums."""
-    reached = {register}
+def _followers(ops: Sequence[Op], body: range, index: int) -> list[int]:
+    """Where an instruction of the loop can lead to, in the loop."""
+    found = [index + 1]
+    if ops[index].mnemonic in _BRANCHES:
+        target = ops[index].get("y")
+        assert isinstance(target, int)
+        found.append(target)
+    return [other for other in found if other in body]
+
+
+def _settle(sets: Sets, change: Callable[[int], frozenset[int]], order: Sequence[int]) -> None:
+    """Until nothing grows any more."""
+    growing = True
+    while growing:
+        growing = False
+        for index in order:
+            new = sets[index] | change(index)
+            growing |= new != sets[index]
+            sets[index] = new
+
+
+def _reached(ops: Sequence[Op], body: range, register: int) -> Sets | None:
+    """Registers that the walking one may have flowed into, before each instruction; None if it
+    reaches anything but addresses in memory, or is multiplied on the way."""
+    into: list[list[int]] = [[] for _ in body]  # which instructions lead here
     for index in body:
-        op = ops[index]
-        if op.mnemonic in _BRANCHES and len(reached) > 1:
-            return True
-        used = {name for name, source in _reads(op).items() if source in reached}
+        for other in _followers(ops, body, index):
+            into[other - body.start].append(index - body.start)
+    sets: Sets = [frozenset({register}) for _ in body]
+
+    def after(place: int) -> frozenset[int]:
+        op, reached = ops[body.start + place], sets[place]
         target = _writes(op)
         if target is None:
-            if used - ({"hbm"} if op.spec.engine != Engine.SEQUENCER else set()):
-                return True
-        elif used and op.mnemonic not in ("add", "sub"):
-            return True
-        elif used:
-            reached.add(target)
-        elif target != register:
-            reached.discard(target)
-    return False
+            return reached
+        flows = reached.intersection(_reads(op).values())
+        return reached | {target} if flows else reached - {target}
+
+    def before(place: int) -> frozenset[int]:
+        return frozenset().union(*(after(other) for other in into[place]))
+
+    _settle(sets, before, range(len(body)))
+    good = all(_only_places(ops[i], sets[i - body.start], register) for i in body)
+    return sets if good else None
 
 
-def _carries(ops: Sequence[Op], body: range, register: int) -> bool:
-    """Whether an iteration leaves something to the next one: a register that may be read before it
-    is set, or words in memory."""
-    over, known = _inner(ops, body), {0, register}
+def _only_places(op: Op, reached: frozenset[int], register: int) -> bool:
+    """Whether what is reached becomes an address in memory, or a sum with something else."""
+    used = [name for name, source in _reads(op).items() if source in reached]
+    target = _writes(op)
+    if target == register and (not used or _reads(op) != {"rs": register}):
+        return False  # it is set to something else
+    if not used or (used == ["hbm"] and op.spec.engine != Engine.SEQUENCER):
+        return True
+    return target is not None and (used, op.mnemonic) in (
+        (["rs"], "add"), (["x"], "add"), (["rs"], "sub"),
+    )  # fmt: skip
+
+
+def _read_first(ops: Sequence[Op], body: range) -> frozenset[int]:
+    """Registers that an iteration may read before it sets them, and does set."""
+    sets: Sets = [frozenset() for _ in body]
+
+    def change(place: int) -> frozenset[int]:
+        op = ops[body.start + place]
+        ahead = _followers(ops, body, body.start + place)
+        later = frozenset().union(*(sets[other - body.start] for other in ahead))
+        return (later - {_writes(op) or 0}) | set(_reads(op).values())
+
+    _settle(sets, change, range(len(body) - 1, -1, -1))
     changed = {_writes(ops[index]) for index in body}
-    for index in body:
-        op = ops[index]
-        if op.mnemonic == "st":
-            return True
-        if any(source in changed and source not in known for source in _reads(op).values()):
-            return True
-        target = _writes(op)
-        if target is not None and not any(index in loop for loop in over):
-            known.add(target)
-    return False
+    return frozenset(sets[0] & changed)
