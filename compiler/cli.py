@@ -67,8 +67,19 @@ def compile_model(
         ),
     ] = None,
     kv: Annotated[
-        str, typer.Option(metavar="FORMAT", help="Storage of the KV cache: bf16 or fp8 (E4M3).")
+        str,
+        typer.Option(
+            metavar="FORMAT", help="Storage of the KV cache: bf16, fp8 (E4M3) or int8 (calibrated)."
+        ),
     ] = "bf16",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="For --kv int8: ids of typical tokens, text or .npy; the model reads them on the "
+            "functional simulator, and the largest keys and values set the scales.",
+        ),
+    ] = None,
     no_weights: Annotated[
         bool,
         typer.Option(
@@ -125,6 +136,7 @@ def compile_model(
     from rich.console import Console
 
     from compiler.axes import parse_axes
+    from compiler.calibrate import read_ids
     from compiler.pipeline import compile_file
     from compiler.static.compile import compile_static_file
     from compiler.storage import Choice, Storage
@@ -140,7 +152,9 @@ def compile_model(
         chip = load_config(config)
         limits = parse_axes("--max", most or []) | parse_axes("--bind", bind or [])
         context = max_context or (None if limits else default_context(model))
-        storage = Storage(Choice.parse(weights or []), kv, not no_weights, loops, slots, pages)
+        ids = read_ids(calibrate) if calibrate else ()
+        choice = Choice.parse(weights or [])
+        storage = Storage(choice, kv, not no_weights, loops, slots, pages, ids)
         say = lambda step: status.update(f"jcc: {step}")  # noqa: E731
         if static:
             image = compile_static_file(model, chip, limits)

@@ -152,6 +152,9 @@ class Cache:
 
     With grids, keys or values of the graph are rounded to them, one after the other; those of the
     operator and of the cache are whole numbers of the last one.
+
+    With scales, one for each head, the operator's keys or values are those of the graph over the
+    scale, within ±127, and the cache rounds them to whole numbers, ties to even.
     """
 
     layer: int
@@ -163,6 +166,8 @@ class Cache:
     width: int
     key_grids: tuple[Grid, ...] = ()
     value_grids: tuple[Grid, ...] = ()
+    key_scales: tuple[float, ...] = ()
+    value_scales: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,13 +11,14 @@ from onnx import helper
 
 from compiler import schedule
 from compiler.axes import context_for
+from compiler.calibrate import with_int8_cache
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
 from compiler.graph import Constant, Graph, Image
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.lower_inputs import features_bytes
-from compiler.storage import IN_BF16, Storage
+from compiler.storage import IN_BF16, INT8, Storage
 from compiler.tiles import check_slots, check_tile, tile_sizes
 from compiler.walk import walk
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
@@ -68,6 +70,9 @@ def compile_graph(
             f"{config.element} values",
             'choose a --config with element = "bf16"',
         )
+    if storage.kv == INT8:
+        calibrating = partial(compile_graph, graph, config, progress, tile=tile)
+        graph = with_int8_cache(graph, storage, calibrating, progress)
     if storage.slots:
         check_slots(graph, config, storage)
     if tile:
@@ -210,13 +215,13 @@ def _caches(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:
     row, head = lowered.caches.row_bytes, lowered.caches.head_bytes
     kind, rows = lowered.caches.format.name, lowered.caches.bytes // row
     for cache, (keys, values) in zip(graph.caches, lowered.caches.buffers, strict=True):
-        for buffer, past, present, grids in (
-            (keys, cache.past_key, cache.present_key, cache.key_grids),
-            (values, cache.past_value, cache.present_value, cache.value_grids),
-        ):
+        key = cache.past_key, cache.present_key, cache.key_grids, cache.key_scales
+        value = cache.past_value, cache.present_value, cache.value_grids, cache.value_scales
+        for buffer, (past, present, grids, scales) in ((keys, key), (values, value)):
             shape = (buffer.address or 0, row, cache.width, kind, rows, "float32")
             steps = tuple(astuple(grid) for grid in grids)
-            yield Tensor(past, "kv", *shape, cache.heads, head, present, grids=steps)
+            of_heads = cache.heads, head, present
+            yield Tensor(past, "kv", *shape, *of_heads, grids=steps, scales=scales)
 
 
 def _outputs(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:

@@ -57,7 +57,8 @@ class Choice:
 
 
 LOOPS = ("auto", "always", "never")  # layers that are alike: one loop?
-KV = {"bf16": "bf16", "fp8": "e4m3"}  # --kv → the ISA's format, without scales
+INT8 = "int8"  # of --kv: the one whose scales calibration finds
+KV = {"bf16": "bf16", "fp8": "e4m3", INT8: "i8"}  # --kv → the ISA's format
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Storage:
     """How a program keeps its weights, if it is ``stored`` with them, and its KV cache (one of
     `KV`); whether layers that are alike become one loop (one of `LOOPS`). With ``slots``, a program
     serves so many sequences at a time, whose keys lie in ``pages`` (0: enough for a whole context
-    in each slot)."""
+    in each slot). ``calibration``: ids of typical tokens, for the scales of an int8 cache."""
 
     weights: Choice = Choice()
     kv: str = "bf16"
@@ -73,6 +74,7 @@ class Storage:
     loops: str = "auto"
     slots: int = 0
     pages: int = 0
+    calibration: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.loops not in LOOPS:
@@ -81,6 +83,9 @@ class Storage:
             raise ValueError("--weights auto looks at the weights, which --no-weights leaves out")
         if self.kv not in KV:
             raise ValueError(f"--kv {self.kv}: want one of {', '.join(KV)}")
+        if self.calibration and (self.kv != INT8 or not self.stored):
+            kept = f"--kv {self.kv}" if self.stored else "--no-weights"
+            raise ValueError(f"--calibrate is for --kv int8 and programs with weights, not {kept}")
 
     @property
     def kv_format(self) -> StorageFormat:

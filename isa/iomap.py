@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2, "e4m3": 1}
+STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2, "e4m3": 1, "i8": 1}
 KINDS = ("tokens", "features", "positions", "mask", "kv", "output", "scratch")
 PICKS = ("", "first", "last")
 WORD_BYTES = 4
 STOPS = 4  # ids that end a launch which chooses tokens
+LARGEST_CODE = 127  # of an int8 cache with scales: as many to both sides of 0
 NO_STOP = 0xFFFFFFFF  # where there are fewer
 
 
@@ -32,6 +33,8 @@ class Tensor:
     keeps between its passes). Of ``kv``
     with ``grids`` (scale, low, high), the ONNX side's values are rounded to one after the other: so
     many times the scale, low … high, ties to even; the elements are the last one's whole numbers.
+    Of ``kv`` with ``scales``, one for each group, the elements are values times the scale's fp32
+    reciprocal, rounded to nearest, ties to even, within ±`LARGEST_CODE`.
     ``onnx_dtype`` is the NumPy name of the ONNX side's type,
     ``capacity`` the greatest number of rows.
     """
@@ -52,6 +55,7 @@ class Tensor:
     pick: str = ""
     squeezed: bool = False
     grids: Sequence[tuple[float, int, int]] = ()
+    scales: Sequence[float] = ()
     image: Sequence[int] = ()
     cut: Sequence[int] = ()
     order: Sequence[int] = ()
@@ -224,7 +228,8 @@ class IoMap:
 
 
 def _tensor(data: dict) -> Tensor:
-    lists = {name: tuple(data.get(name, ())) for name in ("excluded", "image", "cut", "order")}
+    names = "excluded", "scales", "image", "cut", "order"
+    lists = {name: tuple(data.get(name, ())) for name in names}
     grids = tuple(tuple(grid) for grid in data["grids"])
     return Tensor(**data | lists | {"grids": grids})
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from isa import formats
 from isa.image import ProgramImage
-from isa.iomap import NO_STOP, STOPS, STORAGE_BYTES, WORD_BYTES, Tensor
+from isa.iomap import LARGEST_CODE, NO_STOP, STOPS, STORAGE_BYTES, WORD_BYTES, Tensor
 from isa.numbers import to_bf16
 
 Arrays = dict[str, NDArray]
@@ -16,6 +16,7 @@ _STORAGE: dict[str, np.dtype] = {
     "f32": np.dtype(np.float32),
     "bf16": np.dtype(np.uint16),
     "e4m3": np.dtype(np.uint8),
+    "i8": np.dtype(np.uint8),
 }
 
 
@@ -130,11 +131,20 @@ class Host:
         for tensor in self.io.of_kind("kv"):
             if not tensor.output:
                 continue  # the model shows no cache
-            rows = formats.decode(tensor.dtype, self._view(tensor, self.past)).transpose(1, 0, 2)
-            if tensor.grids:
-                rows = rows * np.float32(tensor.grids[-1][0])
+            rows = self._cached(tensor, self.past).transpose(1, 0, 2)
             outputs[tensor.output] = rows[None].astype(tensor.onnx_dtype)
         return outputs
+
+    def caches(self, count: int) -> list[NDArray[np.float32]]:
+        """Each layer's keys, then its values, of the first ``count`` tokens: (count, heads,
+        head_dim)."""
+        return [self._cached(tensor, count) for tensor in self.io.of_kind("kv")]
+
+    def _cached(self, tensor: Tensor, count: int) -> NDArray[np.float32]:
+        rows = formats.decode(tensor.dtype, self._view(tensor, count))
+        if tensor.grids:
+            rows = rows * np.float32(tensor.grids[-1][0])
+        return rows * _of_heads(tensor) if tensor.scales else rows
 
     def _arguments(self, count: int, past: int) -> None:
         self.io.write_sizes(self.hbm, count, past)
@@ -229,7 +239,15 @@ def _codes(tensor: Tensor, values: NDArray[np.float32]) -> NDArray:
     for scale, low, high in tensor.grids:
         values = np.clip(np.rint(values * unit / np.float32(scale)), low, high)
         unit = np.float32(scale)
+    if tensor.scales:
+        scaled = values * (np.float32(1) / _of_heads(tensor))
+        values = np.clip(scaled, -LARGEST_CODE, LARGEST_CODE)
     return to_bf16(values) if tensor.dtype == "bf16" else formats.quantise(tensor.dtype, values)
+
+
+def _of_heads(tensor: Tensor) -> NDArray[np.float32]:
+    """The cache's scales, one for each head: (heads, 1)."""
+    return np.array(tensor.scales, np.float32)[:, None]
 
 
 def count_of(tensor: Tensor, shape: tuple[int, ...]) -> int:

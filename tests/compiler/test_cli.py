@@ -23,6 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     onnx.save(decoder(), "model.onnx")
     Path("text.onnx").write_text("Once upon a time")
+    Path("ids.txt").write_text("3 1 4 1 5 9 2 6 5 3 5 8\n")
     Path("cut.onnx").write_bytes(Path("model.onnx").read_bytes()[:2000])
     Path("empty.onnx").write_bytes(b"")
     onnx.save(decoder(feature="x = Elu(embedded)"), "elu.onnx")
@@ -66,6 +67,12 @@ def test_the_context_comes_from_config_json(folder, monkeypatch):
     Path("config.json").write_text("{}")
     assert call(monkeypatch, "-q", "model.onnx") == 0
     assert load_image("model.jx").io.max_context == 512
+
+
+def test_calibrates_an_int8_cache(folder, monkeypatch):
+    assert call(monkeypatch, "-q", "model.onnx", "--kv", "int8", "--calibrate", "ids.txt") == 0
+    caches = load_image("model.jx").io.of_kind("kv")
+    assert [(cache.dtype, len(cache.scales)) for cache in caches] == [("i8", 2)] * 2
 
 
 @pytest.mark.parametrize(
@@ -122,7 +129,16 @@ def test_the_same_model_gives_the_same_file(folder, monkeypatch):
          "model.onnx: no axis is named 'tokens'; it has S (new), T (total), P (past)"),
         ("model.onnx --max S=0", "model.onnx: 'S' must be at least 1, not 0"),
         ("batch.onnx --bind B=4", "batch.onnx: 4 sequences along 'B': a program takes one; run "),
-        ("model.onnx --kv int8", "--kv int8: want one of bf16, fp8"),
+        ("model.onnx --kv int4", "--kv int4: want one of bf16, fp8, int8"),
+        ("model.onnx --kv int8",
+         "model.onnx: --kv int8: the scales of the cache are found by running the model; give it "
+         "typical token ids with --calibrate FILE"),
+        ("model.onnx --calibrate ids.txt",
+         "--calibrate is for --kv int8 and programs with weights, not --kv bf16"),
+        ("model.onnx --kv int8 --no-weights --calibrate ids.txt",
+         "--calibrate is for --kv int8 and programs with weights, not --no-weights"),
+        ("model.onnx --kv int8 --calibrate text.onnx", "text.onnx: want token ids: integers of 0 "),
+        ("model.onnx --kv int8 --calibrate none.txt", "none.txt: cannot be read: No such file"),
         ("model.onnx --weights =fp8", "--weights =fp8: want [PATTERN=]FORMAT"),
         ("model.onnx --weights nothing*=fp8",
          "model.onnx: --weights: no product with weights is named nothing*"),

@@ -8,6 +8,7 @@ from sim.runtime import Session
 from tests.compiler.decoder import decoder
 from tests.compiler.test_compiled import TINY
 from tests.compiler.test_encoders import encoder_of
+from tests.compiler.test_int8_cache import graph_of, program
 from tests.compiler.test_tiles import CONTEXT, DECODERS, inputs_of, tiled
 from tests.sim.test_models_on_rtl import program_of
 
@@ -37,6 +38,12 @@ def test_encoders_are_identical() -> None:
 
 def test_a_cache_in_fp8_is_identical() -> None:
     compare(tiled(decoder(), kv="fp8"), decoder(), SIZES[:1])
+
+
+def test_a_cache_in_int8_is_identical() -> None:
+    """A given past beyond the calibrated range too."""
+    image = program(graph_of(decoder(), CONTEXT), tile=32)
+    compare(image, decoder(), SIZES[:1])
 
 
 @pytest.mark.parametrize(("latency", "bandwidth"), [(1, 32), (250, 32), (97, 7)])
