@@ -4,7 +4,7 @@
 
 Models: glass_en and stories260k of tests/models, and SmolLM2-135M-Instruct if it was exported to
 build/smollm2 (programs/export_smollm2.py). fp32 is onnxruntime, the formats are jcc's programs on
-the functional simulator: bf16 activations and cache.
+the functional simulator: bf16 activations and, but for the rows that name another, cache.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from rich.table import Table
 from tokenizers import Tokenizer
 
 from compiler.pipeline import compile_file
-from compiler.storage import STORED, Choice
+from compiler.storage import INT8, STORED, Choice, Storage
 from isa.config import load_config
 from sim.backends import make_backend
 from sim.builds import ROOT
@@ -29,13 +29,15 @@ from sim.runtime import Session
 
 TEXTS = Path(__file__).parent
 TRAINED = ROOT / "tests" / "models"
+CACHES = ("fp8", INT8)
 MIXED = ("mxfp4", "*{head}=int8")  # the last product decides the tokens
 
 
 @dataclass(frozen=True)
 class Subject:
     """``folder`` with model.onnx; ``window``: tokens that it reads at once; ``head``: its last
-    product; ``text``: a file of this folder, else ``ids``."""
+    product; ``text``: a file of this folder, else ``ids``; ``typical``: another one, that an int8
+    cache is calibrated with."""
 
     name: str
     folder: Path
@@ -43,31 +45,52 @@ class Subject:
     head: str
     text: str = ""
     ids: tuple[int, ...] = ()
+    typical: str | tuple[int, ...] = ()
+
+    def encoded(self, text: str) -> tuple[int, ...]:
+        """The tokens of a file of this folder."""
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        return tuple(tokenizer.encode((TEXTS / text).read_text()).ids)
+
+    def calibration(self) -> tuple[int, ...]:
+        """Tokens of the other text."""
+        return self.encoded(self.typical) if isinstance(self.typical, str) else self.typical
 
     def windows(self, most: int) -> list[np.ndarray]:
         """The text, cut into pieces of at least two tokens."""
-        ids = self.ids
-        if self.text:
-            tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-            ids = tokenizer.encode((TEXTS / self.text).read_text()).ids
-        ids = np.array(ids[:most])
+        ids = np.array((self.encoded(self.text) if self.text else self.ids)[:most])
         pieces = [ids[start : start + self.window] for start in range(0, len(ids), self.window)]
         return [piece for piece in pieces if len(piece) > 1]
 
 
 def subjects() -> list[Subject]:
     """Those that are there."""
-    (told,) = json.loads((TRAINED / "goldens.json").read_text())["stories260K"][:1]
+    told, other = json.loads((TRAINED / "goldens.json").read_text())["stories260K"][:2]
     found = [
-        Subject("glass_en", ROOT / "build" / "glass", 128, "logits", "alice.txt"),
+        Subject(
+            "glass_en",
+            ROOT / "build" / "glass",
+            128,
+            "logits",
+            "alice.txt",
+            typical="story.txt",
+        ),
         Subject(
             "stories260k",
             TRAINED / "stories260k" / "optimum_op18",
             512,
             "lm_head/MatMul",
             ids=tuple(told["greedy_ids"]),
+            typical=tuple(other["greedy_ids"]),
         ),
-        Subject("SmolLM2-135M-Instruct", ROOT / "build" / "smollm2", 256, "logits", "story.txt"),
+        Subject(
+            "SmolLM2-135M-Instruct",
+            ROOT / "build" / "smollm2",
+            256,
+            "logits",
+            "story.txt",
+            typical="alice.txt",
+        ),
     ]
     return [subject for subject in found if (subject.folder / "model.onnx").exists()]
 
@@ -87,11 +110,11 @@ def reference(subject: Subject, pieces: Sequence[np.ndarray]) -> Iterator[np.nda
 
 
 def computed(
-    subject: Subject, pieces: Sequence[np.ndarray], config: str, rules: Sequence[str]
+    subject: Subject, pieces: Sequence[np.ndarray], config: str, storage: Storage
 ) -> tuple[int, list[np.ndarray]]:
     """Bytes that it reads for one token, and logits of each piece, by the program."""
     path = subject.folder / "model.onnx"
-    image = compile_file(path, load_config(config), subject.window, weights=Choice.parse(rules))
+    image = compile_file(path, load_config(config), subject.window, storage=storage)
     session, logits = Session(image, make_backend("functional")), []
     for ids in pieces:
         session.reset()
@@ -117,8 +140,13 @@ def measure(subject: Subject, config: str, most: int) -> Iterator[tuple[str, ...
     best = np.concatenate([rows.argmax(axis=1) for rows in wanted])
     yield subject.name, "fp32 (onnxruntime)", "", f"{exact:.3f}", "", ""
     mixed = tuple(rule.format(head=subject.head) for rule in MIXED)
-    for rules in (*((choice,) for choice in sorted(STORED, key=_order)), mixed):
-        size, logits = computed(subject, pieces, config, rules)
+    weights = (*((choice,) for choice in sorted(STORED, key=_order)), mixed)
+    choices = [(rules, Storage(Choice.parse(rules))) for rules in weights]
+    for kv in CACHES:
+        ids = subject.calibration() if kv == INT8 else ()
+        choices.append((("bf16", f"kv {kv}"), Storage(kv=kv, calibration=ids)))
+    for rules, storage in choices:
+        size, logits = computed(subject, pieces, config, storage)
         found = np.exp(log_losses(pieces, logits).mean())
         same = (np.concatenate([rows.argmax(axis=1) for rows in logits]) == best).mean()
         name = ", ".join(rules).replace(f"*{subject.head}", "head")
@@ -135,7 +163,8 @@ INTRODUCTION = """# What storage formats cost in quality
 
 Made by `python bench/perplexity.py --docs docs/quality.md`. fp32 is onnxruntime; all others are
 programs that `--weights` asks for, run on the functional simulator, with activations and KV cache
-in bf16. Weights are rounded as they are, without calibration data.
+in bf16. Weights are rounded as they are, without calibration data. Rows with "kv" have another
+cache (`--kv`), that of int8 calibrated on a text that is not measured.
 
 - SmolLM2 reads `bench/story.txt`, written for this purpose: no model has seen it. glass_en reads
   the beginning of "Alice's Adventures in Wonderland" (`bench/alice.txt`), which it may have been

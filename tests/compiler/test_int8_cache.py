@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from compiler.calibrate import read_ids
+from compiler.calibrate import read_ids, with_int8_cache
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
 from compiler.graph import Graph, Output, Tensor
@@ -178,6 +178,26 @@ def test_encoders_agree_with_onnxruntime(config: ChipConfig) -> None:
         pairs.append((session.run(inputs)["logits"][0], expected.run(None, inputs)[0][0]))
     actual, right = (np.concatenate(rows) for rows in zip(*pairs, strict=True))
     assert np.abs(actual - right).mean() / right.std() < BOUND * 9 / 7
+
+
+def test_a_given_past_saturates() -> None:
+    """Far beyond what calibration has seen, on both sides."""
+    image, random = program(graph_of(decoder())), rng(8)
+    session, past = on_chip(image), past_of(decoder(), 20, rng(8))
+    caches = {name: (x * 100).astype(np.float32) for name, x in past.items()}
+    session.run(feeds(decoder(), random.integers(0, 19, 3), caches))
+    for part, x, scale in zip(codes(session, 20), caches.values(), scales_of(image), strict=True):
+        exact = np.clip(np.rint(x[0].astype(np.float64) / scale), -127, 127)
+        np.testing.assert_array_equal(part, exact.transpose(1, 0, 2))
+        assert {part.min(), part.max()} == {-127, 127}
+
+
+def test_factors_are_rows() -> None:
+    """One number alone would be an immediate, and layers of one key head no loop."""
+    graph = graph_of(decoder())
+    made = with_int8_cache(graph, Storage(kv="int8", stored=False), compile_graph)
+    sizes = [x.shape for name, x in made.constants.items() if name not in graph.constants]
+    assert sorted(sizes) == [(2, 4), (2, 4), (6, 4), (6, 4)]
 
 
 def test_what_comes_back_stays_what_it_is() -> None:

@@ -41,7 +41,6 @@ def test_a_cache_in_fp8_is_identical() -> None:
 
 
 def test_a_cache_in_int8_is_identical() -> None:
-    """A given past beyond the calibrated range too."""
     image = program(graph_of(decoder(), CONTEXT), tile=32)
     compare(image, decoder(), SIZES[:1])
 
