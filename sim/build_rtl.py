@@ -20,6 +20,7 @@ HARNESS = Path(__file__).with_name("harness.cpp")
 HEADERS = (
     *HBM_HEADERS,
     *(Path(__file__).with_name(name) for name in ("simple_memory.h", "hbm_memory.h")),
+    Path(__file__).with_name("cycle") / "record.h",
 )
 TOP = "Top"
 _BESIDE_DIGEST = ("watchdog_cycles", *(n for n in MEMORY_FIELDS if not n.startswith("memory")))

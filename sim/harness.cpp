@@ -10,6 +10,7 @@
 #include "VTop.h"
 #include "VTop___024root.h"
 #include "layout.h"  // sizes, and where Verilator put the SRAM macros' contents
+#include "cycle/record.h"
 #include "verilated.h"
 #if VM_TRACE
 #include "verilated_vcd_c.h"
@@ -66,6 +67,34 @@ void set_parity(Model& model, int line, const uint8_t* bytes) {
 }
 #endif
 
+// Tells a recorder what the counters of a cycle have counted.
+class Watch {
+ public:
+  explicit Watch(cycle::Times* const* times) : recorder_(times) {}
+
+  void see(const VTop& top) {
+    if (!recorder_.wanted()) return;
+    uint32_t counters[COUNTER_WORDS], counts[CLASS_WORDS];
+    std::memcpy(counters, &top.counters, sizeof counters);
+    std::memcpy(counts, &top.classes, sizeof counts);
+    bool retired[cycle::kRecordEngines];
+    int classes[cycle::kRecordEngines];
+    for (int e = 0; e < cycle::kRecordEngines; ++e) retired[e] = counters[e] != counters_[e];
+    for (int i = 0; i < CLASS_WORDS; ++i)
+      if (counts[i] != classes_[i])
+        classes[i / cycle::kRecordClasses] = i % cycle::kRecordClasses;
+    if (top.cycles != cycles_) recorder_.note(retired, classes, 1);
+    cycles_ = top.cycles;
+    std::memcpy(counters_, counters, sizeof counters);
+    std::memcpy(classes_, counts, sizeof counts);
+  }
+
+ private:
+  cycle::Recorder recorder_;
+  uint64_t cycles_ = 0;
+  uint32_t counters_[COUNTER_WORDS] = {}, classes_[CLASS_WORDS] = {};
+};
+
 }  // namespace
 
 #define JX_API __attribute__((visibility("default")))
@@ -85,6 +114,7 @@ struct Program {
   uint64_t max_cycles;
   const Fault* faults;
   uint64_t fault_count;
+  cycle::Times* times[cycle::kRecordEngines];  // what `Recorder` takes
 };
 
 struct Result {
@@ -147,9 +177,11 @@ JX_API void jx_run(void* handle, uint8_t* bytes, uint64_t size, const Program* p
   top.code_count = program->code_count;
   top.memory_atoms = static_cast<uint32_t>(size / ATOM_BYTES);
   top.start = 1;
+  Watch watch(program->times);
   for (uint64_t left = program->max_cycles; left; --left) {
     if (top.halted | top.trapped || memory.wrong()) break;
     cycle();
+    watch.see(top);
   }
   while ((top.halted | top.trapped) && !memory.settled() && !memory.wrong()) cycle();
   result->cycles = top.cycles;

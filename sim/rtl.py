@@ -21,6 +21,7 @@ from isa.secded import CHECK_BITS, WORD_BYTES
 from isa.table import INSTRUCTION_BYTES, Engine
 from isa.traps import Cause, Fault
 from sim.build_rtl import build_model
+from sim.cycle.record import Record, TimesPointers
 from sim.errors import SimulationError, Trap
 
 _ERROR_BYTES = 512
@@ -36,6 +37,7 @@ class _Program(ctypes.Structure):
         ("max_cycles", ctypes.c_uint64),
         ("faults", ctypes.c_void_p),
         ("fault_count", ctypes.c_uint64),
+        ("times", TimesPointers),
     ]
 
 
@@ -115,9 +117,11 @@ class RtlCore:
         code_count: int,
         max_cycles: int = 1 << 40,
         faults: Sequence[HbmFault] = (),
+        record: Record | None = None,
     ) -> RunResult:
         """Run the ``code_count`` instructions at ``code_base_atoms``; ``hbm``, all the memory that
-        the program may touch, changes in place. ``faults`` are those of the HBM in this run.
+        the program may touch, changes in place. ``faults`` are those of the HBM in this run;
+        ``record``, one of its trace, is filled.
 
         Raises Trap as the functional simulator does, and for what only hardware can see: a
         deadlock, an error of the memory. Raises SimulationError when ``max_cycles`` pass without a
@@ -134,6 +138,7 @@ class RtlCore:
             max_cycles,
             places.ctypes.data,
             len(places),
+            record.pointers() if record else TimesPointers(),
         )
         self._library.jx_run(
             self._model,

@@ -92,23 +92,32 @@ def profile(
         str | None,
         typer.Option(help="Preset or TOML file of the chip it was made for, with any memory."),
     ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Nodes shown, the costliest first.")] = 20,
+    trace: Annotated[
+        Path | None, typer.Option(help="Timeline to write, for https://ui.perfetto.dev (.json).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="An object on stdout.")] = False,
 ) -> None:
-    """Show where the cycles of a launch go: what is in use, and what each engine waits for.
+    """Show where the cycles of a launch go: engine by engine, layer by layer, node by node.
 
-    Example: jalapeno profile out.jx --tokens 1 --past 100
+    Example: jalapeno profile out.jx --tokens 1 --past 100 --trace timeline.json
     """
     from dataclasses import replace
 
     from isa.config import load_config
     from isa.image import load_image, require_config
+    from sim.cycle.perfetto import write_trace
     from sim.cycle.profile import print_profile, profile as measure, to_json
 
+    if trace is not None and (trace.is_dir() or not trace.parent.is_dir()):
+        raise ValueError(f"{trace}: --trace must be a file in a folder that exists")
     program = load_image(image)
     if config is not None:
         require_config(program, load_config(config), str(image))
         program = replace(program, config=load_config(config))
     found = measure(program, tokens, past, backend)
-    print_profile(found)
+    if trace is not None:
+        write_trace(trace, program, found.record)
+    print_profile(found, top)
     if as_json:
         print(to_json(found))

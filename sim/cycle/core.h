@@ -7,6 +7,7 @@
 #include "load.h"
 #include "matrix.h"
 #include "port.h"
+#include "record.h"
 #include "semaphores.h"
 #include "sequencer.h"
 #include "sram.h"
@@ -30,6 +31,7 @@ struct Trace {
   int64_t length;
   const int64_t* numbers;  // the rows of all gathers, in that order
   int64_t code_base, code_count;
+  Times* times[kEngines];  // as `Recorder` takes them
 };
 
 template <class Memory>
@@ -41,7 +43,8 @@ class Core {
       : chip_(chip), memory_(memory), numbers_(trace.numbers), sram_(chip),
         sequencer_(chip, trace.commands, trace.order, trace.jumps, trace.length,
                    trace.code_base, trace.code_count),
-        load_(chip), store_(chip), matrix_(chip), vector_(chip), depth_(chip.queue_depth) {}
+        load_(chip), store_(chip), matrix_(chip), vector_(chip), depth_(chip.queue_depth),
+        recorder_(trace.times) {}
 
   // Runs until `halt`, or for `most` cycles; whether it halted.
   bool run(int64_t most) {
@@ -73,6 +76,8 @@ class Core {
     counts.cycles += cycles;
     counts.work[kMatrix] += cycles;
     for (int e = 0; e < kEngines; ++e) counts.classes[e][classes_[e]] += cycles;
+    const bool none[kEngines] = {};
+    if (recorder_.wanted()) recorder_.note(none, classes_, cycles);
   }
 
   // Whether anything but the matrix unit does something in this cycle.
@@ -182,8 +187,10 @@ class Core {
   }
 
   void count_work() {
-    counts.retired[kSequencer] += sequencer_.retired;
-    for (int e = kLoad; e < kEngines; ++e) counts.retired[e] += queues_[e].guard.retires();
+    bool retired[kEngines] = {sequencer_.retired};
+    for (int e = kLoad; e < kEngines; ++e) retired[e] = queues_[e].guard.retires();
+    for (int e = 0; e < kEngines; ++e) counts.retired[e] += retired[e];
+    if (recorder_.wanted()) recorder_.note(retired, classes_, 1);
     counts.work[kLoad] += port(kLoadWrite).accepted();
     counts.work[kStore] += port(kStoreRead).accepted();
     counts.work[kMatrix] += matrix_.row;
@@ -249,6 +256,7 @@ class Core {
   WriteMux writes_;
   MemoryIn in_{};
   const int64_t depth_;
+  Recorder recorder_;
   Class classes_[kEngines] = {};
   int64_t still_ = 0;
   bool steady_ = false;

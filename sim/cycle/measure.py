@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from isa.image import ProgramImage
 from isa.table import INSTRUCTION_BYTES
 from sim.cycle.model import CycleResult, run_trace
+from sim.cycle.record import Record
 from sim.cycle.trace import Trace, record
 from sim.functional import FunctionalCore
 from sim.fuzz_case import Case
@@ -50,13 +51,13 @@ def on_model(situation: Situation, most_cycles: int = _MOST_CYCLES) -> CycleResu
     return run_trace(trace_of(situation), situation.image.config, most_cycles)
 
 
-def on_rtl(situation: Situation) -> RunResult:
-    """Time on the RTL, which is built if need be."""
+def on_rtl(situation: Situation, record: Record | None = None) -> RunResult:
+    """Time on the RTL, which is built if need be; ``record``, one of its trace, is filled."""
     image = situation.image
     core = RtlCore(image.config)
     core.sram = np.zeros_like(core.sram) if situation.sram is None else situation.sram
     core.acc = np.zeros_like(core.acc) if situation.acc is None else situation.acc
     count = len(image.code) // INSTRUCTION_BYTES
-    result = core.run(situation.hbm.copy(), image.code_base, count, _MOST_CYCLES)
+    result = core.run(situation.hbm.copy(), image.code_base, count, _MOST_CYCLES, record=record)
     core.close()
     return result

@@ -16,6 +16,7 @@ from isa.secded import WORD_BYTES
 from isa.table import INSTRUCTION_BYTES, Engine
 from rtl import timing
 from sim.cycle.build import build_model
+from sim.cycle.record import Record, TimesPointers
 from sim.cycle.trace import Trace, names_of
 from sim.errors import SimulationError
 
@@ -47,6 +48,7 @@ class _Trace(ctypes.Structure):
         ("numbers", ctypes.c_void_p),
         ("code_base", ctypes.c_int64),
         ("code_count", ctypes.c_int64),
+        ("times", TimesPointers),
     ]
 
 
@@ -102,8 +104,11 @@ def _of(config: ChipConfig, name: str) -> str:
     return name if hasattr(config, name) else name.upper()
 
 
-def run_trace(trace: Trace, config: ChipConfig, most_cycles: int = 1 << 40) -> CycleResult:
-    """Time of a run on ``config``, the chip of the trace with any memory.
+def run_trace(
+    trace: Trace, config: ChipConfig, most_cycles: int = 1 << 40, record: Record | None = None
+) -> CycleResult:
+    """Time of a run on ``config``, the chip of the trace with any memory; ``record``, one of this
+    trace, is filled.
 
     Raises SimulationError where it does not end in ``most_cycles``, which no program's trace should
     do.
@@ -114,7 +119,8 @@ def run_trace(trace: Trace, config: ChipConfig, most_cycles: int = 1 << 40) -> C
     arrays = (trace.commands, order, trace.jumps, trace.numbers)
     commands, orders, jumps, gathered = (array.ctypes.data for array in arrays)
     places = (commands, orders, jumps, len(order), gathered)
-    given, result = _Trace(*places, trace.code_base, trace.code_count), _Result()
+    times = record.pointers() if record else TimesPointers()
+    given, result = _Trace(*places, trace.code_base, trace.code_count, times), _Result()
     library = _library(build_model())
     parts = (ctypes.byref(part) for part in (chip, _hbm_numbers(config), given))
     library.jx_cycles(*parts, most_cycles, ctypes.byref(result))

@@ -1,17 +1,22 @@
 """``jalapeno profile``: where a launch's cycles go, on the cycle model or on the RTL."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from rich.box import SIMPLE
+from rich.table import Table
 
 from isa.config import ChipConfig
+from isa.counters import CYCLE_CLASSES
 from isa.hbm import BURST_CYCLES
 from isa.image import ProgramImage
 from sim.cycle.follow import trace_launch
 from sim.cycle.measure import Situation, on_rtl
 from sim.cycle.model import run_trace
+from sim.cycle.record import Record
+from sim.cycle.shares import Share, layer_shares, node_shares
 from sim.host import Host, InputError
 from sim.report import console, print_cycle_classes
 
@@ -23,7 +28,9 @@ _SEED = 1
 class Profile:
     """One launch. ``utilisation``: shares of ``cycles``: rows entering the array, its padding
     included; vectors issued; lines moved between SRAM and memory, of what the memory's port takes;
-    columns of the HBM's pins. ``classes``: engine → class → cycles, which add up to ``cycles``."""
+    columns of the HBM's pins. ``classes``: engine → class → cycles, which add up to ``cycles``.
+    ``nodes``, ``layers``: whose the cycles are, see `sim.cycle.shares`; ``record``: when each
+    instruction retires."""
 
     backend: str
     configuration: str
@@ -31,6 +38,9 @@ class Profile:
     seconds: float | None  # None with the simple memory, which has no clock
     utilisation: dict[str, float]
     classes: dict[str, dict[str, int]]
+    nodes: list[Share]
+    layers: list[Share]
+    record: Record
 
 
 def situation_of(image: ProgramImage, tokens: int, past: int) -> Situation:
@@ -51,17 +61,21 @@ def profile(image: ProgramImage, tokens: int, past: int, backend: str) -> Profil
     if backend not in BACKENDS:
         raise ValueError(f"--backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
     situation = situation_of(image, tokens, past)
+    trace = trace_launch(image, situation.hbm)
+    record = Record.of_trace(trace)
     if backend == "rtl":
-        run = on_rtl(situation)
+        run = on_rtl(situation, record)
         found = (run.cycles, run.counters, run.classes, run.hbm)
     else:
-        timed = run_trace(trace_launch(image, situation.hbm), image.config)
+        timed = run_trace(trace, image.config, record=record)
         found = (timed.cycles, timed.counters, timed.classes, timed.hbm)
     cycles, counters, classes, hbm = found
     config = image.config
     seconds = cycles * config.hbm_mapping.generation.tck_ps / 1e12 if config.hbm else None
     shares = _utilisation(config, cycles, counters, hbm)
-    return Profile(backend, config.name, cycles, seconds, shares, classes)
+    nodes = node_shares(image, trace, record)
+    layers = layer_shares(nodes)
+    return Profile(backend, config.name, cycles, seconds, shares, classes, nodes, layers, record)
 
 
 def _utilisation(
@@ -79,15 +93,38 @@ def _utilisation(
     return shares
 
 
-def print_profile(found: Profile) -> None:
-    """Tables; the classes of each engine add up to 100 %."""
+def print_profile(found: Profile, top: int = 20) -> None:
+    """Tables; the classes of each engine, of each layer and node add up to 100 %. Of the nodes the
+    ``top`` that have most cycles."""
     time = f", {1e6 * found.seconds:,.1f} µs" if found.seconds is not None else ""
     console.print(f"{found.configuration}: {found.cycles:,} cycles{time} ({found.backend})")
     shares = (f"{name} {share:.1%}" for name, share in found.utilisation.items())
     console.print("in use: " + ", ".join(shares))
     print_cycle_classes(found.classes)
+    console.print(_table("layer", found.layers, found.cycles))
+    nodes = sorted(found.nodes, key=lambda share: -share.cycles)
+    console.print(_table("node", nodes[:top], found.cycles))
+    if len(nodes) > top:
+        console.print(f"{len(nodes) - top} more nodes: --top shows them, --json all")
+
+
+def _table(what: str, shares: Sequence[Share], cycles: int) -> Table:
+    """Cycles, their share of the run, the engine that had most of its work and for how long; what
+    its cycles went to, in percent; its products on an array without overlap."""
+    table = Table(what, "cycles", "%", "longest pole", *CYCLE_CLASSES, "WS", "OS", box=SIMPLE)
+    for share in shares:
+        own, pole = share.cycles, share.longest_pole
+        kinds = (f"{100 * count / own:.0f}" if count else "" for count in share.classes.values())
+        forms = (f"{count:,}" if count else "" for count in share.without_overlap.values())
+        busy = f"{pole} {share.busy(pole):,}" if pole else ""
+        table.add_row(share.name, f"{own:,}", f"{100 * own / cycles:.1f}", busy, *kinds, *forms)
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    return table
 
 
 def to_json(found: Profile) -> str:
-    """The members of `Profile`."""
-    return json.dumps(asdict(found), indent=1)
+    """The members of `Profile` but the record."""
+    shares = {name: [s.to_dict() for s in getattr(found, name)] for name in ("nodes", "layers")}
+    rest = {name: value for name, value in vars(found).items() if name != "record"}
+    return json.dumps(rest | shares, indent=1)

@@ -16,9 +16,10 @@ from isa.program import Op
 from rtl import timing
 from sim.cli import app
 from sim.cycle.follow import NeedsValues, follow, trace_launch
-from sim.cycle.measure import Situation, on_model, on_rtl, trace_of
+from sim.cycle.measure import Situation, on_rtl, trace_of
 from sim.cycle.model import run_trace
 from sim.cycle.products import product
+from sim.cycle.record import Record
 from sim.cycle.trace import Trace
 from sim.errors import SimulationError
 from sim.fuzz import CHIPS, make_program
@@ -48,8 +49,12 @@ def stream() -> Situation:
 
 def compare(situation: Situation) -> None:
     """Everything that both count is equal."""
-    expected = on_rtl(situation)
-    found = on_model(situation, 2 * expected.cycles)
+    trace = trace_of(situation)
+    records = Record.of_trace(trace), Record.of_trace(trace)
+    expected = on_rtl(situation, records[0])
+    found = run_trace(trace, situation.image.config, 2 * expected.cycles, records[1])
+    for name in ("end", "classes", "owned"):
+        assert np.array_equal(*(getattr(record, name) for record in records)), name
     assert found.cycles == expected.cycles
     assert found.conflicts == expected.conflicts
     assert found.classes == expected.classes

@@ -1,0 +1,120 @@
+"""Whose a run's cycles are: each ONNX node's, and each layer's.
+
+Every cycle belongs to the oldest instruction, in program order, that has not retired, and is in the
+class of that instruction's engine, or of the sequencer while that has not handed it on. So nodes,
+and the classes of each, add up to the run. Beside that every cycle of an engine belongs to the
+instruction at the head of its queue; idle cycles are nobody's.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from isa.counters import CYCLE_CLASSES
+from isa.image import ProgramImage
+from isa.table import Engine
+from sim.cycle.record import CLASSES, Record
+from sim.cycle.trace import FIELDS, KINDS, Trace
+
+ENGINES = [engine.name.lower() for engine in Engine if engine != Engine.SEQUENCER]
+_LAYER = re.compile(r"(?:^|[./_\"])(?:layers?|blocks?|h)[./_](\d+)(?=[./_\"])")
+_LOOP = re.compile(r", and in (\d+) more layers$")  # what jcc says of layers that are one loop
+_NONE = "(between nodes)"
+
+
+@dataclass
+class Share:
+    """A node's or a layer's part of a run.
+
+    ``classes``: class → cycles in which its instructions were the oldest; `cycles` is their sum.
+    ``engines``: engine → class → cycles that the engine spent on it. ``without_overlap``: what its
+    products would take on a systolic array of this size that does one tile after another, by the
+    dataflow: see `without_overlap`.
+    """
+
+    name: str
+    instructions: int = 0
+    classes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CYCLE_CLASSES, 0))
+    engines: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {name: dict.fromkeys(CYCLE_CLASSES, 0) for name in ENGINES}
+    )
+    without_overlap: dict[str, int] = field(default_factory=lambda: {"ws": 0, "os": 0})
+
+    @property
+    def cycles(self) -> int:
+        return sum(self.classes.values())
+
+    def busy(self, engine: str) -> int:
+        """Cycles in which the engine had the node's work: all but waits for semaphores."""
+        classes = self.engines[engine]
+        return sum(classes.values()) - classes["semaphore"]
+
+    @property
+    def longest_pole(self) -> str:
+        """The engine that had the most of its work; "" where none had any."""
+        longest = max(ENGINES, key=self.busy)
+        return longest if self.busy(longest) else ""
+
+    def to_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {**vars(self), "cycles": self.cycles, "longest_pole": self.longest_pole}
+
+
+def layer_of(node: str) -> str:
+    """The layer that exporters write into a node's name, `layers.3`, `h.3`, `blocks.3`; "" where
+    there is none. Layers that are one loop are one."""
+    found, loop = _LAYER.search(node), _LOOP.search(node)
+    if not found:
+        return ""
+    return f"layer {found[1]}" + (f" and {loop[1]} more" if loop else "")
+
+
+def without_overlap(rows: int, cols: int, m: int, k: int, n: int) -> dict[str, int]:
+    """Cycles of an (m, k) by (k, n) product on a systolic array of ``rows`` × ``cols`` where loads,
+    rows and drains of tiles do not overlap: weights or outputs stationary.
+
+    Each tile costs its rows, the way through the array, and with weights stationary R cycles to
+    load them; the first result counts from cycle 0.
+    """
+    ws = -(-k // rows) * -(-n // cols) * (m + 2 * rows + cols - 2) - 1
+    os = -(-m // rows) * -(-n // cols) * (k + rows + cols - 2) - 1
+    return {"ws": ws, "os": os}
+
+
+def node_shares(image: ProgramImage, trace: Trace, record: Record) -> list[Share]:
+    """Each node's, in the program's order, of a run whose ``record`` is filled."""
+    found: dict[str, Share] = {}
+    owned, classes = record.owned.tolist(), record.classes.tolist()
+    kinds = trace.commands[trace.order][:, [FIELDS[name] for name in ("kind", "m", "k", "n")]]
+    steps = zip(record.pcs.tolist(), record.engines.tolist(), kinds.tolist(), strict=True)
+    for place, (pc, engine, (kind, *sizes)) in enumerate(steps):
+        name = image.node_of(pc) or _NONE
+        share = found.setdefault(name, Share(name))
+        share.instructions += 1
+        _add(share.classes, owned[place])
+        if engine != Engine.SEQUENCER:
+            _add(share.engines[Engine(engine).name.lower()], classes[place])
+        if kind == KINDS["Matmul"]:
+            parts = without_overlap(image.config.rows, image.config.cols, *sizes)
+            for dataflow, cycles in parts.items():
+                share.without_overlap[dataflow] += cycles
+    return list(found.values())
+
+
+def _add(classes: dict[str, int], counts: list[int]) -> None:
+    for name, count in zip(CLASSES, counts, strict=True):
+        classes[name] += count
+
+
+def layer_shares(nodes: list[Share]) -> list[Share]:
+    """The same, node by node put together by `layer_of`."""
+    found: dict[str, Share] = {}
+    for node in nodes:
+        name = layer_of(node.name) or "(no layer)"
+        share = found.setdefault(name, Share(name))
+        share.instructions += node.instructions
+        _add(share.classes, list(node.classes.values()))
+        for engine, classes in node.engines.items():
+            _add(share.engines[engine], list(classes.values()))
+        for dataflow, cycles in node.without_overlap.items():
+            share.without_overlap[dataflow] += cycles
+    return list(found.values())
