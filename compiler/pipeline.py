@@ -70,6 +70,12 @@ def compile_graph(
             f"{config.element} values",
             'choose a --config with element = "bf16"',
         )
+    rounded = [cache.layer for cache in graph.caches if cache.key_grids or cache.value_grids]
+    if storage.kv == "fp8" and rounded:
+        problem = (
+            f"the model rounds the keys of layer {rounded[0]} to whole numbers fp8 cannot hold"
+        )
+        raise CompileError(f"{graph.source}: --kv", problem, "--kv bf16 keeps its numbers")
     if storage.kv == INT8:
         calibrating = partial(compile_graph, graph, config, progress, tile=tile)
         graph = with_int8_cache(graph, storage, calibrating, progress)

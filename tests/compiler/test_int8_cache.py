@@ -10,6 +10,7 @@ import pytest
 
 from compiler.calibrate import with_int8_cache
 from compiler.canonical import canonicalise
+from compiler.errors import CompileError
 from compiler.graph import Graph, Output, Tensor
 from compiler.importer import load_model
 from compiler.pipeline import compile_graph
@@ -259,6 +260,8 @@ def test_models_that_round_their_keys_need_no_calibration() -> None:
     one, other = (on_chip(image).run(inputs) for image in images)
     for name, array in one.items():
         np.testing.assert_array_equal(array, other[name], err_msg=name)
+    with pytest.raises(CompileError, match=r"layer 0 to whole numbers fp8 cannot hold"):
+        compile_graph(graph, TINY, storage=Storage(kv="fp8"))
 
 
 def test_programs_without_weights_take_as_many_instructions() -> None:
