@@ -103,7 +103,7 @@ def write_report(path: Path, rows: Sequence[Row], command: str) -> None:
         "difference of any class of any engine (`isa.counters.CYCLE_CLASSES`), of all cycles. The",
         "model has no number that was fitted: it counts with the chip's configuration, with",
         "`rtl/timing.py`, from which the RTL is built as well, and with the HBM's generation.",
-        "Programs that are held out were not looked at while it was made.",
+        "Programs that are held out are marked: nothing may be adjusted by them.",
         "",
         *_summary(rows),
         "",
