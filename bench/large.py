@@ -32,6 +32,7 @@ WHOLE = {
     "llama-3-8b": "hbm_stacks=2,hbm_channels=32",
     "llama-3-70b": f"hbm=,memory_bytes={1 << 38}",
 }
+CONTEXT = {"llama-3-8b": "8192", "llama-3-70b": "2048"}
 # Sizes: config.json of Meta-Llama-3-8B; the vocabulary is cut down to what a layer needs.
 HIDDEN, HEADS, KV_HEADS, FFN, VOCABULARY, ROPE_BASE, EPS = 4096, 32, 8, 14336, 256, 5e5, 1e-5
 
@@ -104,7 +105,7 @@ def main() -> None:
     )
     table.add_row("jcc, a layer of Llama-3-8B", f"{cpu:.1f}", f"{memory:.1f}", said)
     for name, memory in WHOLE.items():
-        words = ("--config", f"server,{memory}", "--max-context", "2048", "--no-weights")
+        words = ("--config", f"server,{memory}", "--max-context", CONTEXT[name], "--no-weights")
         image = ROOT / "build" / name / "model.jx"
         cpu, peak, said = run(BIN / "jcc", without_weights(name), "-o", image, *words)
         table.add_row(f"jcc --no-weights, {name}", f"{cpu:.1f}", f"{peak:.1f}", said)
