@@ -155,7 +155,10 @@ def compile_model(
         ids = read_ids(calibrate) if calibrate else ()
         choice = Choice.parse(weights or [])
         storage = Storage(choice, kv, not no_weights, loops, slots, pages, ids)
-        say = lambda step: status.update(f"jcc: {step}")  # noqa: E731
+
+        def say(step: str) -> None:
+            status.update(f"jcc: {step}")
+
         if static:
             image = compile_static_file(model, chip, limits)
         else:

@@ -10,6 +10,7 @@ import numpy as np
 from onnx import helper
 
 from compiler import schedule
+from compiler.assemble import assemble
 from compiler.axes import context_for
 from compiler.calibrate import with_int8_cache
 from compiler.canonical import canonicalise
@@ -24,7 +25,6 @@ from compiler.walk import walk
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
 from isa.iomap import IoMap, Slots, Tensor
-from isa.program import Op
 
 CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # tokens in one pass: the largest that fits the SRAM
 
@@ -98,9 +98,9 @@ def compile_graph(
         schedule.synchronise(items, addresses)
         if lowered.builder.loop:
             items = walk(items, lowered.builder.layers)
-        ops, sources = schedule.resolve(items, addresses)
-        found = {"chunk": chunk, "sram_peak": peak, "tile": keys}
-        return _image(graph, config, lowered, ops, sources, found, storage)
+        resolved = schedule.resolve(items, addresses)
+        meta = _meta(graph, lowered, {"chunk": chunk, "sram_peak": peak, "tile": keys}, storage)
+        return assemble(lowered.builder, resolved, _io_map(graph, lowered), meta)
     raise CompileError(
         graph.source,
         f"one token with a context of {graph.max_context} needs more than the {config.sram_bytes} "
@@ -109,23 +109,10 @@ def compile_graph(
     )
 
 
-def _image(
-    graph: Graph,
-    config: ChipConfig,
-    lowered: Lowered,
-    ops: list[Op],
-    sources: list[str],
-    sizes: dict[str, int],
-    storage: Storage,
-) -> ProgramImage:
-    hbm = lowered.builder.hbm
-    code = hbm.reserve("code", 32 * len(ops))
-    assert code.address is not None
-    nodes, last = [], None
-    for index, source in enumerate(sources):
-        if source != last:
-            nodes.append((index, source))
-            last = source
+def _meta(
+    graph: Graph, lowered: Lowered, sizes: Mapping[str, int], storage: Storage
+) -> dict[str, object]:
+    """What the image says about itself."""
     meta: dict[str, object] = {
         "source": Path(graph.source).name,
         **sizes,
@@ -136,16 +123,7 @@ def _image(
     }
     if not storage.stored:
         meta["no_weights"] = True
-    return ProgramImage.from_ops(
-        config,
-        ops,
-        code_base=code.address // HBM_ATOM_BYTES,
-        hbm=hbm.contents(),
-        hbm_bytes=hbm.size,
-        io=_io_map(graph, lowered),
-        nodes=nodes,
-        meta=meta,
-    )
+    return meta
 
 
 def _fates_of_layers(lowered: Lowered) -> dict[str, str]:

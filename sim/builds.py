@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,3 +30,31 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+_FLAGS = ("-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
+
+
+def build_library(name: str, what: str, sources: Sequence[Path], *flags: str) -> Path:
+    """A shared library of C++, of the first of its sources: `name`-….so among the builds, made
+    with g++ where it is missing. ValueError, which says ``what``, with the compiler's output."""
+    options = [*_FLAGS, *flags]
+    parts = [" ".join(options), *(path.read_text() for path in sources)]
+    library = build_root() / f"{name}-{digest(parts)}.so"
+    with locked(library.with_suffix(".lock")):
+        if not library.exists():
+            _compile(what, [*options, str(sources[0])], library)
+    return library
+
+
+def _compile(what: str, words: Sequence[str], library: Path) -> None:
+    partial = library.with_suffix(f".{os.getpid()}")
+    command = ["g++", *words, "-o", str(partial)]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except FileNotFoundError:
+        raise ValueError(f"building {what} needs g++, which is not installed") from None
+    if done.returncode:
+        end = "\n".join(done.stdout.decode(errors="replace").splitlines()[-30:])
+        raise ValueError(f"building {what} failed at g++:\n{end}")
+    partial.replace(library)

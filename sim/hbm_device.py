@@ -6,8 +6,6 @@ finished build of the same sources exists; that takes seconds.
 
 import ctypes
 import dataclasses
-import os
-import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 
 from isa import hbm
 from isa.hbm import BANKS, BEAT_BYTES, COLUMN_BYTES, COLUMNS, HbmGeneration, HbmTiming
-from sim.builds import build_root, digest, locked
+from sim.builds import build_library
 
 SOURCES = tuple(
     Path(__file__).with_name(name) for name in ("hbm_device.cpp", "hbm_device.h", "hbm_checker.h")
@@ -27,33 +25,12 @@ COLUMN_COMMANDS = {"RD": 1, "WR": 2}
 
 _SIZES = ("BANK_GROUPS", "BANKS_PER_GROUP", "COLUMNS", "COLUMN_BYTES", "BEAT_BYTES")
 _CYCLES = ("BURST_CYCLES", "ACT_CYCLES")
-_FLAGS = (
-    *("-std=c++20", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique"),
-    *(f"-D{name}={getattr(hbm, name)}" for name in (*_SIZES, *_CYCLES)),
-)
 
 
 def build_device() -> Path:
     """The library, built unless it exists. Raises ValueError with the compiler's output."""
-    parts = [" ".join(_FLAGS), *(path.read_text() for path in SOURCES)]
-    library = build_root() / "hbm" / f"device-{digest(parts)}.so"
-    with locked(library.with_suffix(".lock")):
-        if not library.exists():
-            _compile(library)
-    return library
-
-
-def _compile(library: Path) -> None:
-    partial = library.with_suffix(f".{os.getpid()}")
-    command = ["g++", *_FLAGS, str(SOURCES[0]), "-o", str(partial)]
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    except FileNotFoundError:
-        raise ValueError("building the HBM device needs g++, which is not installed") from None
-    if done.returncode:
-        end = "\n".join(done.stdout.decode(errors="replace").splitlines()[-30:])
-        raise ValueError(f"building the HBM device failed at g++:\n{end}")
-    partial.replace(library)
+    sizes = (f"-D{name}={getattr(hbm, name)}" for name in (*_SIZES, *_CYCLES))
+    return build_library("hbm/device", "the HBM device", SOURCES, "-O2", *sizes)
 
 
 @cache

@@ -45,12 +45,16 @@ def convert(node: Node, x: Value, target: int, saturate: bool = True) -> Value:
     if source == target or target in (TensorProto.FLOAT, TensorProto.DOUBLE):
         return _relabelled(node, x, target)
     if target == _BOOL:
-        body: Body = lambda v, x: a.invert(v, a.equal(v, x, 0.0))  # noqa: E731
+        body: Body = _is_not_zero
     elif is_integer(target):
         body = _to_integer(source, target)
     else:
         body = rounding(target, saturate and target != TensorProto.FLOAT16)
     return state.apply(body, [x], target)
+
+
+def _is_not_zero(v: Machine, x: Block) -> Block:
+    return a.invert(v, a.equal(v, x, 0.0))
 
 
 def rounding(target: int, saturate: bool) -> Body:

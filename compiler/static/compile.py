@@ -9,6 +9,7 @@ import onnx
 from onnx import helper
 
 from compiler import schedule
+from compiler.assemble import assemble
 from compiler.errors import CompileError
 from compiler.importer import load_model
 from compiler.importer_data import array_of
@@ -16,7 +17,7 @@ from compiler.static.machine import Machine
 from compiler.static.state import State
 from compiler.static.values import Known, NeedsValues, Shape, type_name, whole
 from compiler.static.walk import Scope, Walk
-from isa.config import HBM_ATOM_BYTES, ChipConfig
+from isa.config import ChipConfig
 from isa.image import ProgramImage
 from isa.iomap import Array as Slot, Guard, IoMap
 
@@ -154,22 +155,8 @@ def _image(state: State, slots: list[Slot]) -> ProgramImage:
             state.source, f"it needs more than the {config.sram_bytes} bytes of SRAM"
         ) from None
     schedule.synchronise(items, addresses)
-    ops, sources = schedule.resolve(items, addresses)
-    hbm = machine.builder.hbm
-    code = hbm.reserve("code", 32 * len(ops))
-    assert code.address is not None
-    nodes: list[tuple[int, str]] = []
-    for number, text in enumerate(sources):
-        if not nodes or nodes[-1][1] != text:
-            nodes.append((number, text))
+    resolved = schedule.resolve(items, addresses)
     guards = tuple(Guard(each.address, each.limit, each.problem) for each in state.guards)
-    return ProgramImage.from_ops(
-        config,
-        ops,
-        code_base=code.address // HBM_ATOM_BYTES,
-        hbm=hbm.contents(),
-        hbm_bytes=hbm.size,
-        io=IoMap(arrays=tuple(slots), guards=guards),
-        nodes=nodes,
-        meta={"source": state.source, "sram_peak": schedule.peak(items, addresses)},
-    )
+    io = IoMap(arrays=tuple(slots), guards=guards)
+    meta = {"source": state.source, "sram_peak": schedule.peak(items, addresses)}
+    return assemble(machine.builder, resolved, io, meta)

@@ -77,8 +77,7 @@ def _summed(node: Node, term: Term, kept: set[str]) -> Term:
     if is_integer(value.elem_type):
         raise node.state.refuse("sums of integers in an equation")
     source, rows, cols = rows_of(node, value, axes)
-    same = lambda v, x: x  # noqa: E731
-    made = reduce_rows(node.state, source, rows, cols, "vsum", same, same)
+    made = reduce_rows(node.state, source, rows, cols, "vsum")
     left = tuple(label for label in labels if label in kept)
     shape = tuple(n for i, n in enumerate(value.shape) if i not in axes)
     return whole(made, shape, value.elem_type, origins([value])), left

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 from onnx import TensorProto
@@ -185,6 +185,10 @@ def circular(node: Node) -> list[Value]:
     return [state.apply(body, node.values(), node.value(0).elem_type)]
 
 
+def _integer_power(v: Machine, x: Block, n: int) -> Block:
+    return f.integer_power(v, a.block(v, x, x), n)
+
+
 def power(node: Node) -> list[Value]:
     """Pow: products where the exponent is a small integer at compile time."""
     base, exponent = node.value(0), node.value(1)
@@ -195,7 +199,7 @@ def power(node: Node) -> list[Value]:
         if n == 0.5 and not is_integer(kind):
             return [state.apply(lambda v, x: a.square_root(v, x), [base], kind, shape)]
         if n.is_integer() and 1 <= n <= 16:
-            body: Body = lambda v, x: f.integer_power(v, a.block(v, x, x), int(n))  # noqa: E731
+            body: Body = partial(_integer_power, n=int(n))
             body = fitting(state, body, kind) if is_integer(kind) else body
             return [state.apply(body, [base], kind, shape)]
 

@@ -71,7 +71,10 @@ def _looked_up(node: Node, numbers: Value, unit: int, shape: tuple[int, ...]) ->
 def _scaled(state: State, numbers: Value, pieces: int) -> Value:
     """Rows of ``pieces`` units each."""
     steps = Known(np.arange(pieces, dtype=np.int64)[None], TensorProto.INT64)
-    body = lambda v, x, y: a.add(v, a.mul(v, x, float(pieces)), y)  # noqa: E731
+
+    def body(v: Machine, x: Operand, y: Operand) -> Block:
+        return a.add(v, a.mul(v, x, float(pieces)), y)
+
     return state.apply(body, [numbers, steps], TensorProto.INT64)
 
 
@@ -197,8 +200,7 @@ def _ranks(node: Node, source: Array, rows: int, cols: int) -> Array:
     pair = [Data((source,), each, kind, frozenset()) for each in (mine, other)]
     first = Known(earlier.astype(np.float32), TensorProto.FLOAT)
     counted = state.array(state.apply(body, [*pair, first], TensorProto.FLOAT, shape))
-    same = lambda v, x: x  # noqa: E731
-    return reduce_rows(state, counted, rows * cols, cols, "vsum", same, same)
+    return reduce_rows(state, counted, rows * cols, cols, "vsum")
 
 
 def _rows_of_three(state: State, rank: Array, wanted: np.ndarray, places: np.ndarray) -> Array:
@@ -212,5 +214,4 @@ def _rows_of_three(state: State, rank: Array, wanted: np.ndarray, places: np.nda
 
     known = [Known(each.astype(np.float32), TensorProto.FLOAT) for each in (wanted, places)]
     hits = state.array(state.apply(body, [ranks, *known], TensorProto.FLOAT, wanted.shape))
-    same = lambda v, x: x  # noqa: E731
-    return reduce_rows(state, hits, rows * k, cols, "vsum", same, same)
+    return reduce_rows(state, hits, rows * k, cols, "vsum")

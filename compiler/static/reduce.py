@@ -1,6 +1,7 @@
 """Reductions, and what goes through the numbers of an axis one after another."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from onnx import TensorProto
@@ -23,6 +24,11 @@ from compiler.static.values import (
 Step = Callable[[Machine, Block], Block]
 
 
+def _same(v: Machine, x: Block) -> Block:
+    """Nothing to do before or after."""
+    return x
+
+
 def rows_of(node: Node, x: Value, axes: tuple[int, ...]) -> tuple[Array, int, int]:
     """The value with the axes behind the others: (array, rows, numbers of a row)."""
     kept = [i for i in range(len(x.shape)) if i not in axes]
@@ -34,7 +40,13 @@ def rows_of(node: Node, x: Value, axes: tuple[int, ...]) -> tuple[Array, int, in
 
 
 def reduce_rows(
-    state: State, source: Array, rows: int, cols: int, mnemonic: str, before: Step, after: Step
+    state: State,
+    source: Array,
+    rows: int,
+    cols: int,
+    mnemonic: str,
+    before: Step = _same,
+    after: Step = _same,
 ) -> Array:
     """``after`` of the sum (maximum, place of the maximum) of ``before`` of each row."""
     v = state.machine
@@ -50,8 +62,12 @@ def reduce_rows(
     return out
 
 
-def _same(v: Machine, x: Block) -> Block:
-    return x
+def _scaled(v: Machine, x: Block, factor: float) -> Block:
+    return a.mul(v, x, factor)
+
+
+def _finite(v: Machine, x: Block) -> Block:
+    return a.clamp(v, x, -1e38, 1e38)
 
 
 def _square(v: Machine, x: Block) -> Block:
@@ -117,11 +133,14 @@ def _reduced(node: Node, source: Array, rows: int, cols: int) -> Array:
     if is_integer(kind) and mnemonic == "vsum":
         if node.op_type not in ("ReduceSum", "ReduceL1", "ReduceSumSquare"):
             raise state.refuse(f"numbers of type {type_name(kind)}")
-        absolute: Step = lambda v, x: a.absolute(v, before(v, x))  # noqa: E731
-        sizes = reduce_rows(state, source, rows, cols, mnemonic, absolute, _same)
+
+        def absolute(v: Machine, x: Block) -> Block:
+            return a.absolute(v, before(v, x))
+
+        sizes = reduce_rows(state, source, rows, cols, mnemonic, absolute)
         state.guard_array(sizes, LARGEST_EXACT, "magnitudes add up to 2^24 or more")
     if node.op_type == "ReduceMean":
-        after = lambda v, x: a.mul(v, x, 1.0 / cols)  # noqa: E731
+        after = partial(_scaled, factor=1.0 / cols)
     return reduce_rows(state, source, rows, cols, mnemonic, before, after)
 
 
@@ -151,9 +170,8 @@ def _of_nothing(node: Node, shape: tuple[int, ...]) -> Known:
 def _log_sum_exp(state: State, source: Array, rows: int, cols: int) -> Array:
     """m + log of the sum of e^(x - m), m being the maximum."""
     v = state.machine
-    top = reduce_rows(state, source, rows, cols, "vrmax", _same, _same)
-    finite: Step = lambda v, x: a.clamp(v, x, -1e38, 1e38)  # noqa: E731
-    level = state.elementwise(finite, [top], rows)
+    top = reduce_rows(state, source, rows, cols, "vrmax")
+    level = state.elementwise(_finite, [top], rows)
     sums = v.reserve("sums", rows)
     most = max(1, 4 * v.chunk // (v.block_stride(cols) // 4))
     for first in range(0, rows, most):

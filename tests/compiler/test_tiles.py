@@ -21,7 +21,7 @@ from sim.runtime import Session
 from tests.compiler.decoder import PARTS, decoder, feeds, past_of
 from tests.compiler.models import model_path
 from tests.compiler.test_attention import KIND_EXTRA, KINDS, SEEN
-from tests.compiler.test_compiled import BOUND, ODD, TINY, WIDE, reference
+from tests.compiler.test_compiled import BOUND, ODD, TINY, WIDE, reference, same_wherever_cut
 from tests.compiler.test_encoders import BANDS, NORM, encoder, encoder_of
 from tests.compiler.test_integers import quantised
 from tests.compiler.test_kv_cache import rounded_cache
@@ -139,12 +139,7 @@ def test_passes_may_be_cut_anywhere() -> None:
     graph = canonicalise(load_model(model_path("stories260k/optimum_op18")), 128, "model")
     session = on_chip(compile_graph(graph, TINY, tile=TILE))
     ids = random.integers(3, 512, 110)
-    whole = session.step(ids)
-    for _ in range(3):
-        session.reset()
-        cuts = np.sort(random.choice(np.arange(1, 110), 9, replace=False))
-        parts = [session.step(part) for part in np.split(ids, cuts)]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
+    same_wherever_cut(session, ids)
 
 
 def loaded_lines(image: ProgramImage, inputs: Mapping[str, np.ndarray]) -> int:
