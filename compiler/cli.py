@@ -12,7 +12,7 @@ from isa.terminal import run as run_command_line
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 EXAMPLES = """
-Compile a language model (ONNX: a decoder, or an encoder such as BERT) for a chip.
+Compile a transformer in ONNX for a chip: a decoder, an encoder such as BERT, or a vision model.
 
 Examples:
 
@@ -23,6 +23,10 @@ Examples:
     jcc model.onnx --config my_chip.toml             # any configuration file
 
     jcc model.onnx --weights mxfp4 --weights '*lm_head*=int8'
+
+    jcc model.onnx --slots 4 --tile 64               # four sequences at a time, pages of 64 keys
+
+    jcc graph.onnx --static --bind N=3               # any graph of tensors of fixed shapes
 
     jcc llama-3-8b/model.onnx --no-weights --config server,hbm_stacks=2,hbm_channels=32
 

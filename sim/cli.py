@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Run programs of the Jalapeño chip on its functional simulator or on its RTL.",
+    help="Run programs of the Jalapeño chip: functional simulator, cycle model, RTL.",
 )
 ImageFile = Annotated[Path, typer.Argument(help="Program image (.jx).", show_default=False)]
 BackendName = Annotated[str, typer.Option("--backend", help="functional, rtl or cycle.")]

@@ -93,6 +93,9 @@ def profile(
         typer.Option(help="Preset or TOML file of the chip it was made for, with any memory."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Nodes shown, the costliest first.")] = 20,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="All classes, and products on an array without overlap.")
+    ] = False,
     trace: Annotated[
         Path | None, typer.Option(help="Timeline to write, for https://ui.perfetto.dev (.json).")
     ] = None,
@@ -118,6 +121,6 @@ def profile(
     found = measure(program, tokens, past, backend)
     if trace is not None:
         write_trace(trace, program, found.record)
-    print_profile(found, top)
+    print_profile(found, top, wide)
     if as_json:
         print(to_json(found))

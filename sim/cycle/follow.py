@@ -23,10 +23,10 @@ class NeedsValues(Exception):
 
 
 def trace_launch(image: ProgramImage, memory: NDArray[np.uint8]) -> Trace:
-    """The trace of a run on ``memory``, with the functional simulator's values if they are needed.
-    Memory may change. Raises as that simulator does."""
+    """The trace of a run on ``memory``, with the functional simulator's values if they are needed:
+    then memory changes. Raises as that simulator does."""
     try:
-        return follow(image, memory.copy())
+        return follow(image, memory)
     except NeedsValues:
         core = FunctionalCore(image.config)
         core.load(image, memory)
@@ -34,16 +34,26 @@ def trace_launch(image: ProgramImage, memory: NDArray[np.uint8]) -> Trace:
 
 
 def follow(image: ProgramImage, memory: NDArray[np.uint8]) -> Trace:
-    """The trace of a run; of ``memory`` only what `st` writes changes. Raises NeedsValues, and Trap
-    for what the sequencer itself refuses."""
+    """The trace of a run; ``memory`` is in the end as it was. Raises NeedsValues, and Trap for what
+    the sequencer itself refuses."""
     machine = ScalarMachine(image.config, image.code)
     machine.path = []
-    commands = list(_checked(image, machine.run(memory)))
-    return make_trace(image, machine, commands, _numbers(image, memory, commands))
+    overwritten: list[tuple[int, NDArray[np.uint8]]] = []
+    try:
+        commands = list(_checked(image, machine.run(memory), memory, overwritten))
+        return make_trace(image, machine, commands, _numbers(image, memory, commands))
+    finally:
+        for address, word in reversed(overwritten):  # a copy of memory might be too large
+            memory[address : address + len(word)] = word
 
 
-def _checked(image: ProgramImage, commands: Iterator[Command]) -> Iterator[Command]:
-    """The same, unless an `ld` reads what an engine has stored."""
+def _checked(
+    image: ProgramImage,
+    commands: Iterator[Command],
+    memory: NDArray[np.uint8],
+    overwritten: list[tuple[int, NDArray[np.uint8]]],
+) -> Iterator[Command]:
+    """The same, unless an `ld` reads what an engine has stored; notes what `st` overwrites."""
     stored: list[Access] = []
     for command in commands:
         if command.mnemonic == "store":
@@ -52,6 +62,9 @@ def _checked(image: ProgramImage, commands: Iterator[Command]) -> Iterator[Comma
             (word,) = footprint(image.config, command)
             if any(_meets(access, word) for access in stored):
                 raise NeedsValues(f"instruction {command.pc} (ld) reads what a store has written")
+        elif command.mnemonic == "st":
+            (word,) = footprint(image.config, command)
+            overwritten.append((word.base, memory[word.base : word.end].copy()))
         yield command
 
 

@@ -93,31 +93,55 @@ def _utilisation(
     return shares
 
 
-def print_profile(found: Profile, top: int = 20) -> None:
-    """Tables; the classes of each engine, of each layer and node add up to 100 %. Of the nodes the
-    ``top`` that have most cycles."""
+def print_profile(found: Profile, top: int = 20, wide: bool = False) -> None:
+    """Tables; of the nodes the ``top`` that have most cycles. ``wide``: all classes, which add up
+    to 100 %, and the products on an array without overlap."""
     time = f", {1e6 * found.seconds:,.1f} µs" if found.seconds is not None else ""
     console.print(f"{found.configuration}: {found.cycles:,} cycles{time} ({found.backend})")
     shares = (f"{name} {share:.1%}" for name, share in found.utilisation.items())
     console.print("in use: " + ", ".join(shares))
     print_cycle_classes(found.classes)
-    console.print(_table("layer", found.layers, found.cycles))
+    table = _wide_table if wide else _table
+    console.print(table("layer", found.layers, found.cycles))
     nodes = sorted(found.nodes, key=lambda share: -share.cycles)
-    console.print(_table("node", nodes[:top], found.cycles))
+    console.print(table("node", nodes[:top], found.cycles))
     if len(nodes) > top:
         console.print(f"{len(nodes) - top} more nodes: --top shows them, --json all")
+    if not wide:
+        console.print("--wide: all classes, and products on an array without overlap")
 
 
 def _table(what: str, shares: Sequence[Share], cycles: int) -> Table:
-    """Cycles, their share of the run, the engine that had most of its work and for how long; what
-    its cycles went to, in percent; its products on an array without overlap."""
-    table = Table(what, "cycles", "%", "longest pole", *CYCLE_CLASSES, "WS", "OS", box=SIMPLE)
+    """Cycles, their share of the run, the engine that had most of its work; how much of the cycles
+    that was busy in, and what it waited for most."""
+    table = Table(what, "cycles", "%", "pole", "busy %", "waits most for", box=SIMPLE)
+    for share in shares:
+        own = share.cycles
+        parts = {name: 100 * count / own for name, count in share.classes.items()} if own else {}
+        busy = parts.pop("busy", 0)
+        reason = max(parts, key=lambda name: parts[name], default="")
+        waits = f"{reason} {parts[reason]:.0f} %" if parts and parts[reason] >= 0.5 else ""
+        start = f"{own:,}", f"{100 * own / cycles:.1f}", share.longest_pole
+        table.add_row(share.name, *start, f"{busy:.0f}", waits)
+    return _aligned(table)
+
+
+def _wide_table(what: str, shares: Sequence[Share], cycles: int) -> Table:
+    """The longest pole with its cycles, every class but `idle`, which is nobody's, closed forms."""
+    classes = [name for name in CYCLE_CLASSES if name != "idle"]
+    table = Table(what, "cycles", "%", "longest pole", *classes, "WS", "OS", box=SIMPLE)
     for share in shares:
         own, pole = share.cycles, share.longest_pole
-        kinds = (f"{100 * count / own:.0f}" if count else "" for count in share.classes.values())
+        kinds = (f"{100 * share.classes[name] / own:.0f}" if own else "" for name in classes)
         forms = (f"{count:,}" if count else "" for count in share.without_overlap.values())
         busy = f"{pole} {share.busy(pole):,}" if pole else ""
         table.add_row(share.name, f"{own:,}", f"{100 * own / cycles:.1f}", busy, *kinds, *forms)
+    return _aligned(table)
+
+
+def _aligned(table: Table) -> Table:
+    """Names over several lines where they are long, numbers to the right."""
+    table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     return table

@@ -1,13 +1,16 @@
 """Whose the cycles are: sums, timelines, and a systolic array counted by hand."""
 
+import io
 import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from compiler.pipeline import compile_file
+from compiler.storage import Storage
 from isa.config import load_config
 from isa.image import ProgramImage, save_image
 from isa.program import Op
@@ -16,7 +19,7 @@ from sim.cli import app
 from sim.cycle.measure import Situation, trace_of
 from sim.cycle.model import run_trace
 from sim.cycle.products import product
-from sim.cycle.profile import Profile, profile
+from sim.cycle.profile import Profile, print_profile, profile
 from sim.cycle.record import Record
 from sim.cycle.shares import layer_of, without_overlap
 from tests.compiler.models import model_path
@@ -148,6 +151,33 @@ def test_the_command_shows_the_costliest_nodes(image_file):
     assert sum(layer["cycles"] for layer in found["layers"]) == found["cycles"]
     result = CliRunner().invoke(app, ["profile", str(image_file), "--top", "2"])
     assert f"{len(found['nodes']) - 2} more nodes" in result.output
+    costliest = max(found["nodes"], key=lambda node: node["cycles"])
+    assert f"{costliest['cycles']:,}" in result.output
+    assert "WS" not in result.output
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_tables_cut_no_number_and_name_each_node(found, wide, monkeypatch):
+    """At the width of an ordinary terminal; all columns want a wide one."""
+    page = Console(width=200 if wide else 80, record=True, file=io.StringIO())
+    monkeypatch.setattr("sim.cycle.profile.console", page)
+    monkeypatch.setattr("sim.report.console", page)
+    print_profile(found, 1000, wide)
+    text = page.export_text()
+    assert "…" not in text
+    for share in (*found.nodes, *found.layers):
+        assert f"{share.cycles:,}" in text
+        if wide:
+            assert share.name in text
+            assert f"{share.without_overlap['ws'] or share.cycles:,}" in text
+
+
+def test_programs_without_weights_are_timed(found, tmp_path):
+    """As many cycles as with them."""
+    bare = compile_file(
+        model_path("stories260k/optimum_op18"), TINY, 64, storage=Storage(stored=False)
+    )
+    assert profile(bare, 3, 9, "cycle").cycles == found.cycles
 
 
 @pytest.mark.parametrize("place", ["", "nowhere/t.json"])
