@@ -159,7 +159,7 @@ def test_the_command_shows_the_costliest_nodes(image_file):
 @pytest.mark.parametrize("wide", [False, True])
 def test_tables_cut_no_number_and_name_each_node(found, wide, monkeypatch):
     """At the width of an ordinary terminal; all columns want a wide one."""
-    page = Console(width=200 if wide else 80, record=True, file=io.StringIO())
+    page = Console(width=260 if wide else 80, record=True, file=io.StringIO())
     monkeypatch.setattr("sim.cycle.profile.console", page)
     monkeypatch.setattr("sim.report.console", page)
     print_profile(found, 1000, wide)
