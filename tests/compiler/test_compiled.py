@@ -129,6 +129,7 @@ def test_a_model_without_position_ids():
 def same_wherever_cut(session: Session, ids: np.ndarray) -> None:
     """A text's logits have the same bits whatever comes at once."""
     random, whole = rng(8), session.step(ids)
+    assert np.isfinite(whole).all()
     for _ in range(4):
         session.reset()
         cuts = np.sort(random.choice(np.arange(1, len(ids)), 9, replace=False))

@@ -123,6 +123,7 @@ def outputs(image: ProgramImage, backend: str = "functional") -> list[np.ndarray
     """Logits of a prompt, of a single token and of a few more, and the caches' bytes."""
     session = Session(image, make_backend(backend))
     found = [session.step(ids) for ids in ([3, 5, 9, 17, 2], [8], [1, 2, 3])]
+    assert all(np.isfinite(logits).all() for logits in found)
     for tensor in image.io.of_kind("kv"):
         rows = session.hbm[tensor.address :][: session.past * tensor.row_bytes]
         rows = rows.reshape(session.past, tensor.row_bytes)

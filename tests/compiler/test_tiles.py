@@ -133,6 +133,26 @@ def test_a_cache_in_fp8() -> None:
         assert np.abs(found - wanted).mean() < BOUND * 9 / 7 * wanted.std()
 
 
+@pytest.mark.parametrize("loops", ["never", "always"])
+@pytest.mark.parametrize("tile", [TILE, 64])
+def test_every_layer_begins_with_the_newest_tile(tile: int, loops: str) -> None:
+    """A trained model of five layers, behind one tile, some, and just at their borders."""
+    model = load_model(model_path("stories260k/optimum_op18"))
+    graph = canonicalise(model, CONTEXT, "model")
+    image = compile_graph(graph, TINY, storage=Storage(loops=loops), tile=tile)
+    session, expected = on_chip(image), reference(model)
+    inputs = {"input_ids": rng(6).integers(3, 512, (1, 131))}
+    inputs["attention_mask"] = np.ones((1, 131), np.int64)
+    inputs["position_ids"] = np.arange(131)[None]
+    for value in expected.get_inputs():
+        if value.name not in inputs:
+            inputs[value.name] = np.zeros((1, 4, 0, 8), np.float32)
+    wanted = expected.run(["logits"], inputs)[0][0]
+    parts = np.split(inputs["input_ids"][0], [40, 63, 64, 65, 128])
+    found = np.concatenate([session.step(part) for part in parts])
+    assert np.abs(found - wanted).mean() <= BOUND * wanted.std()
+
+
 def test_passes_may_be_cut_anywhere() -> None:
     """Tiles begin at multiples of their size, whatever comes at once: the bits are the same."""
     random = rng(8)
