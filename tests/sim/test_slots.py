@@ -44,7 +44,9 @@ def small(model, slots: int = 3, pages: int = 0, config=TINY) -> ProgramImage:
 def feed(slots: Slots, slot: int, ids: np.ndarray) -> np.ndarray:
     """A prompt in parts: the logits of all its tokens."""
     parts = [ids[i : i + 7] for i in range(0, len(ids), 7)]
-    return np.concatenate([slots.step({slot: part})[slot] for part in parts])
+    logits = np.concatenate([slots.step({slot: part})[slot] for part in parts])
+    assert np.isfinite(logits).all()
+    return logits
 
 
 class Alone:
