@@ -9,6 +9,7 @@ output are multiplied by it. All these are constants of one row, so layers remai
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 from compiler.errors import CompileError
 from compiler.graph import Cache, Constant, Graph, Grid, Op, Scalar, Tensor
 from compiler.quantiser import SCALES
-from compiler.storage import Storage
+from compiler.storage import Activations, Storage
 from isa.image import ProgramImage
 from isa.iomap import LARGEST_CODE
+
+if TYPE_CHECKING:
+    from sim.runtime import Session
 
 F32 = NDArray[np.float32]
 Scales = tuple[F32, F32]  # of a layer's keys and values: (heads,)
@@ -50,8 +54,8 @@ def with_int8_cache(
     compile_with: Callable[..., ProgramImage],
     progress: Callable[[str], None] = lambda step: None,
 ) -> Graph:
-    """The graph whose caches hold whole numbers of 8 bits. ``compile_with``: the program of the
-    graph with another ``storage``.
+    """The graph whose caches hold whole numbers of 8 bits. ``compile_with``: the program of a graph
+    with another ``storage``.
 
     Where the model itself rounds keys and values to numbers that 8 bits hold, it is the graph as it
     is. Without weights, scales are 1: they change no time. CompileError names what does not work.
@@ -65,9 +69,9 @@ def with_int8_cache(
         problem = "the scales of the cache are found by running the model"
         remedy = "give it typical token ids with --calibrate FILE"
         raise CompileError(f"{graph.source}: {ASKED}", problem, remedy)
-    image = compile_with(storage=replace(storage, kv="bf16", slots=0, pages=0, calibration=()))
+    image = compile_with(graph, storage=plain_storage(storage))
     try:
-        tops = _largest(image, np.array(storage.calibration), progress)
+        tops = _largest(image, storage.calibration, progress)
     except ValueError as error:
         raise CompileError(f"{graph.source}: --calibrate", str(error)) from None
     for cache, parts in zip(graph.caches, tops, strict=True):
@@ -107,26 +111,42 @@ def _scale(top: F32) -> F32:
     return np.where(top > 0, np.clip(scale, *SCALES), 1).astype(np.float32)
 
 
-def _largest(
-    image: ProgramImage, ids: NDArray[np.int64], progress: Callable[[str], None]
-) -> list[Scales]:
-    """Of each layer, the largest magnitudes of each head's keys and values, over all tokens; each
-    window of a context's length stands alone."""
+def plain_storage(storage: Storage) -> Storage:
+    """That of a program that reads typical tokens: one sequence, everything but weights in bf16."""
+    inside = Activations()
+    return replace(storage, kv="bf16", slots=0, pages=0, calibration=(), activations=inside)
+
+
+def read_typical(
+    image: ProgramImage, ids: Sequence[int], progress: Callable[[str], None]
+) -> "Iterator[tuple[Session, int]]":
+    """A session of the program behind each launch, and how many tokens that brought; each window of
+    a context's length stands alone. ValueError says what does not fit."""
     from sim.backends import make_backend
     from sim.runtime import Session
 
     session, io = Session(image, make_backend("functional")), image.io
-    window, tops = io.exact_new or io.max_context, list[F32]()
+    window = io.exact_new or io.max_context
     if len(ids) < io.exact_new:
         raise ValueError(f"the model takes {io.exact_new} tokens at once, there are {len(ids)}")
     last = len(ids) - len(ids) % io.exact_new if io.exact_new else len(ids)
     for start in range(0, last, window):
         progress(f"calibrate, {start} of {last} tokens")
-        part = ids[start : min(start + window, last)]
+        part = np.array(ids[start : min(start + window, last)])
         session.reset()
         for at in range(0, len(part), io.largest_launch):
-            session.step(part[at : at + io.largest_launch])
-        found = [np.abs(rows).max(axis=(0, 2)) for rows in session.host.caches(len(part))]
+            session.step(new := part[at : at + io.largest_launch])
+            yield session, len(new)
+
+
+def _largest(
+    image: ProgramImage, ids: Sequence[int], progress: Callable[[str], None]
+) -> list[Scales]:
+    """Of each layer, the largest magnitudes of each head's keys and values, over all tokens."""
+    tops = list[F32]()
+    for session, count in read_typical(image, ids, progress):
+        caches = session.host.caches(session.past or count)
+        found = [np.abs(rows[-count:]).max(axis=(0, 2)) for rows in caches]
         tops = [np.maximum(a, b) for a, b in zip(tops or found, found, strict=True)]
     return list(zip(tops[::2], tops[1::2], strict=True))
 

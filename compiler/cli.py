@@ -24,6 +24,8 @@ Examples:
 
     jcc model.onnx --weights mxfp4 --weights '*lm_head*=int8'
 
+    jcc model.onnx --config tiny,element=fp8 --activations fp8 --weights fp8 --kv fp8
+
     jcc model.onnx --slots 4 --tile 64               # four sequences at a time, pages of 64 keys
 
     jcc graph.onnx --static --bind N=3               # any graph of tensors of fixed shapes
@@ -70,6 +72,16 @@ def compile_model(
             "nodes that are named so. Repeatable, the last that fits counts.",
         ),
     ] = None,
+    activations: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[PATTERN=]FORMAT",
+            help="What is multiplied with weights: bf16 (default), fp8 or int8, each token with a "
+            "scale of its own; fp8-static or int8-static, with calibrated ones. Repeatable, the "
+            "last that fits counts. Chips with element = fp8 or int8 need fp8 or int8 here, in "
+            "--weights and in --kv.",
+        ),
+    ] = None,
     kv: Annotated[
         str,
         typer.Option(
@@ -80,8 +92,8 @@ def compile_model(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="For --kv int8: ids of typical tokens, text or .npy; the model reads them on the "
-            "functional simulator, and the largest keys and values set the scales.",
+            help="For --kv int8 and static --activations: ids of typical tokens, text or .npy; the "
+            "model reads them on the functional simulator, the largest numbers set the scales.",
         ),
     ] = None,
     no_weights: Annotated[
@@ -143,7 +155,7 @@ def compile_model(
     from compiler.calibrate import read_ids
     from compiler.pipeline import compile_file
     from compiler.static.compile import compile_static_file
-    from compiler.storage import Choice, Storage
+    from compiler.storage import IN_BF16, Activations, Choice, Storage
     from isa.config import load_config
     from isa.image import save_image
     from sim.inspect_cli import check_report, write_report
@@ -158,11 +170,16 @@ def compile_model(
         context = max_context or (None if limits else default_context(model))
         ids = read_ids(calibrate) if calibrate else ()
         choice = Choice.parse(weights or [])
-        storage = Storage(choice, kv, not no_weights, loops, slots, pages, ids)
+        inside = Activations.parse(activations or [])
+        storage = Storage(choice, kv, not no_weights, loops, slots, pages, ids, inside)
 
         def say(step: str) -> None:
             status.update(f"jcc: {step}")
 
+        if static and storage != IN_BF16:
+            raise ValueError(
+                "--static computes in bf16: it has no formats, loops or slots to choose"
+            )
         if static:
             image = compile_static_file(model, chip, limits)
         else:

@@ -14,7 +14,7 @@ The operators (`compiler.graph_rules.validate` checks their legality; `a` and `x
 |---|---|---|
 | embed | Constant [V, D]; ids | row ids[s] of the input of that name as (1, D) |
 | features | ; input | the row s of the input of that name as (1, D) |
-| linear | x (g, K), Constant [K, N]; bytes | x @ W as (g, N); bytes: W is whole numbers of 8 bits |
+| linear | x (g, K), Constant [K, N] …; bytes | x @ W as (g, N); bytes: W is whole numbers of 8 bits |
 | each_linear | x (1 or g, K), Constant [g, K, N] | x[j] @ W[j] as (g, N) |
 | chosen_linear | x (1 or g, K), i (g, 1), Constant [E, K, N] | x[j] @ W[i[j]] as (g, N) |
 | lookup | x (g, K), Constant [K, N] | the row of W where x[g] is 1, its others 0, as (g, N) |
@@ -37,6 +37,10 @@ i - `behind` to i + `ahead`, -1 for all; where any token sees later ones, P is 0
 head h uses key head h // (H // Hkv). Scores are `scale` q Kᵀ, with a `softcap` c > 0 after that c
 tanh(scores / c), plus the bias: nothing, a constant (H, max_context) for each key, or one table for
 all heads, or one for each, whose rows hold a number for each key.
+
+Products, and attention on arrays of bytes, may have ``codes``: a format of 8 bits of the ISA to
+which what meets the weights is rounded, in units of a scale: that of its row, or of a linear the
+last operand, a Constant [1, 2] of the scale and its reciprocal (`compiler.activations`).
 
 Quantised attention: for each `Grid` and factor of `score_grids`, scores become its whole numbers
 times the factor, before the bias; with a `weight_grid`, the softmax becomes the whole numbers.

@@ -48,8 +48,10 @@ def _embed(graph: Graph, op: Op) -> bool:
 
 
 def _linear(graph: Graph, op: Op) -> bool:
-    x, weight = op.inputs
+    x, weight, *scale = op.inputs
     if not isinstance(x, Tensor) or not isinstance(weight, Constant):
+        return False
+    if any(_size(graph, each) != (1, 2) for each in scale):
         return False
     want = x.width, op.output.width
     return graph.constants[weight.name].shape == want and x.groups == op.output.groups
@@ -138,7 +140,7 @@ RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
     "launch_max": ((1,), _launch_max),
     "embed": ((1,), _embed),
     "features": ((0,), lambda graph, op: op.output.groups == 1),
-    "linear": ((2,), _linear),
+    "linear": ((2, 3), _linear),
     "top_index": ((1,), _top_index),
     "one_hot": ((1,), _one_hot),
     "lookup": ((2,), _lookup),

@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 
 from compiler.graph import Op, Tensor
-from compiler.lower_linear import Term, activation, multiply
+from compiler.lower_activations import entering
+from compiler.lower_linear import Term, multiply
 from compiler.lowering import Lowering, Rows
 from compiler.matrix_source import Matrix
 from compiler.numerics import float_bits
@@ -32,7 +33,7 @@ def lower_arrange(low: Lowering, op: Op) -> None:
         assert isinstance(x, Tensor)
         matrix = _matrix(op, index, x.width)
         if matrix.any():
-            parts = tuple(activation(low, op, part, x.groups) for part in _thirds(low, op, x))
+            parts = tuple(entering(low, op, part, x.groups) for part in _thirds(low, op, x))
             name, shape = f"{op.output.name}.order{index}", (x.width, op.output.width)
             terms.append(Term(Matrix(name, shape, partial(_same, matrix)), parts))
     multiply(low, op, terms, op.output.groups)
@@ -90,9 +91,10 @@ def _thirds(low: Lowering, op: Op, x: Tensor) -> list[Tensor]:
         rest = Tensor(f"{x.name}.{order}", x.groups, x.width)
         if rest.name not in low.tensors:
             low.layouts[rest.name] = low.layouts[x.name]
-            rounded, stride = activation(low, op, found[-1], x.groups)
-            fields: dict[str, FieldValue] = {"b": rounded.at(), "bstride": stride, "bt": "bf16"}
-            reads = (rounded.access(),)
+            rounded = entering(low, op, found[-1], x.groups)
+            fields: dict[str, FieldValue] = {"b": rounded.at(0), "bstride": rounded.stride}
+            fields["bt"] = "bf16"
+            reads = (rounded.buffer.access(),)
             low.vector("vsub", (rest, rows), (found[-1], rows), reads, fields)
         found.append(rest)
     return found

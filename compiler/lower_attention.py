@@ -6,28 +6,29 @@ are 2^(s - max), rounded to bf16, and the output row is multiplied by the recipr
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from compiler import builder as b
 from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
 from compiler.graph import Cache, Graph, Op, Tensor
+from compiler.lower_activations import Rows, enter_codes
 from compiler.lower_attention_quantised import softmax_on_grid
 from compiler.lower_scores import (
     load_biases,
     lower_scores,
     lower_values,
     padded_head,
-    query_bytes,
 )
 from compiler.lower_slots import for_each_slot
 from compiler.lower_softmax import Softmax
 from compiler.lower_tiles import attend_to_tiles, fetch_place, row_address, set_up_tiles
-from compiler.lowering import Caches, Lowering, SlotRecords
+from compiler.lowering import Caches, Entering, Lowering, SlotRecords
 from compiler.numerics import LOG2_E, float_bits
 from compiler.schedule import DoesNotFit
 from compiler.storage import Storage
 from compiler.virtual import LONGEST_ROW, MOST_ROWS, Address, Buffer, FieldValue
-from isa.config import HBM_ATOM_BYTES
+from isa.config import BF16_BYTES, HBM_ATOM_BYTES
 from isa.iomap import FIRST_PAGE, WORD_BYTES
 from isa.program import Reg
 
@@ -146,7 +147,7 @@ def _attend(low: Lowering, op: Op, q: Tensor, rows: tuple[Buffer, Buffer]) -> No
         weights = softmax_on_grid(low, q.groups, scores, grid)
         lower_values(low, op, weights, rows[1])
         return
-    softmax = Softmax(low, q.groups)
+    softmax = Softmax(low, q.groups, str(op.attributes.get("codes", "")))
     softmax.of_all(scores)
     lower_values(low, op, softmax.weights, rows[1], softmax.sums)
 
@@ -219,16 +220,26 @@ def _store_new(low: Lowering, cache: Buffer, rows: Buffer, place: Reg | Address)
     build.emit("store", (rows.access(),), (cache.access(),), fields=fields)
 
 
-def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
-    """bf16 queries times ``scale``, (m, heads) rows of the cache's head width, in elements."""
+def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Entering:
+    """Queries times ``scale``, (m, heads) rows of the cache's head width, in elements: in bf16, or
+    in codes whose scales hold that factor."""
     build, source = low.builder, low.place(q)
     rows = low.rows_of(op, q, q.groups, q.width)
-    row_bytes = query_bytes(low, q)
+    place = low.first_row(source.buffer, 0, rows.stride * q.groups)
+    if codes := str(op.attributes.get("codes", "")):
+        given = Rows(source.buffer, rows.stride, q.groups, q.width, [(place, 0, q.width)])
+        entered = enter_codes(low, given, codes, name=f"queries of {op.output.name}")
+        scales = entered.scales
+        assert scales is not None
+        column = replace(scales, kind="f32")
+        low.by_rows("vmul", column, column, 1, scale, q.groups)
+        return entered
+    row_bytes = BF16_BYTES * padded_head(q.width, low.config)
     buffer = build.sram("queries", build.chunk * q.groups * row_bytes)
     fields: dict[str, FieldValue] = {
         "dst": buffer.at(),
         "dstride": row_bytes,
-        "a": low.first_row(source.buffer, 0, rows.stride * q.groups),
+        "a": place,
         "astride": rows.stride,
         "b": float_bits(scale),
         "bt": "scalar",
@@ -237,4 +248,4 @@ def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Buffer:
         "dt": "bf16",
     }
     build.emit("vmul", (source.buffer.access(),), (buffer.access(),), fields=fields)
-    return buffer
+    return Entering(buffer, row_bytes)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Grid, Op
-from compiler.lowering import HeadRows, Lowering
+from compiler.lowering import Entering, HeadRows, Lowering
 from compiler.numerics import LOG2_E, ROUNDING, float_bits
 from compiler.virtual import Buffer, FieldValue
 from isa.config import BF16_BYTES
@@ -29,7 +29,7 @@ def score_steps(op: Op) -> Iterator[tuple[str, dict[str, FieldValue], tuple[Buff
         yield mnemonic, {"b": float_bits(value), "bt": "scalar"}, ()
 
 
-def softmax_on_grid(low: Lowering, heads: int, rows_of_scores: HeadRows, grid: Grid) -> HeadRows:
+def softmax_on_grid(low: Lowering, heads: int, rows_of_scores: HeadRows, grid: Grid) -> Entering:
     """The softmax of all keys as whole numbers of the grid, in bf16."""
     scores, row_bytes = rows_of_scores.buffer, rows_of_scores.stride
     build, config, vector = low.builder, low.config, low.config.f32_vector_bytes
@@ -59,4 +59,4 @@ def softmax_on_grid(low: Lowering, heads: int, rows_of_scores: HeadRows, grid: G
     mnemonic, value = onto[-1]
     last: dict[str, FieldValue] = {"b": float_bits(value), "bt": "scalar", "dt": "bf16"}
     emit(mnemonic, weights, scores, weight_bytes, **last)
-    return HeadRows(weights, weight_bytes)
+    return Entering(weights, weight_bytes)

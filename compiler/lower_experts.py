@@ -16,11 +16,13 @@ from compiler import builder as b
 from compiler.builder import round_up
 from compiler.expert_weights import EXPERT, Experts, Piece, fetch, place_experts
 from compiler.graph import Constant, Op, Tensor
-from compiler.lower_linear import activation, multiply_block
+from compiler.lower_activations import entering
+from compiler.lower_linear import multiply_block
 from compiler.lower_top_index import is_zero
-from compiler.lowering import Lowering, Vectors
+from compiler.lowering import Entering, Lowering, Vectors
 from compiler.virtual import Buffer, FieldValue, Label
-from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
+from isa.config import F32_BYTES, HBM_ATOM_BYTES
+from isa.formats import FORMATS
 
 AHEAD = 2  # blocks of weights that are fetched before one is multiplied
 COUNTER = b.OFFSET  # register of the loops
@@ -38,6 +40,9 @@ def lower_chosen_linear(low: Lowering, op: Op) -> None:
     zeros = low.constant_row(f"zeros to {out.width}", np.zeros(out.width, np.float32))
     number = low.constant_row("number 0", np.zeros(low.config.lanes, np.float32))
     factors = _factors(low, experts)
+    x = op.inputs[0]
+    assert isinstance(x, Tensor)
+    scales = entering(low, op, x, x.groups).scales if "codes" in op.attributes else None
     with build.loops(out.groups):
         chosen, end = Label(f"{out.name}: the chosen"), Label(f"{out.name}: end")
         both = 0 < few < build.chunk
@@ -54,6 +59,17 @@ def lower_chosen_linear(low: Lowering, op: Op) -> None:
     for n0, cols, row in factors:
         target = replace(low.all_rows(op, out), offset=F32_BYTES * n0)
         low.by_rows("vmul", target, target, cols, Vectors(row, 0, 0), out.groups)
+    if scales:
+        _scale(low, op, scales)
+
+
+def _scale(low: Lowering, op: Op, scales: Vectors) -> None:
+    """The result's rows times one number each, or one for all rows of a token."""
+    x, out = op.inputs[0], op.output
+    assert isinstance(x, Tensor)
+    together = x.groups == out.groups
+    for target in [low.all_rows(op, out)] if together else low.by_token(op, out):
+        low.by_rows("vmul", target, target, out.width, scales, out.groups if together else 1)
 
 
 def _factors(low: Lowering, experts: Experts) -> list[tuple[int, int, Buffer]]:
@@ -79,11 +95,11 @@ def _all_experts(
     build.scalar("add", rd=EXPERT, rs=b.ZERO, x=0)
     build.scalar("sync")
     again = build.label(f"{op.output.name}: an expert")
-    rows, stride = _chosen_rows(low, op, number)
+    rows = _chosen_rows(low, op, number)
     low.by_rows("vadd", number, number, low.config.lanes, 1.0, 0)
 
     def product(piece: Piece, weights: Buffer, acc: Buffer) -> None:
-        where = rows.access(), rows.at(BF16_BYTES * piece.k0), stride
+        where = rows, rows.at(piece.k0), rows.stride
         given = piece.block, weights
         multiply_block(low, given, where, acc, build.rows(groups), piece.k0 == 0)
 
@@ -93,16 +109,14 @@ def _all_experts(
         low.by_rows("vadd", target, source, piece.block.cols, target, groups)
 
     _multiply_pieces(low, experts, product, drain)
-    _end_of_loop(low, op, (rows, number.buffer, out.buffer))
+    _end_of_loop(low, op, (rows.buffer, number.buffer, out.buffer))
     build.scalar("add", rd=EXPERT, rs=COUNTER, x=0)
     build.scalar("blt", rs=COUNTER, x=experts.count, y=again)
 
 
-def _chosen_experts(
-    low: Lowering, op: Op, experts: Experts, rows_of_tokens: tuple[Buffer, int]
-) -> None:
+def _chosen_experts(low: Lowering, op: Op, experts: Experts, rows: Entering) -> None:
     """For each row of each token: its expert's index, and its product with that one's weights."""
-    (rows, stride), index = rows_of_tokens, op.inputs[1]
+    index = op.inputs[1]
     assert isinstance(index, Tensor)
     build, out, place = low.builder, low.all_rows(op, op.output), low.chosen[index.name]
     build.emit("vnop", (out.buffer.access(),))  # it needs its room before the first turn writes it
@@ -113,9 +127,9 @@ def _chosen_experts(
     build.scalar("ld", rd=EXPERT, x=place.at(0, HBM_ATOM_BYTES), y=b.SCRATCH)
 
     def product(piece: Piece, weights: Buffer, acc: Buffer) -> None:
-        build.scalar("mul", rd=b.SCRATCH, rs=COUNTER, x=stride)
-        build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=rows.at(BF16_BYTES * piece.k0))
-        where = rows.access(), b.SCRATCH, stride
+        build.scalar("mul", rd=b.SCRATCH, rs=COUNTER, x=rows.stride)
+        build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=rows.at(piece.k0))
+        where = rows, b.SCRATCH, rows.stride
         multiply_block(low, (piece.block, weights), where, acc, 1, piece.k0 == 0)
 
     def drain(piece: Piece, acc: Buffer) -> None:
@@ -132,7 +146,7 @@ def _chosen_experts(
         build.emit("vmov", (acc.access(),), (out.buffer.access(),), fields=fields)
 
     _multiply_pieces(low, experts, product, drain)
-    _end_of_loop(low, op, (rows, out.buffer))
+    _end_of_loop(low, op, (rows.buffer, out.buffer))
     build.scalar("blt", rs=COUNTER, x=build.rows(op.output.groups), y=again)
 
 
@@ -152,33 +166,45 @@ def _multiply_pieces(low: Lowering, experts: Experts, product: Product, drain: D
 def _end_of_loop(low: Lowering, op: Op, buffers: tuple[Buffer, ...]) -> None:
     """All engines done. What the next turn reads keeps its room up to here."""
     inputs = [low.place(x).buffer for x in op.inputs if isinstance(x, Tensor)]
+    if "codes" in op.attributes and isinstance(x := op.inputs[0], Tensor):
+        inputs.append(entering(low, op, x, x.groups).buffer)
     low.builder.emit("vnop", tuple(each.access() for each in (*inputs, *buffers)))
     low.builder.scalar("sync")
     low.builder.scalar("add", rd=COUNTER, rs=COUNTER, x=1)
 
 
-def _rows_of_tokens(low: Lowering, op: Op) -> tuple[Buffer, int]:
-    """bf16 rows (m · groups, K) and their distance; each group its own, even of one vector."""
+def _rows_of_tokens(low: Lowering, op: Op) -> Entering:
+    """Rows (m · groups, K) for the array; each group its own, even of one vector."""
     x, groups = op.inputs[0], op.output.groups
     assert isinstance(x, Tensor)
     if x.groups == groups:
-        return activation(low, op, x, groups)
-    stride = _stride(low, x)
-    rows = low.builder.sram("rows of tokens", low.builder.chunk * groups * stride)
-    (source,) = low.by_token(op, x)
+        return entering(low, op, x, groups)
+    (source,) = _sources(low, op, x, 1)
+    rows = _room(low, op, "rows of tokens", x, groups)
     for group in range(groups):
-        target = Vectors(rows, group * stride, groups * stride)
-        low.by_rows("vmov", target, source, x.width, None, 1, "bf16")
-    return rows, stride
+        target = Vectors(rows.buffer, group * rows.stride, groups * rows.stride)
+        low.by_rows("vmov", target, source, x.width, None, 1, rows.format)
+    return rows
 
 
-def _stride(low: Lowering, x: Tensor) -> int:
-    return BF16_BYTES * round_up(x.width, max(low.config.rows, low.config.lanes))
+def _sources(low: Lowering, op: Op, x: Tensor, groups: int) -> list[Vectors]:
+    """The tensor's rows, all in one or those of one group: codes where the product is of codes."""
+    if "codes" in op.attributes:
+        rows = entering(low, op, x, x.groups)
+        return [Vectors(rows.buffer, 0, rows.stride, rows.format)]
+    return low.by_token(op, x) if groups == 1 else [low.all_rows(op, x)]
 
 
-def _chosen_rows(low: Lowering, op: Op, number: Vectors) -> tuple[Buffer, int]:
-    """bf16 rows (m · groups, K), zeros where another expert than ``number`` was chosen, and their
-    distance."""
+def _room(low: Lowering, op: Op, name: str, x: Tensor, groups: int) -> Entering:
+    """For rows (m · groups, K) in the format in which the array takes them."""
+    codes = str(op.attributes.get("codes", "bf16"))
+    kind = "bf16" if low.config.element == "bf16" else codes
+    stride = FORMATS[kind].bytes_of(round_up(x.width, max(low.config.rows, low.config.lanes)))
+    return Entering(low.builder.sram(name, low.builder.chunk * groups * stride), stride, kind)
+
+
+def _chosen_rows(low: Lowering, op: Op, number: Vectors) -> Entering:
+    """Rows (m · groups, K) for the array, zeros where another expert than ``number`` was chosen."""
     x, index = op.inputs[:2]
     assert isinstance(x, Tensor)
     assert isinstance(index, Tensor)
@@ -188,15 +214,15 @@ def _chosen_rows(low: Lowering, op: Op, number: Vectors) -> tuple[Buffer, int]:
     low.by_rows("vsub", mask, low.all_rows(op, index), 1, column, groups)
     low.by_rows("vabs", mask, mask, 1, None, groups)
     is_zero(low, mask, 1, groups)
-    stride = _stride(low, x)
-    rows = build.sram("rows of an expert", build.chunk * groups * stride)
+    rows = _room(low, op, "rows of an expert", x, groups)
     if x.groups == groups:
-        factor, source = replace(mask, kind="col"), low.all_rows(op, x)
-        low.by_rows("vmul", Vectors(rows, 0, stride), source, x.width, factor, groups, "bf16")
-        return rows, stride
-    (source,) = low.by_token(op, x)
+        factor, (source,) = replace(mask, kind="col"), _sources(low, op, x, groups)
+        target = Vectors(rows.buffer, 0, rows.stride)
+        low.by_rows("vmul", target, source, x.width, factor, groups, rows.format)
+        return rows
+    (source,) = _sources(low, op, x, 1)
     for group in range(groups):
-        target = Vectors(rows, group * stride, groups * stride)
+        target = Vectors(rows.buffer, group * rows.stride, groups * rows.stride)
         factor = Vectors(mask.buffer, group * vector, groups * vector, "col")
-        low.by_rows("vmul", target, source, x.width, factor, 1, "bf16")
-    return rows, stride
+        low.by_rows("vmul", target, source, x.width, factor, 1, rows.format)
+    return rows

@@ -8,76 +8,34 @@ from math import lcm
 import numpy as np
 
 from compiler import weights as w
-from compiler.builder import round_up
+from compiler.builder import Make, round_up
 from compiler.deferred import Deferred
 from compiler.graph import Constant, Op, Tensor
 from compiler.layout import Layout, physical_weights
+from compiler.lower_activations import entering, has_static_scale, static_factor
 from compiler.lower_outputs import store_rows
-from compiler.lowering import Lowering
+from compiler.lowering import Entering, Lowering, Vectors
 from compiler.matrix_source import Block, Matrix
 from compiler.schedule import DoesNotFit
 from compiler.storage import AUTO, KINDS
 from compiler.virtual import LONGEST_ROW, Access, Buffer, FieldValue
-from isa.config import BF16_BYTES, F32_BYTES
+from isa.config import F32_BYTES
 from isa.formats import FORMATS
 from isa.program import Reg
 
 
-def activation(low: Lowering, op: Op, tensor: Tensor, groups: int) -> tuple[Buffer, int]:
-    """A bf16 copy of the tensor for the array: (m · groups rows, stride); made once a tensor."""
-    key = f"{tensor.name}/{groups}"
-    if key not in low.activations:
-        placed, lanes = low.place(tensor), low.config.lanes
-        layout = placed.layout
-        length = _physical_length(layout, tensor.size // groups)
-        stride = BF16_BYTES * round_up(length, max(low.config.rows, lanes))
-        buffer = low.builder.sram(key, low.builder.chunk * groups * stride)
-        for source, target, cols in _pieces(low, op, tensor, groups):
-            astride = layout.row_bytes(groups, tensor.size // groups) or layout.token_bytes
-            fields: dict[str, FieldValue] = {
-                "dst": buffer.at(BF16_BYTES * target),
-                "dstride": stride,
-                "a": placed.buffer.at(F32_BYTES * source),
-                "astride": astride,
-                "rows": low.builder.rows(groups),
-                "cols": cols,
-                "dt": "bf16",
-            }
-            reads, writes = (placed.buffer.access(),), (buffer.access(),)
-            low.builder.emit("vmov", reads, writes, fields=fields)
-        low.activations[key] = (buffer, stride)
-    return low.activations[key]
-
-
-def _pieces(low: Lowering, op: Op, tensor: Tensor, groups: int) -> list[tuple[int, int, int]]:
-    """(source element, target element, count) of the runs of one row."""
-    layout, width = low.place(tensor).layout, tensor.size // groups
-    if layout.row_bytes(groups, width) is not None:
-        return [(0, 0, width)]
-    if groups != 1:
-        raise low.refuse(op, f"rows of {width} elements of {tensor.name} have gaps")
-    pad = layout.padded_width
-    return [(s * pad, s * pad, layout.width) for s in range(layout.segments)]
-
-
-def _physical_length(layout: Layout, width: int) -> int:
-    if layout.dense or width == layout.width:
-        return width
-    return layout.token_elements
-
-
 @dataclass(frozen=True)
 class Term:
-    """A product with a matrix (K, N), of one or more tensors' bf16 rows, which are added up."""
+    """A product with a matrix (K, N), of one or more tensors' rows, which are added up."""
 
     matrix: Matrix
-    rows: tuple[tuple[Buffer, int], ...]  # with strides
+    rows: tuple[Entering, ...]
 
 
 def lower_linear(low: Lowering, op: Op) -> None:
     """x W, block by block: load, matmul (accumulating over K), then fp32 rows from the
     accumulators."""
-    x, name = op.inputs
+    x, name, *_ = op.inputs
     assert isinstance(x, Tensor)
     assert isinstance(name, Constant)
     weights = low.graph.constants[name.name]
@@ -92,7 +50,7 @@ def lower_linear(low: Lowering, op: Op) -> None:
     if not isinstance(weights, Deferred):
         make(0)
     matrix = Matrix(name.name, (k, n), make)
-    term = Term(matrix, (activation(low, op, x, x.groups),))
+    term = Term(matrix, (entering(low, op, x, x.groups),))
     multiply(low, op, [term], x.groups, low.storage.weights.of(op))
 
 
@@ -121,16 +79,32 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
             for k0 in range(0, term.matrix.shape[0], k_step):
                 block = low.matrices.block(term.matrix, kind, slice(k0, k0 + k_step), columns)
                 weights = low.builder.load("weights", block.source)
-                for acts, stride in term.rows:
-                    where = acts.at(BF16_BYTES * k0), stride
+                for acts in term.rows:
                     rows = low.builder.rows(groups)
-                    given = acts.access(), *where
+                    given = acts, acts.at(k0), acts.stride
                     multiply_block(low, (block, weights), given, acc, rows, first)
                     first = False
         factors, count = None, columns.stop - n0
-        if scales := low.matrices.column_scales(padded[0].matrix, kind, columns):
+        if scales := _column_factors(low, op, padded[0].matrix, kind, columns):
             factors = low.later_row(f"scales of {padded[0].matrix.name}[{n0}:]", count, scales)
-        drain(low, op, Product(acc, n0, count, factors), groups)
+        product = Product(acc, n0, count, factors, padded[0].rows[0].scales)
+        drain(low, op, product, groups)
+
+
+def _column_factors(
+    low: Lowering, op: Op, matrix: Matrix, kind: str, columns: slice
+) -> Make | None:
+    """What columns of the product are multiplied by: the weights' scales, static ones of codes."""
+    scales = low.matrices.column_scales(matrix, kind, columns)
+    if not has_static_scale(op):
+        return scales
+
+    def make(layer: int) -> np.ndarray:
+        count = columns.stop - columns.start
+        of_columns = scales(layer) if scales else np.ones(count, np.float32)
+        return of_columns * static_factor(low, op, layer)
+
+    return make
 
 
 def _physical(matrix: Matrix, rows: Layout, cols: Layout) -> Matrix:
@@ -174,7 +148,7 @@ def block_shape(
 def multiply_block(
     low: Lowering,
     weights: tuple[Block, Buffer],
-    acts: tuple[Access, FieldValue, int],
+    acts: tuple[Entering, FieldValue, int],
     acc: Buffer,
     rows: Reg | int,
     first: bool,
@@ -192,9 +166,10 @@ def multiply_block(
         "k": block.rows,
         "n": block.cols,
         "mode": "overwrite" if first else "accumulate",
+        "af": acts[0].format,
         "wf": block.format,
     }
-    reads = (acts[0], buffer.access(), *(() if first else (acc.access(),)))
+    reads = (acts[0].buffer.access(), buffer.access(), *(() if first else (acc.access(),)))
     low.builder.emit("matmul", reads, (acc.access(),), fields=fields)
 
 
@@ -205,12 +180,19 @@ def stores_itself(op: Op) -> bool:
 
 @dataclass(frozen=True)
 class Product:
-    """Columns [n0, n0 + cols) of a product in the accumulators; ``factors``: of the columns."""
+    """Columns [n0, n0 + cols) of a product in the accumulators; ``factors``: of the columns,
+    ``scales``: of the rows."""
 
     acc: Buffer
     n0: int
     cols: int
     factors: Buffer | None
+    scales: Vectors | None = None
+
+    @property
+    def later(self) -> Vectors | None:
+        """What is left to multiply the rows by behind `source`."""
+        return self.scales if self.factors else None
 
     def source(self, rows: Reg) -> tuple[str, tuple[Access, ...], dict[str, FieldValue]]:
         """The instruction that takes them from there: mnemonic, what it reads, fields."""
@@ -222,20 +204,26 @@ class Product:
             "cols": self.cols,
         }
         if self.factors is None:
-            return "vmov", (self.acc.access(),), fields
+            if self.scales is None:
+                return "vmov", (self.acc.access(),), fields
+            rows_of = self.scales.buffer
+            fields |= {"b": rows_of.at(self.scales.offset), "bstride": self.scales.stride}
+            return "vmul", (self.acc.access(), rows_of.access()), fields | {"bt": "col"}
         fields |= {"b": self.factors.at(), "bstride": 0}
         return "vmul", (self.acc.access(), self.factors.access()), fields
 
 
 def drain(low: Lowering, op: Op, product: Product, groups: int) -> None:
+    """The product to where the operator's output is, or goes."""
     mnemonic, reads, fields = product.source(low.builder.rows(groups))
     if op.output.name in low.outputs and stores_itself(op):
-        store_rows(low, op.output, (mnemonic, reads, fields), product.n0)
+        store_rows(low, op.output, (mnemonic, reads, fields), product.n0, product.later)
         if op.output.name not in low.read:
             return
-    out = low.place(op.output)
-    fields |= {
-        "dst": out.buffer.at(F32_BYTES * product.n0),
-        "dstride": out.layout.row_bytes(groups, op.output.width) or out.layout.token_bytes,
-    }
+    placed = low.place(op.output)
+    stride = placed.layout.row_bytes(groups, op.output.width) or placed.layout.token_bytes
+    out = Vectors(placed.buffer, F32_BYTES * product.n0, stride)
+    fields |= {"dst": out.buffer.at(out.offset), "dstride": stride}
     low.builder.emit(mnemonic, reads, (out.buffer.access(),), fields=fields)
+    if product.later:
+        low.by_rows("vmul", out, out, product.cols, product.later, groups)

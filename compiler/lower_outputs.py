@@ -6,7 +6,7 @@ from compiler import builder as b
 from compiler.builder import Builder, round_up
 from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
-from compiler.lowering import Kept, Lowering, Stored
+from compiler.lowering import Kept, Lowering, Stored, Vectors
 from compiler.schedule import DoesNotFit
 from compiler.virtual import LONGEST_ROW, Access, Buffer, FieldValue
 from isa.config import F32_BYTES, HBM_ATOM_BYTES
@@ -44,9 +44,10 @@ def store_rows(
     tensor: Tensor,
     source: tuple[str, tuple[Access, ...], dict[str, FieldValue]],
     n0: int,
+    scales: Vectors | None = None,
 ) -> None:
     """Columns from ``n0`` on of an output, as an instruction (its mnemonic, what it reads, its
-    fields) yields them → HBM row of each token."""
+    fields) yields them, times ``scales``, one for each token → HBM row of each token."""
     build, stored = low.builder, low.outputs[tensor.name]
     mnemonic, reads, fields = source
     cols = fields["cols"]
@@ -55,6 +56,9 @@ def store_rows(
     block = build.sram("output rows", build.chunk * row_bytes)
     fields = fields | {"dst": block.at(), "dstride": row_bytes}
     build.emit(mnemonic, reads, (block.access(),), fields=fields)
+    if scales:
+        rows = Vectors(block, 0, row_bytes)
+        low.by_rows("vmul", rows, rows, cols, scales)
     atoms = stored.row_bytes // HBM_ATOM_BYTES
     place = stored.buffer.at(F32_BYTES * n0, HBM_ATOM_BYTES)
     build.scalar("mul", rd=b.SCRATCH, rs=b.DONE, x=atoms)

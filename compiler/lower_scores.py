@@ -9,11 +9,11 @@ from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Constant, Op, Table, Tensor
 from compiler.lower_attention_quantised import score_steps
-from compiler.lowering import HeadRows, Lowering
+from compiler.lowering import Entering, HeadRows, Lowering, Vectors, of_group
 from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
 from compiler.schedule import DoesNotFit
 from compiler.virtual import Buffer, FieldValue
-from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES, ChipConfig
+from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.program import Reg
 
 
@@ -25,11 +25,6 @@ def padded_head(width: int, config: ChipConfig) -> int:
 def tile_unit(config: ChipConfig) -> int:
     """Keys whose multiples tiles begin at: whole vectors, and whole atoms of a bias in HBM."""
     return max(config.lanes, HBM_ATOM_BYTES // F32_BYTES)
-
-
-def query_bytes(low: Lowering, q: Tensor) -> int:
-    """Of one head's query in bf16."""
-    return BF16_BYTES * padded_head(q.width, low.config)
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class Bias:
 def lower_scores(
     low: Lowering,
     op: Op,
-    queries: Buffer,
+    queries: Entering,
     keys: Buffer,
     biases: Sequence[Bias],
     newest: bool = True,
@@ -66,8 +61,8 @@ def lower_scores(
         shared = _key_head(low, q, head)
         fields: dict[str, FieldValue] = {
             "acc": acc.at(),
-            "a": queries.at(head * query_bytes(low, q)),
-            "astride": q.groups * query_bytes(low, q),
+            "a": queries.at(0, head),
+            "astride": q.groups * queries.stride,
             "w": keys.at(shared),
             "wstride": low.caches.row_bytes,
             "wpanel": config.cols * low.caches.row_bytes,
@@ -75,9 +70,11 @@ def lower_scores(
             "k": q.width,
             "n": b.CONTEXT,
             "layout": "transposed",
+            "af": queries.format,
             "wf": low.caches.format.name,
         }
-        build.emit("matmul", (queries.access(), keys.access()), (acc.access(),), fields=fields)
+        given = (queries.buffer.access(), keys.access())
+        build.emit("matmul", given, (acc.access(),), fields=fields)
         row: dict[str, FieldValue] = {
             "dst": scores.at(head * row_bytes),
             "dstride": q.groups * row_bytes,
@@ -88,7 +85,9 @@ def lower_scores(
         kept: dict[str, FieldValue] = {"a": row["dst"], "astride": row["dstride"]}
         source, fields = acc, row | drained
         bias = biases[head % len(biases)] if biases else None
-        for mnemonic, more, used in _steps(low, op, bias, newest):  # one by one: they set registers
+        factors = queries.scales and of_group(queries.scales, head, q.groups)
+        steps = _steps(low, op, (factors, bias), newest)
+        for mnemonic, more, used in steps:  # one by one: they set registers
             reads = (source.access(), *(buffer.access() for buffer in used))
             build.emit(mnemonic, reads, (scores.access(),), fields=fields | more)
             source, fields = scores, row | kept
@@ -106,11 +105,15 @@ def _key_head(low: Lowering, q: Tensor, head: int) -> int:
 
 
 def _steps(
-    low: Lowering, op: Op, bias: Bias | None, newest: bool
+    low: Lowering, op: Op, factors_and_bias: tuple[Vectors | None, Bias | None], newest: bool
 ) -> Iterator[tuple[str, dict[str, FieldValue], tuple[Buffer, ...]]]:
-    """What happens to the scores of a head, and what is read for it: rounding, softcap, bias,
-    limits of what is seen."""
+    """What happens to the scores of a head, and what is read for it: queries' scales, rounding,
+    softcap, bias, limits of what is seen."""
     build, attributes = low.builder, op.attributes
+    factors, bias = factors_and_bias
+    if factors:
+        fields: dict[str, FieldValue] = {"b": factors.buffer.at(factors.offset)}
+        yield "vmul", fields | {"bstride": factors.stride, "bt": "col"}, (factors.buffer,)
     on_grid = list(score_steps(op))
     yield from on_grid
     if cap := float(attributes["softcap"]) * LOG2_E:
@@ -141,7 +144,7 @@ def _steps(
     if attributes["behind"] >= 0:
         _first_seen(low, int(attributes["behind"]))
         yield "vmaskl", {"b": MINUS_INFINITY, "rep": b.SCRATCH}, ()
-    if not (on_grid or cap or bias or masked or attributes["behind"] >= 0):
+    if not (factors or on_grid or cap or bias or masked or attributes["behind"] >= 0):
         yield "vmov", {}, ()
 
 
@@ -201,7 +204,7 @@ def _bias_rows(low: Lowering, name: Constant) -> tuple[Buffer, int]:
 def lower_values(
     low: Lowering,
     op: Op,
-    weights: HeadRows,
+    weights: Entering,
     values: Buffer,
     factors: Buffer | None = None,
     add: bool = False,
@@ -215,7 +218,7 @@ def lower_values(
         acc = build.accumulators()
         fields: dict[str, FieldValue] = {
             "acc": acc.at(),
-            "a": weights.buffer.at(head * weights.stride),
+            "a": weights.at(0, head),
             "astride": out.groups * weights.stride,
             "w": values.at(_key_head(low, out, head)),
             "wstride": low.caches.row_bytes,
@@ -223,6 +226,7 @@ def lower_values(
             "m": b.M,
             "k": b.CONTEXT,
             "n": out.width,
+            "af": weights.format,
             "wf": low.caches.format.name,
         }
         reads = tuple(buffer.access() for buffer in (weights.buffer, values))

@@ -1,48 +1,55 @@
 """Lowering of attention's softmax, in the base 2 and without the division.
 
-The weights are 2^(score - maximum), rounded to bf16; who uses them divides by their sum. Over all
+The weights are 2^(score - maximum), rounded to bf16; who uses them divides by their sum. Arrays of
+bytes take them as codes: times a number that makes the largest one as large as the format allows
+(e4m3: a power of two), which the division takes away again. Over all
 keys at once, or tile by tile with a running maximum and a running sum: where the maximum rises from
 a to b, what there is so far is multiplied by 2^(a - b). It starts from a finite number below all
 scores, so a tile without a visible key changes nothing.
 """
 
+from math import floor, log2
+
 from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Op
-from compiler.lowering import HeadRows, Lowering
+from compiler.lowering import Entering, HeadRows, Lowering
 from compiler.numerics import float_bits
 from compiler.virtual import Buffer, FieldValue
-from isa.config import BF16_BYTES
+from compiler.weights import LARGEST
+from isa.formats import FORMATS
 
 _BELOW_ALL = float_bits(-3e38)
+_LOG2_LARGEST = {"bf16": 0.0, "e4m3": floor(log2(LARGEST["e4m3"])), "i8": log2(LARGEST["i8"])}
 
 
 class Softmax:
     """Softmax of one attention with ``heads`` rows of scores a token.
 
-    ``weights``: bf16, of the scores that came last. ``sums`` and maxima are vectors, one a row,
-    of which lane 0 counts.
+    ``weights``: of the scores that came last, bf16 or ``codes``. ``sums`` and maxima are vectors,
+    one a row, of which lane 0 counts; maxima are less log2 of the largest weight.
     """
 
-    def __init__(self, low: Lowering, heads: int) -> None:
-        self._low, self._heads = low, heads
+    def __init__(self, low: Lowering, heads: int, codes: str = "") -> None:
+        self._low, self._heads, kind = low, heads, codes or "bf16"
+        self._largest = _LOG2_LARGEST[kind]
         build, config = low.builder, low.config
         size = build.chunk * heads * config.f32_vector_bytes
         self._maxima, self.sums = build.sram("maxima", size), build.sram("sums", size)
-        stride = BF16_BYTES * round_up(low.caches.keys, max(config.rows, config.lanes))
-        self.weights = HeadRows(
-            build.sram("weights of values", build.chunk * heads * stride), stride
-        )
+        length = round_up(low.caches.keys, max(config.rows, config.lanes))
+        stride = FORMATS[kind].bytes_of(length)
+        rows = build.sram("weights of values", build.chunk * heads * stride)
+        self.weights = Entering(rows, stride, kind)
 
     def of_all(self, scores: HeadRows) -> None:
         """Weights of all keys; ``sums`` become the reciprocals of their sums."""
-        self._column("vrmax", self._maxima, scores)
+        self._shifted_maxima(self._maxima, scores)
         self._weigh(scores, self._maxima, self.sums)
         self._column("vrecip", self.sums, self.sums)
 
     def of_first(self, scores: HeadRows) -> None:
         """Weights of the first tile of keys."""
-        self._column("vrmax", self._maxima, scores)
+        self._shifted_maxima(self._maxima, scores)
         self._column("vmax", self._maxima, self._maxima, _BELOW_ALL)
         self._weigh(scores, self._maxima, self.sums)
 
@@ -54,7 +61,7 @@ class Softmax:
             low.builder.sram("tile's maxima", size),
             low.builder.sram("tile's sums", size),
         )
-        self._column("vrmax", maxima, scores)
+        self._shifted_maxima(maxima, scores)
         self._column("vmax", maxima, maxima, self._maxima)
         self._column("vsub", self._maxima, self._maxima, maxima)
         self._column("vexp2", self._maxima, self._maxima)
@@ -69,6 +76,11 @@ class Softmax:
         self._column("vrecip", self.sums, self.sums)
         self._scale(op, self.sums)
 
+    def _shifted_maxima(self, target: Buffer, scores: HeadRows) -> None:
+        self._column("vrmax", target, scores)
+        if self._largest:
+            self._column("vsub", target, target, float_bits(self._largest))
+
     def _weigh(self, scores: HeadRows, maxima: Buffer, sums: Buffer) -> None:
         vector, row = self._low.config.f32_vector_bytes, scores.stride
         wide: dict[str, FieldValue] = {"dstride": row, "astride": row, "cols": b.CONTEXT}
@@ -76,8 +88,9 @@ class Softmax:
         self._emit("vsub", scores.buffer, (scores.buffer, maxima), wide | less)
         weights = self.weights
         wide["dstride"] = weights.stride
-        self._emit("vexp2", weights.buffer, (scores.buffer,), wide | {"dt": "bf16"})
-        wide = {"dstride": vector, "astride": weights.stride, "at": "bf16", "cols": b.CONTEXT}
+        self._emit("vexp2", weights.buffer, (scores.buffer,), wide | {"dt": weights.format})
+        wide = {"dstride": vector, "astride": weights.stride, "cols": b.CONTEXT}
+        wide["at"] = weights.format
         self._emit("vsum", sums, (weights.buffer,), wide)
 
     def _scale(self, op: Op, factors: Buffer) -> None:

@@ -14,7 +14,7 @@ from compiler import builder as b
 from compiler.graph import Op
 from compiler.lower_scores import load_biases, lower_scores, lower_values, tile_unit
 from compiler.lower_softmax import Softmax
-from compiler.lowering import Lowering
+from compiler.lowering import Entering, Lowering
 from compiler.virtual import Buffer, FieldValue, Label, VirtualOp
 from isa.config import HBM_ATOM_BYTES
 from isa.iomap import FIRST_PAGE, WORD_BYTES
@@ -61,13 +61,13 @@ def set_up_tiles(low: Lowering, op: Op) -> None:
 def attend_to_tiles(
     low: Lowering,
     op: Op,
-    queries: Buffer,
+    queries: Entering,
     rows: tuple[Buffer, Buffer],
     caches: tuple[Buffer, Buffer],
 ) -> None:
     """Softmax(scores) V for every head; ``rows`` in SRAM hold the first tile of keys and values."""
     build, (keys, values) = low.builder, rows
-    softmax = Softmax(low, op.output.groups)
+    softmax = Softmax(low, op.output.groups, str(op.attributes.get("codes", "")))
     if low.graph.causal:
         _newest(low, b.TILE)
     biases = load_biases(low, op)

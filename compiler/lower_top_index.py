@@ -12,7 +12,8 @@ import numpy as np
 from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Constant, Op, Tensor
-from compiler.lower_linear import Term, activation, multiply
+from compiler.lower_activations import entering
+from compiler.lower_linear import Term, multiply
 from compiler.lowering import Lowering, Vectors
 from compiler.matrix_source import Matrix
 from compiler.virtual import FieldValue
@@ -119,7 +120,7 @@ def lower_lookup(low: Lowering, op: Op) -> None:
     table = np.asarray(low.graph.constants[name.name], np.float32)
     if not np.isfinite(table).all():
         raise low.refuse(op, f"values that are not finite in {name.name}")
-    rows, terms = activation(low, op, hot, hot.groups), []
+    rows, terms = entering(low, op, hot, hot.groups), []
     for number in range(3):
         make = partial(_third, table, number)
         terms.append(Term(Matrix(f"{name.name}.part{number}", table.shape, make), (rows,)))

@@ -1,7 +1,7 @@
 """Lowering: the state that the handlers of operators share, and what all of them need."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from compiler.layout import Layout, Placed
 from compiler.matrix_source import MatrixSource
 from compiler.numerics import float_bits
 from compiler.storage import IN_BF16, Storage
-from compiler.virtual import LONGEST_ROW, Access, Buffer, FieldValue
+from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, FieldValue
 from isa.config import F32_BYTES, ChipConfig
-from isa.formats import StorageFormat
+from isa.formats import FORMATS, StorageFormat
 
 MOST_NAMED = 3  # nodes that one operator is described by
 
@@ -39,6 +39,21 @@ class HeadRows:
 
 
 @dataclass(frozen=True)
+class Entering:
+    """Rows in SRAM as they enter the array: (m · groups, K) in the ISA's ``format``, ``stride``
+    bytes apart. ``scales``: what a product's rows are multiplied by, one number each."""
+
+    buffer: Buffer
+    stride: int
+    format: str = "bf16"
+    scales: "Vectors | None" = None
+
+    def at(self, element: int, row: int = 0) -> Address:
+        """An element of a row of the first token."""
+        return self.buffer.at(FORMATS[self.format].bytes_of(element) + row * self.stride)
+
+
+@dataclass(frozen=True)
 class SlotRecords:
     """A record in HBM for each of ``count`` sequences: S, P, and the numbers of its pages."""
 
@@ -57,6 +72,11 @@ class Vectors:
     offset: int
     stride: int
     kind: str = "f32"
+
+
+def of_group(rows: Vectors, group: int, groups: int) -> Vectors:
+    """Of m · ``groups`` rows those of one group."""
+    return replace(rows, offset=rows.offset + group * rows.stride, stride=groups * rows.stride)
 
 
 @dataclass(frozen=True)
@@ -124,7 +144,7 @@ class Lowering:
     tables: Tables | None = None
     embeddings: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # rows, row bytes
     tensors: dict[str, Placed] = field(default_factory=dict)
-    activations: dict[str, tuple[Buffer, int]] = field(default_factory=dict)  # bf16 copies
+    activations: dict[str, Entering] = field(default_factory=dict)  # copies for the array
     constants: dict[tuple[str, int], Buffer] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
     features: dict[str, Buffer] = field(default_factory=dict)  # rows in HBM, by input

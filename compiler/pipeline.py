@@ -10,6 +10,7 @@ import numpy as np
 from onnx import helper
 
 from compiler import schedule
+from compiler.activations import bf16_twin, check_activations, describe_products, with_activations
 from compiler.assemble import assemble
 from compiler.axes import context_for
 from compiler.calibrate import with_int8_cache
@@ -63,13 +64,8 @@ def compile_graph(
         raise CompileError(
             f"{graph.source}: --weights", f"no product with weights is named {', '.join(unused)}"
         )
-    if config.element != "bf16":
-        raise CompileError(
-            graph.source,
-            f"its products are computed in bf16, but the array of {config.name!r} multiplies "
-            f"{config.element} values",
-            'choose a --config with element = "bf16"',
-        )
+    calibrating = partial(compile_graph, config=bf16_twin(config), progress=progress, tile=tile)
+    check_activations(graph, config, storage)
     rounded = [cache.layer for cache in graph.caches if cache.key_grids or cache.value_grids]
     if storage.kv == "fp8" and rounded:
         problem = (
@@ -77,8 +73,8 @@ def compile_graph(
         )
         raise CompileError(f"{graph.source}: --kv", problem, "--kv bf16 keeps its numbers")
     if storage.kv == INT8:
-        calibrating = partial(compile_graph, graph, config, progress, tile=tile)
         graph = with_int8_cache(graph, storage, calibrating, progress)
+    graph = with_activations(graph, config, storage, calibrating, progress)
     if storage.slots:
         check_slots(graph, config, storage)
     if tile:
@@ -117,13 +113,22 @@ def _meta(
         "source": Path(graph.source).name,
         **sizes,
         "operators": len(graph.ops),
-        "weights": [f"{pattern}={kind}" for pattern, kind in storage.weights.rules] or ["*=bf16"],
+        "weights": storage.weights.lines(),
+        "activations": storage.activations.lines(),
         "kv": storage.kv,
-        "fates": dict(graph.fates) | _fates_of_layers(lowered),
+        "fates": _fates(graph, lowered, storage),
     }
     if not storage.stored:
         meta["no_weights"] = True
     return meta
+
+
+def _fates(graph: Graph, lowered: Lowered, storage: Storage) -> dict[str, str]:
+    """What became of every ONNX node; of products also, of what."""
+    fates = dict(graph.fates) | _fates_of_layers(lowered)
+    for name, text in describe_products(graph, storage):
+        fates[name] = f"{fates[name]}; {text}" if name in fates else text
+    return fates
 
 
 def _fates_of_layers(lowered: Lowered) -> dict[str, str]:

@@ -37,7 +37,7 @@ from isa.formats import FORMATS
 
 _NARROWEST = ("mxfp4", "int4", "nvfp4", "mxfp8", "fp8", "int8")  # in the order of their bytes
 _SAMPLE = 16  # columns that are tried first
-_LARGEST = {"e4m3": 448.0, "i8": 127.0, "nvfp4": 448.0 * 6.0}  # of what a column's scale divides
+LARGEST = {"e4m3": 448.0, "i8": 127.0, "nvfp4": 448.0 * 6.0}  # of what a column's scale divides
 _E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
 _LEAST_E8M0 = -126  # whose products with the least element that counts are no subnormals
 BF16_ROUNDING = 2.0**-8  # at most, of a value
@@ -77,7 +77,7 @@ def quantise(weights: F32, choice: str) -> Weights:
         return Weights(name, numbers.to_bf16(weights))
     columns, x = None, weights
     if has_column_scales(choice):
-        most = np.abs(weights).max(axis=0, initial=0.0) / np.float32(_LARGEST[name])
+        most = np.abs(weights).max(axis=0, initial=0.0) / np.float32(LARGEST[name])
         columns = np.where(most > 0, most, np.float32(1)).astype(np.float32)
         x = weights / columns
     if not FORMATS[name].block:
@@ -150,7 +150,7 @@ def _nearest(name: str, x: F32) -> Codes:
 
 def has_column_scales(choice: str) -> bool:
     """Whether one of `KINDS` leaves factors to the products' columns."""
-    return choice != WHOLE and KINDS[choice] in _LARGEST
+    return choice != WHOLE and KINDS[choice] in LARGEST
 
 
 @dataclass(frozen=True)

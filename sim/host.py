@@ -122,17 +122,23 @@ class Host:
         head_dim).
         """
         self.finish(count)
+        outputs = self.outputs(count)
+        for tensor in self.io.of_kind("kv"):
+            if not tensor.output:
+                continue  # the model shows no cache
+            rows = self._cached(tensor, self.past).transpose(1, 0, 2)
+            outputs[tensor.output] = rows[None].astype(tensor.onnx_dtype)
+        return outputs
+
+    def outputs(self, count: int) -> Arrays:
+        """After the run of ``count`` tokens: the outputs by name, as `read` gives them, but for
+        those of the cache."""
         outputs: Arrays = {}
         for tensor in self.io.of_kind("output"):
             rows = self._view(tensor, count).reshape(1, count, -1).astype(tensor.onnx_dtype)
             places = {"": rows, "first": rows[:, 0], "last": rows[:, -1]}
             array = places[tensor.pick]
             outputs[tensor.name] = array[..., 0] if tensor.squeezed else array
-        for tensor in self.io.of_kind("kv"):
-            if not tensor.output:
-                continue  # the model shows no cache
-            rows = self._cached(tensor, self.past).transpose(1, 0, 2)
-            outputs[tensor.output] = rows[None].astype(tensor.onnx_dtype)
         return outputs
 
     def caches(self, count: int) -> list[NDArray[np.float32]]:
