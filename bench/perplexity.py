@@ -1,10 +1,10 @@
-"""What storage formats of weights cost in quality: the perplexity of each against fp32.
+"""What formats of weights, activations and cache cost in quality: perplexities against fp32.
 
     python bench/perplexity.py [--docs docs/quality.md] [--config server] [--tokens 256] [NAME ...]
 
 Models: glass_en and stories260k of tests/models, and SmolLM2-135M-Instruct if it was exported to
 build/smollm2 (programs/export_smollm2.py). fp32 is onnxruntime, the formats are jcc's programs on
-the functional simulator: bf16 activations and, but for the rows that name another, cache.
+the functional simulator: activations and cache are in bf16 but in rows that name another format.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from rich.table import Table
 from tokenizers import Tokenizer
 
 from compiler.pipeline import compile_file
-from compiler.storage import INT8, STORED, Choice, Storage
+from compiler.storage import INT8, STATIC, STORED, Activations, Choice, Storage
 from isa.config import load_config
 from sim.backends import make_backend
 from sim.builds import ROOT
@@ -29,8 +29,43 @@ from sim.runtime import Session
 
 TEXTS = Path(__file__).parent
 TRAINED = ROOT / "tests" / "models"
-CACHES = ("fp8", INT8)
 MIXED = ("mxfp4", "*{head}=int8")  # the last product decides the tokens
+ARRAYS = ("fp8", INT8)  # that multiply nothing else: activations, weights, cache
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a row measures: formats as the command line has them, on an array of ``element``."""
+
+    weights: tuple[str, ...] = ("bf16",)
+    activations: str = "bf16"
+    kv: str = "bf16"
+    element: str = "bf16"
+
+    def storage(self, typical: tuple[int, ...]) -> Storage:
+        """With ids for calibration where there is something to calibrate."""
+        weights, inside = Choice.parse(self.weights), Activations.parse((self.activations,))
+        ids = typical if self.kv == INT8 or inside.static else ()
+        return Storage(weights, self.kv, calibration=ids, activations=inside)
+
+    def name(self, head: str) -> str:
+        """In the table."""
+        parts = [", ".join(self.weights).replace(f"*{head}", "head")]
+        for flag, kind in (("activations", self.activations), ("kv", self.kv)):
+            parts += [f"{flag} {kind}"] if kind != "bf16" else []
+        parts += [f"{self.element} array"] if self.element != "bf16" else []
+        return ", ".join(parts)
+
+
+def variants(head: str) -> Iterator[Variant]:
+    """All rows of a model."""
+    yield from (Variant((choice,)) for choice in sorted(STORED, key=_order))
+    yield Variant(tuple(rule.format(head=head) for rule in MIXED))
+    yield from (Variant(kv=kv) for kv in ARRAYS)
+    for kind in ARRAYS:
+        for inside in (kind, f"{kind}{STATIC}"):
+            yield Variant((kind,), inside)
+            yield Variant((kind,), inside, kind, kind)
 
 
 @dataclass(frozen=True)
@@ -110,11 +145,12 @@ def reference(subject: Subject, pieces: Sequence[np.ndarray]) -> Iterator[np.nda
 
 
 def computed(
-    subject: Subject, pieces: Sequence[np.ndarray], config: str, storage: Storage
+    subject: Subject, pieces: Sequence[np.ndarray], config: str, variant: Variant
 ) -> tuple[int, list[np.ndarray]]:
     """Bytes that it reads for one token, and logits of each piece, by the program."""
-    path = subject.folder / "model.onnx"
-    image = compile_file(path, load_config(config), subject.window, storage=storage)
+    path, storage = subject.folder / "model.onnx", variant.storage(subject.calibration())
+    chip = load_config(config).replace(element=variant.element)
+    image = compile_file(path, chip, subject.window, storage=storage)
     session, logits = Session(image, make_backend("functional")), []
     for ids in pieces:
         session.reset()
@@ -132,24 +168,20 @@ def log_losses(pieces: Sequence[np.ndarray], logits: Sequence[np.ndarray]) -> np
     return np.concatenate(found)
 
 
-def measure(subject: Subject, config: str, most: int) -> Iterator[tuple[str, ...]]:
-    """Rows of the table."""
+def measure(subject: Subject, config: str, most: int, only: str = "") -> Iterator[tuple[str, ...]]:
+    """Rows of the table, those whose name holds ``only``."""
     pieces = subject.windows(most)
     wanted = list(reference(subject, pieces))
     exact = np.exp(log_losses(pieces, wanted).mean())
     best = np.concatenate([rows.argmax(axis=1) for rows in wanted])
     yield subject.name, "fp32 (onnxruntime)", "", f"{exact:.3f}", "", ""
-    mixed = tuple(rule.format(head=subject.head) for rule in MIXED)
-    weights = (*((choice,) for choice in sorted(STORED, key=_order)), mixed)
-    choices = [(rules, Storage(Choice.parse(rules))) for rules in weights]
-    for kv in CACHES:
-        ids = subject.calibration() if kv == INT8 else ()
-        choices.append((("bf16", f"kv {kv}"), Storage(kv=kv, calibration=ids)))
-    for rules, storage in choices:
-        size, logits = computed(subject, pieces, config, storage)
+    for variant in variants(subject.head):
+        name = variant.name(subject.head)
+        if only not in name:
+            continue
+        size, logits = computed(subject, pieces, config, variant)
         found = np.exp(log_losses(pieces, logits).mean())
         same = (np.concatenate([rows.argmax(axis=1) for rows in logits]) == best).mean()
-        name = ", ".join(rules).replace(f"*{subject.head}", "head")
         changed = f"{found / exact - 1:+.1%}"
         yield subject.name, name, f"{size / 1e6:.2f}", f"{found:.3f}", changed, f"{same:.1%}"
 
@@ -158,13 +190,16 @@ def _order(choice: str) -> int:
     return ("bf16", "fp8", "int8", "mxfp8", "int4", "nvfp4", "mxfp4").index(choice)
 
 
-COLUMNS = ("model", "weights", "MB a token", "perplexity", "against fp32", "same next token")
-INTRODUCTION = """# What storage formats cost in quality
+COLUMNS = ("model", "formats", "MB a token", "perplexity", "against fp32", "same next token")
+INTRODUCTION = """# What formats cost in quality
 
 Made by `python bench/perplexity.py --docs docs/quality.md`. fp32 is onnxruntime; all others are
-programs that `--weights` asks for, run on the functional simulator, with activations and KV cache
-in bf16. Weights are rounded as they are, without calibration data. Rows with "kv" have another
-cache (`--kv`), that of int8 calibrated on a text that is not measured.
+programs for `server`, run on the functional simulator. A row begins with the format of the weights
+(`--weights`), which are rounded as they are, without calibration data; activations
+(`--activations`) and KV cache (`--kv`) are in bf16 where the row does not say otherwise. int8
+caches and static activations are calibrated on a text that is not measured, other activations have
+a scale for each token. "fp8 array" and "int8 array" are chips whose `element` that is: there
+attention's products are of 8 bits, too.
 
 - SmolLM2 reads `bench/story.txt`, written for this purpose: no model has seen it. glass_en reads
   the beginning of "Alice's Adventures in Wonderland" (`bench/alice.txt`), which it may have been
@@ -186,6 +221,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
     parser.add_argument("--config", default="server", help="the chip, default: server")
     parser.add_argument("--tokens", type=int, default=512, help="most tokens that are read")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows that hold it, not all")
     parser.add_argument("--docs", type=Path, help="Markdown file to write")
     options = parser.parse_args()
     console = Console(stderr=True)
@@ -193,7 +229,7 @@ def main() -> None:
         parser.error(f"unknown models: {', '.join(unknown)}")
     rows: list[tuple[str, ...]] = []
     for name in options.names or known:
-        for row in measure(known[name], options.config, options.tokens):
+        for row in measure(known[name], options.config, options.tokens, options.only):
             console.print(*row)
             rows.append(row)
     table = Table(*COLUMNS)

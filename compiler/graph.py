@@ -14,7 +14,7 @@ The operators (`compiler.graph_rules.validate` checks their legality; `a` and `x
 |---|---|---|
 | embed | Constant [V, D]; ids | row ids[s] of the input of that name as (1, D) |
 | features | ; input | the row s of the input of that name as (1, D) |
-| linear | x (g, K), Constant [K, N] …; bytes | x @ W as (g, N); bytes: W is whole numbers of 8 bits |
+| linear | x (g, K), Constant [K, N]; bytes | x @ W as (g, N); bytes: W is whole numbers of 8 bits |
 | each_linear | x (1 or g, K), Constant [g, K, N] | x[j] @ W[j] as (g, N) |
 | chosen_linear | x (1 or g, K), i (g, 1), Constant [E, K, N] | x[j] @ W[i[j]] as (g, N) |
 | lookup | x (g, K), Constant [K, N] | the row of W where x[g] is 1, its others 0, as (g, N) |
