@@ -51,24 +51,17 @@ def check_activations(graph: Graph, config: ChipConfig, storage: Storage) -> Non
 
 
 def with_activations(
-    graph: Graph,
-    config: ChipConfig,
-    storage: Storage,
-    compile_with: Callable[..., ProgramImage],
-    progress: Callable[[str], None] = lambda step: None,
+    graph: Graph, config: ChipConfig, storage: Storage, tops: Mapping[str, float]
 ) -> Graph:
-    """The graph whose products say what they multiply. ``compile_with``: the program of a graph in
-    bf16, stored like this. CompileError where calibration does not work."""
+    """The graph whose products say what they multiply; ``tops``: what `static_tops` found."""
     asked = {op.output.name: storage.activations.asked(op) for op in _products(graph)}
-    static = {name for name, kind in asked.items() if kind.endswith(STATIC)}
-    tops = _tops(graph, static, storage, compile_with, progress) if static else {}
     constants, ops = dict(graph.constants), list[Op]()
     for op in graph.ops:
         name, inputs = op.output.name, op.inputs
         codes = CODES.get(asked.get(name, ""))
         if op.kind == "attention" and config.element != "bf16":
             codes = ACTIVATIONS[config.element][0]
-        if name in static and codes:
+        if codes and asked.get(name, "").endswith(STATIC):
             x = inputs[0]
             assert isinstance(x, Tensor)
             scale = f"{x.name}.scale of {codes}"
@@ -125,20 +118,22 @@ def _check_array(graph: Graph, config: ChipConfig, storage: Storage) -> None:
         raise CompileError(graph.source, f"{chip}, not --kv {storage.kv}", remedy)
 
 
-def _tops(
+def static_tops(
     graph: Graph,
-    static: Collection[str],
     storage: Storage,
     compile_with: Callable[..., ProgramImage],
-    progress: Callable[[str], None],
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Mapping[str, float]:
-    """The largest magnitude of each tensor that enters a static product; 1 without weights."""
-    tensors = {op.inputs[0] for op in graph.ops if op.output.name in static}
-    if not storage.stored:
+    """The largest magnitude of each tensor that enters a static product; 1 without weights.
+    ``compile_with``: the program of a graph in bf16, stored like this. CompileError where
+    calibration does not work."""
+    products = [op for op in _products(graph) if storage.activations.asked(op).endswith(STATIC)]
+    tensors = {op.inputs[0] for op in products}
+    if not products or not storage.stored:
         return {x.name: 1.0 for x in tensors if isinstance(x, Tensor)}
     where = f"{graph.source}: {FLAG}"
     if not storage.calibration:
-        kind = next(k for _, k in storage.activations.rules if k.endswith(STATIC))
+        kind = storage.activations.asked(products[0])
         problem = f"the scales of {kind} are found by running the model"
         remedy = "give it typical token ids with --calibrate FILE, or leave out the -static"
         raise CompileError(where, problem, remedy)
@@ -149,7 +144,7 @@ def _tops(
         for session, count in read_typical(image, storage.calibration, progress):
             outputs = session.host.outputs(count)
             for output, name in shown.items():
-                found[name] = max(found[name], float(outputs[output].max()))
+                found[name] = float(np.maximum(found[name], outputs[output].max()))
     except ValueError as error:
         raise CompileError(f"{graph.source}: --calibrate", str(error)) from None
     for name, top in found.items():

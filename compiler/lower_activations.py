@@ -108,7 +108,8 @@ def _rounded(low: Lowering, rows: Rows, codes: str, inverse: Vectors, name: str)
 def _enter_bf16(low: Lowering, op: Op, rows: Rows, name: str) -> Entering:
     if low.config.element != "bf16":
         problem = f"its product is computed in bf16, but the array of {low.config.name!r} "
-        raise low.refuse(op, f"{problem}multiplies {low.config.element} values")
+        problem += f"multiplies {low.config.element} values"
+        raise low.refuse(op, problem, 'choose a --config with element = "bf16"')
     entered = _room(low, rows, "bf16", name)
     for place, element, cols in rows.pieces:
         target = Vectors(entered.buffer, FORMATS["bf16"].bytes_of(element), entered.stride)

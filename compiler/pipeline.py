@@ -10,7 +10,13 @@ import numpy as np
 from onnx import helper
 
 from compiler import schedule
-from compiler.activations import bf16_twin, check_activations, describe_products, with_activations
+from compiler.activations import (
+    bf16_twin,
+    check_activations,
+    describe_products,
+    static_tops,
+    with_activations,
+)
 from compiler.assemble import assemble
 from compiler.axes import context_for
 from compiler.calibrate import with_int8_cache
@@ -66,6 +72,7 @@ def compile_graph(
         )
     calibrating = partial(compile_graph, config=bf16_twin(config), progress=progress, tile=tile)
     check_activations(graph, config, storage)
+    tops = static_tops(graph, storage, calibrating, progress)
     rounded = [cache.layer for cache in graph.caches if cache.key_grids or cache.value_grids]
     if storage.kv == "fp8" and rounded:
         problem = (
@@ -74,7 +81,7 @@ def compile_graph(
         raise CompileError(f"{graph.source}: --kv", problem, "--kv bf16 keeps its numbers")
     if storage.kv == INT8:
         graph = with_int8_cache(graph, storage, calibrating, progress)
-    graph = with_activations(graph, config, storage, calibrating, progress)
+    graph = with_activations(graph, config, storage, tops)
     if storage.slots:
         check_slots(graph, config, storage)
     if tile:

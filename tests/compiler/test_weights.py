@@ -164,12 +164,13 @@ def test_rows_keep_their_scales(choice: str) -> None:
         )
 
 
-def wide_decoder(width: int = 70) -> onnx.ModelProto:
+def wide_decoder(width: int = 70, extra: dict[str, np.ndarray] | None = None) -> onnx.ModelProto:
     """With an MLP whose 70 rows are no whole blocks, and several panels wide."""
     dice = rng(8)
     shapes = {"up": (24, width), "down": (width, 24)}
-    extra = {k: dice.standard_normal(v).astype(np.float32) / 4 for k, v in shapes.items()}
-    return decoder(extra, feature="p = MatMul(embedded, up) t = Tanh(p) x = MatMul(t, down)")
+    more = {k: dice.standard_normal(v).astype(np.float32) / 4 for k, v in shapes.items()}
+    feature = "p = MatMul(embedded, up) t = Tanh(p) x = MatMul(t, down)"
+    return decoder(more | (extra or {}), feature=feature)
 
 
 def compiled(
