@@ -128,7 +128,7 @@ def static_tops(
     ``compile_with``: the program of a graph in bf16, stored like this. CompileError where
     calibration does not work."""
     products = [op for op in _products(graph) if storage.activations.asked(op).endswith(STATIC)]
-    tensors = {op.inputs[0] for op in products}
+    tensors = list(dict.fromkeys(op.inputs[0] for op in products))
     if not products or not storage.stored:
         return {x.name: 1.0 for x in tensors if isinstance(x, Tensor)}
     where = f"{graph.source}: {FLAG}"

@@ -109,7 +109,7 @@ def test_the_same_model_gives_the_same_file(folder, monkeypatch):
          "--activations int4: want [PATTERN=]FORMAT, FORMAT one of bf16, fp8, fp8-static, int8, i"),
         ("model.onnx --activations int8-static --no-weights --calibrate ids.txt",
          "--calibrate is for --kv int8, static --activations and programs with weights, not --no"),
-        ("model.onnx --static --activations int8", "--static computes in bf16: it has no formats, "),
+        ("model.onnx --static --activations int8", "--static computes in bf16: it has no format"),
         ("elu.onnx", "elu.onnx: unsupported operators: Elu ("),
         ("model.onnx --config less.toml",
          "model.onnx: one token with a context of 512 needs more than the 4096 bytes of SRAM"),
