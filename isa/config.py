@@ -31,6 +31,7 @@ MEMORY_FIELDS = (
     ),
     *("memory_bytes", "memory_latency_cycles", "memory_bytes_per_cycle"),
 )
+FREE_FIELDS = (*MEMORY_FIELDS, "watchdog_cycles")  # no program depends on them
 HBM_ATOM_BYTES = 64  # unit of HBM addresses in instructions
 
 
@@ -77,7 +78,7 @@ class ChipConfig:
     def __post_init__(self) -> None:
         self._check_types()
         for field in ("rows", "cols"):
-            self._want(field, 4 <= getattr(self, field) <= 128, "between 4 and 128")
+            self._want(field, 4 <= getattr(self, field) <= 256, "between 4 and 256")
         self._want("lanes", self.cols % self.lanes == 0, f"a divisor of cols ({self.cols})")
         widest = max(self.f32_vector_bytes, self.array_row_bytes, BF16_BYTES * self.cols)
         self._want(
@@ -240,9 +241,9 @@ class ChipConfig:
         return asdict(self)
 
     def digest(self) -> str:
-        """Short hash of all fields that a program depends on (not of times, nor of the memory)."""
+        """Short hash of what a program depends on: all but `FREE_FIELDS` and the name."""
         data = self.to_dict()
-        for field in (*MEMORY_FIELDS, "watchdog_cycles"):
+        for field in ("name", *FREE_FIELDS):
             del data[field]
         text = json.dumps(data, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -26,6 +26,8 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
         os.umask(mask)
         os.chmod(name, 0o666 & ~mask)
         os.replace(name, target)
-    except BaseException:
+    except BaseException as error:
         os.unlink(name)
+        if isinstance(error, OSError) and error.filename is None:  # as of a full disk
+            raise type(error)(error.errno, error.strerror, str(path)) from None
         raise

@@ -11,6 +11,7 @@ from sim.cycle.cli import profile, validate
 from sim.fuzz_cli import fuzz
 from sim.hbm_cli import hbm
 from sim.inspect_cli import inspect
+from sim.sweep.cli import sweep
 
 if TYPE_CHECKING:
     from isa.image import ProgramImage
@@ -268,6 +269,7 @@ app.command()(hbm)
 app.command()(profile)
 app.command()(validate)
 app.command()(inspect)
+app.command()(sweep)
 
 
 def main() -> None:

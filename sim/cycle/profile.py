@@ -72,15 +72,16 @@ def profile(image: ProgramImage, tokens: int, past: int, backend: str) -> Profil
     cycles, counters, classes, hbm = found
     config = image.config
     seconds = cycles * config.hbm_mapping.generation.tck_ps / 1e12 if config.hbm else None
-    shares = _utilisation(config, cycles, counters, hbm)
+    shares = utilisation(config, cycles, counters, hbm)
     nodes = node_shares(image, trace, record)
     layers = layer_shares(nodes)
     return Profile(backend, config.name, cycles, seconds, shares, classes, nodes, layers, record)
 
 
-def _utilisation(
+def utilisation(
     config: ChipConfig, cycles: int, counters: Mapping[str, int], hbm: Mapping[str, int]
 ) -> dict[str, float]:
+    """Shares of ``cycles``, as `Profile` has them, from what a run has counted."""
     lines = counters["load_lines"] + counters["store_lines"]
     shares = {
         "array": counters["matrix_rows"] / cycles,

@@ -40,8 +40,8 @@ def test_derived_sizes():
     [
         ("name", "", "name must be a non-empty string, not ''"),
         ("rows", 12, "rows must be a power of two, not 12"),
-        ("rows", 256, "rows must be between 4 and 128, not 256"),
-        ("cols", 2, "cols must be between 4 and 128, not 2"),
+        ("rows", 512, "rows must be between 4 and 256, not 512"),
+        ("cols", 2, "cols must be between 4 and 256, not 2"),
         ("cols", True, "cols must be an integer, not True"),
         ("lanes", 16, "lanes must be a divisor of cols (8), not 16"),
         ("line_bytes", 16, "line_bytes must be between 32 (one fp32 vector, one array row, "
