@@ -62,7 +62,7 @@ def sweep(
 
     wanted = read_sweep(file)
     for program in wanted.programs:
-        check_image_fits(program, wanted.config, wanted.varied)
+        check_image_fits(program, wanted.config, wanted.fields)
     if len(wanted) > MANY and not yes:
         raise ValueError(f"{file}: {len(wanted):,} points: --yes runs so many")
     if plot is not None:

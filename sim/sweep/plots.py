@@ -43,7 +43,8 @@ def write_plots(path: Path, rows: Sequence[Row], varied: Sequence[str]) -> None:
         place.set(xlabel=name, ylabel=label)
         _draw(place, done, of, value)
     axes[0].set_yscale("log")
-    axes[0].legend()
+    if done:
+        axes[0].legend()
     axes[3].set(xlabel=name, ylabel=time, title="Pareto front", yscale="log")
     _draw_fronts(axes[3], done, of)
     with whole_file(path) as file:

@@ -71,13 +71,21 @@ class Program:
 
     def image_for(self, config: ChipConfig, check: bool) -> ProgramImage:
         """The program for a chip, proven if ``check``. Raises CompileError, ValueError."""
-        if self.kind == "assembly":
-            from isa.assembler import assemble_file
+        from sim.check import check_image
 
-            return assemble_file(self.path, config)
+        image = self._assembled(config) if self.kind == "assembly" else self._compiled(config)
+        if check:
+            check_image(image)
+        return image
+
+    def _assembled(self, config: ChipConfig) -> ProgramImage:
+        from isa.assembler import assemble_file
+
+        return assemble_file(self.path, config)
+
+    def _compiled(self, config: ChipConfig) -> ProgramImage:
         from compiler.pipeline import compile_file
         from compiler.storage import Choice, Storage
-        from sim.check import check_image
 
         given = self.options
         storage = Storage(
@@ -87,10 +95,7 @@ class Program:
             loops=given.get("loops", "auto"),
         )
         context, tile = given["max_context"], given.get("tile", 0)
-        image = compile_file(self.path, config, context, storage=storage, tile=tile)
-        if check:
-            check_image(image)
-        return image
+        return compile_file(self.path, config, context, storage=storage, tile=tile)
 
 
 def read_program(given: Mapping[str, Any], sweep: Path) -> Program:
@@ -159,11 +164,11 @@ def _content(path: Path, options: Mapping[str, Any]) -> str:
     return found.hexdigest()
 
 
-def check_image_fits(program: Program, config: str, varied: list[str]) -> None:
+def check_image_fits(program: Program, config: str, fields: list[str]) -> None:
     """SweepError where an image's chip is not the sweep's, or varies. Others are made for each."""
     if program.kind != "image":
         return
-    for name in varied:
+    for name in fields:
         if name not in FREE_FIELDS:
             raise SweepError(
                 f"{program.path}: {name} varies, but a program image is made for one chip: give "

@@ -46,8 +46,13 @@ class Sweep:
         return prod(map(len, self.axes)) * launches
 
     @property
+    def fields(self) -> list[str]:
+        """All that have an axis, in the file's order."""
+        return [name for axis in self.axes for name in axis.names]
+
+    @property
     def varied(self) -> list[str]:
-        """Fields that have more than one value, in the file's order."""
+        """Those that have more than one value."""
         return [name for axis in self.axes if len(axis) > 1 for name in axis.names]
 
     @property
@@ -124,4 +129,9 @@ def _programs(data: Mapping[str, Any], path: Path) -> tuple[Program, ...]:
     given = tables(data.get("program", []), f"{path}: program")
     if not given:
         raise SweepError(f"{path}: no [[program]]: the grid is empty")
-    return tuple(read_program(entry, path) for entry in given)
+    found = tuple(read_program(entry, path) for entry in given)
+    names = [program.name for program in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise SweepError(f"{path}: two programs are named {name!r}: give them names")
+    return found

@@ -1,0 +1,310 @@
+"""Sweeps that run: their numbers, that nothing is lost, that nothing runs twice."""
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from compiler.pipeline import compile_file
+from isa.assembler import assemble_file
+from isa.config import load_config
+from isa.image import save_image
+from sim.builds import ROOT
+from sim.cli import app
+from sim.cycle.profile import profile
+from sim.sweep import measure as measures
+from sim.sweep.journal import open_journal
+from sim.sweep.plots import front, write_plots
+from sim.sweep.points import points_of
+from sim.sweep.run import run_points
+from sim.sweep.spec import read_sweep
+from sim.sweep.values import SweepError
+from tests.sim.sweeps import MATMUL, MODEL, model, program, sweep, written
+
+MEMORIES = '[fields]\nhbm = ["hbm3", ""]\nmemory_latency_cycles = [10, 90]\n'
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def rows(*options) -> list[dict]:
+    return json.loads(sweep(*options, "--json"))
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    """A model on three arrays with two memories, of which one can't exist: folder and rows."""
+    folder = tmp_path_factory.mktemp("arrays")
+    text = """
+        [[together]]
+        rows = [8, 4, 4]
+        cols = [8, 16, 4]
+        lanes = [8, 16, 8]
+        line_bytes = [32, 64, 32]
+        [fields]
+        hbm = ["hbm3", "hbm4"]
+    """
+    path = written(folder, text + model("prefill = [9]\ndecode = [20]") + program())
+    found = rows(path, "--parquet", "--plot", folder / "plots.svg")
+    return path, found
+
+
+def test_every_point_has_a_row(arrays):
+    path, found = arrays
+    assert [row["key"] for row in found] == [point.key for point in points_of(read_sweep(path))]
+    kinds = Counter((row["program"], row["launch"], row["status"]) for row in found)
+    assert kinds["stories", "prefill", "ok"] == kinds["stories", "decode", "ok"] == 4
+    assert kinds["stories", "decode", "impossible"] == 2
+    assert sum(kinds.values()) == len(found) == 18
+    for row in found:
+        if row["config"]["lanes"] > row["config"]["cols"]:
+            assert row["status"] == "impossible"
+            assert row["reason"] == "lanes must be a divisor of cols (4), not 8"
+
+
+def test_a_program_that_a_chip_cannot_take_is_a_row(arrays):
+    """matmul.s has addresses of `tiny`, which on other chips are not aligned."""
+    odd = [r for r in arrays[1] if r["program"] == "matmul" and r["config"]["rows"] != 8]
+    assert [row["status"] for row in odd] == ["impossible"] * 4
+    assert all("must be aligned to" in r["reason"] for r in odd if r["config"]["cols"] == 16)
+
+
+def test_rows_are_what_profile_says(arrays):
+    """On a program compiled for that chip alone, where the sweep's was compiled for another."""
+    for row in arrays[1]:
+        if row["status"] != "ok" or row["launch"] == "program":
+            continue
+        config = load_config(row["config"]["name"])
+        found = profile(compile_file(MODEL, config, 32), row["tokens"], row["past"], "cycle")
+        assert (row["cycles"], row["seconds"]) == (found.cycles, found.seconds)
+        assert row["classes"] == found.classes
+        assert row["in_use"] == found.utilisation
+        assert all(sum(of.values()) == row["cycles"] for of in row["classes"].values())
+
+
+def test_products_are_those_of_the_graph(arrays):
+    """Counted by hand from the model's sizes, see `tests/models/README.md`; attention's products
+    cover what lies behind a token, too, so that they are at least these."""
+    hidden, kv, ffn, vocabulary, layers = 64, 32, 172, 512, 5
+    weights = layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * ffn)
+    for row in arrays[1]:
+        if row["status"] == "ok" and row["launch"] == "decode":
+            context = layers * 2 * hidden * (row["past"] + 1)
+            least = weights + hidden * vocabulary + context
+            assert least <= row["macs"] <= 1.5 * least
+            size = row["config"]["rows"] * row["config"]["cols"]
+            assert row["mac_utilisation"] == row["macs"] / (row["cycles"] * size)
+
+
+def test_the_command_gives_the_row(arrays, tmp_path, monkeypatch):
+    """Typed in another folder: `jcc … && jalapeno profile …`."""
+    from compiler.cli import app as jcc
+
+    monkeypatch.chdir(tmp_path)
+    row = next(r for r in arrays[1] if r["status"] == "ok" and r["config"]["cols"] == 16)
+    first, second = row["command"].split(" && ")
+    assert CliRunner().invoke(jcc, shlex.split(first)[1:]).exit_code == 0
+    shown = CliRunner().invoke(app, [*shlex.split(second)[1:], "--json"])
+    assert json.loads(shown.stdout)["cycles"] == row["cycles"]
+
+
+def test_tables_hold_every_row(arrays):
+    path, found = arrays
+    folder = path.with_suffix("")
+    with (folder / "results.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["key"] for row in table] == [row["key"] for row in found]
+    typed = parquet.read_table(folder / "results.parquet").to_pylist()
+    for text, entry, row in zip(table, typed, found, strict=True):
+        assert entry["cycles"] == row.get("cycles")
+        assert text["cycles"] == str(row.get("cycles", ""))
+        assert entry["config.hbm"] == text["config.hbm"] == row["config"]["hbm"]
+        assert entry["command"] == row["command"]
+        if row["status"] == "ok":
+            assert entry["classes.load.memory"] == row["classes"]["load"]["memory"]
+
+
+def test_pictures_show_every_launch(arrays):
+    path, _ = arrays
+    drawn = (path.parent / "plots.svg").read_text()
+    assert drawn.startswith("<?xml")
+    for text in ("stories prefill 9", "stories decode 20", "Pareto front"):
+        assert f"<!-- {text} -->" in drawn
+
+
+def test_pictures_of_other_axes(tmp_path):
+    text = '[fields]\nhbm = ["hbm3", ""]\n'
+    sweep(path := written(tmp_path, text + program()), "--plot", tmp_path / "p.svg")
+    assert "<!-- hbm -->" in (tmp_path / "p.svg").read_text()
+    with pytest.raises(ValueError, match=r"p.jpg: a picture ends in .svg, .png, .pdf"):
+        sweep(path, "--plot", tmp_path / "p.jpg")
+    write_plots(tmp_path / "none.png", [], [])
+    assert (tmp_path / "none.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_the_front_is_what_nothing_beats():
+    cases = [(4, 9), (1, 8), (2, 8), (2, 5), (8, 5), (3, 6), (16, 1), (1, 9)]
+    points = [{"seconds": float(time), "size": size} for size, time in cases]
+    found = [(row["size"], row["seconds"]) for row in front(points, lambda row: row["size"])]
+    assert found == [(1, 8.0), (2, 5.0), (16, 1.0)]
+
+
+def test_known_points_do_not_run_again(tmp_path):
+    path, folder = written(tmp_path, MEMORIES + model("decode = [7]")), tmp_path / "sweep"
+    before = rows(path)
+    size = (folder / "results.jsonl").stat().st_size
+    assert rows(path) == before
+    assert (folder / "results.jsonl").stat().st_size == size
+    path.write_text(path.read_text().replace("[10, 90]", "[10, 90, 200]"))
+    after = rows(path)
+    assert {row["key"] for row in before} < {row["key"] for row in after}
+    assert len(lines(folder)) == len(after) == 6
+    assert len(list((folder / "programs").glob("*.jx"))) == 1
+
+
+def test_a_torn_line_is_dropped(tmp_path):
+    path, folder = written(tmp_path, MEMORIES + program()), tmp_path / "sweep"
+    before = rows(path)
+    journal = folder / "results.jsonl"
+    whole = journal.read_bytes()
+    for cut in (1, 40, len(whole.splitlines()[-1]) - 1):
+        journal.write_bytes(whole[:-cut])
+        assert rows(path) == before
+        assert sorted(journal.read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path):
+    path = written(tmp_path, program())
+    sweep(path)
+    journal = tmp_path / "sweep" / "results.jsonl"
+    journal.write_text("7\n" + journal.read_text())
+    with pytest.raises(SweepError, match=r"results.jsonl line 1: not a row of results: delete"):
+        sweep(path)
+
+
+def test_two_sweeps_do_not_share_a_folder(tmp_path):
+    path = written(tmp_path, program())
+    sweep(path)
+    with open_journal(tmp_path / "sweep" / "results.jsonl"):
+        with pytest.raises(SweepError, match=r"results.jsonl: another sweep is writing to it"):
+            sweep(path)
+
+
+def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
+    path, folder = written(tmp_path, MEMORIES + program()), tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "results.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        sweep(path)
+    assert caught.value.filename == str(folder / "results.jsonl")
+    (folder / "results.jsonl").unlink()
+    assert all(row["status"] == "ok" for row in rows(path))
+
+
+def test_a_row_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    """The second piece of a row finds the disk full: the first one goes, too."""
+    with open_journal(tmp_path / "results.jsonl") as journal:
+        journal.add({"key": "a", "cycles": 1})
+        write, pieces = os.write, iter((5, None))
+
+        def fill(handle: int, data: bytes) -> int:
+            if (count := next(pieces)) is None:
+                raise OSError(28, "No space left on device")
+            return write(handle, data[:count])
+
+        monkeypatch.setattr(os, "write", fill)
+        with pytest.raises(OSError, match="No space left"):
+            journal.add({"key": "b", "cycles": 2})
+    assert lines(tmp_path) == [{"key": "a", "cycles": 1}]
+
+
+def test_a_point_that_fails_is_tried_again(tmp_path, monkeypatch):
+    """A fault of ours, not of the user's: the others go on, and the exit status is 1."""
+    path = written(tmp_path, MEMORIES + program())
+    points = list(points_of(read_sweep(path)))
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    with open_journal(folder / "results.jsonl") as journal:
+        broken = points[1].key
+        for point in run_points(points, journal, folder / "programs", 1):
+            if point.key == broken:
+                journal.add({"key": broken, "status": measures.FAILED, "reason": "KeyError: 7"})
+    assert {row["status"] for row in rows(path)} == {"ok"}
+
+
+def test_nothing_runs(tmp_path):
+    path = written(tmp_path, "[fields]\nlanes = [16, 32]\n" + program())
+    with pytest.raises(ValueError, match="none of 2 points can exist: lanes must be a divisor"):
+        sweep(path)
+
+
+def test_an_image_runs_on_other_memories(tmp_path):
+    save_image(assemble_file(MATMUL), tmp_path / "m.jx")
+    found = rows(written(tmp_path, MEMORIES + program(tmp_path / "m.jx")))
+    assert [row["status"] for row in found] == ["ok"] * 4
+    slow, fast = (r["cycles"] for r in found if r["config"]["hbm"] == "")
+    assert slow < fast
+    text = '[fields]\nhbm = [""]\nmemory_bytes = [4096, 1048576]\n'
+    small, large = rows(written(tmp_path, text + program(tmp_path / "m.jx")))
+    assert "needs" in small["reason"]
+    assert (small["status"], large["status"]) == ("impossible", "ok")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_sweep_goes_on(tmp_path, how):
+    """All rows that were there stay, the others come, each once; no process stays behind."""
+    text = "[fields]\nhbm_depth = [4, 8, 16, 32, 64]\nacc_rows = [1024, 2048]\n"
+    path, folder = written(tmp_path, text + model("prefill = [9]")), tmp_path / "sweep"
+    command = [sys.executable, "-m", "sim.cli", "sweep", str(path), "--jobs", "2"]
+    journal = folder / "results.jsonl"
+    options = {"cwd": ROOT, "start_new_session": True}  # so that Ctrl-C reaches all of it
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options) as process:
+        while process.poll() is None and not (journal.exists() and journal.stat().st_size):
+            time.sleep(0.02)
+        os.killpg(process.pid, how) if how == signal.SIGINT else process.kill()
+        assert process.stderr is not None
+        said = " ".join(process.stderr.read().split())  # ends when the last process has
+    assert process.returncode == (130 if how == signal.SIGINT else -how)
+    before = [json.loads(line) for line in journal.read_text().split("\n")[:-1]]
+    if how == signal.SIGINT:
+        assert f"interrupted: {len(before)} of 10 points are kept; again: the same" in said
+        assert "Traceback" not in said
+    assert 0 < len(before) < 10
+    found = rows(path)
+    assert len(found) == len(lines(folder)) == 10
+    assert lines(folder)[: len(before)] == before
+
+
+def test_small_points_agree_with_the_rtl(tmp_path, capsys):
+    """Two memories of one chip; the third is too large an array to be run."""
+    text = """
+        [[together]]
+        memory_latency_cycles = [10, 90, 10]
+        rows = [8, 8, 64]
+        [fields]
+        hbm = [""]
+        line_bytes = [128]
+    """
+    path = written(tmp_path, text + model("prefill = [9]"))
+    first, second, large = rows(path, "--check-rtl")
+    for row in (first, second):
+        assert (row["rtl_cycles"], row["rtl_error"]) == (row["cycles"], 0)
+    assert first["rtl_cycles"] < second["rtl_cycles"]
+    assert large["status"] == "ok"
+    assert "rtl_cycles" not in large
+    assert "2 of 3 points are small enough for the RTL" in " ".join(capsys.readouterr().err.split())
+    folder = tmp_path / "sweep"
+    size = (folder / "results.jsonl").stat().st_size
+    assert rows(path, "--check-rtl")[0] == first
+    assert (folder / "results.jsonl").stat().st_size == size
