@@ -48,8 +48,12 @@ def print_counters(counters: Mapping[str, int], cycles: int) -> None:
 
 def print_cycle_classes(classes: Mapping[str, Mapping[str, int]]) -> None:
     """Where the cycles of each engine went, in percent; nothing for back ends without time."""
-    if not classes:
-        return
+    if classes:
+        console.print(classes_table(classes))
+
+
+def classes_table(classes: Mapping[str, Mapping[str, int]]) -> Table:
+    """A row for each engine, in percent, which add up to 100."""
     table = Table("cycles in %", *CYCLE_CLASSES)
     for engine, cycles in classes.items():
         total = sum(cycles.values()) or 1
@@ -57,7 +61,7 @@ def print_cycle_classes(classes: Mapping[str, Mapping[str, int]]) -> None:
         table.add_row(engine, *shares)
     for column in table.columns[1:]:
         column.justify = "right"
-    console.print(table)
+    return table
 
 
 def print_hbm(config: ChipConfig, hbm: Mapping[str, int], cycles: int) -> None:

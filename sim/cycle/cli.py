@@ -99,9 +99,19 @@ def profile(
     trace: Annotated[
         Path | None, typer.Option(help="Timeline to write, for https://ui.perfetto.dev (.json).")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Roofline to write (.svg, .png, .pdf), of prefill and decode apart."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Page to write (.html): roofline and every table.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="An object on stdout.")] = False,
 ) -> None:
     """Show where the cycles of a launch go: engine by engine, layer by layer, node by node.
+
+    --plot and --report have a decoder's other half as well: the step behind a prefill, or the
+    prefill before a step.
 
     Example: jalapeno profile out.jx --tokens 1 --past 100 --trace timeline.json
     """
@@ -109,11 +119,18 @@ def profile(
 
     from isa.config import load_config
     from isa.image import load_image, require_config
+    from sim.cycle.launches import launches
+    from sim.cycle.page import need_page, write_page
     from sim.cycle.perfetto import write_trace
     from sim.cycle.profile import print_profile, profile as measure, to_json
+    from sim.cycle.roofline import need_plots, write_rooflines
 
     if trace is not None and (trace.is_dir() or not trace.parent.is_dir()):
         raise ValueError(f"{trace}: --trace must be a file in a folder that exists")
+    if plot is not None:
+        need_plots(plot)
+    if report is not None:
+        need_page(report)
     program = load_image(image)
     if config is not None:
         require_config(program, load_config(config), str(image))
@@ -121,6 +138,12 @@ def profile(
     found = measure(program, tokens, past, backend)
     if trace is not None:
         write_trace(trace, program, found.record)
+    if plot is not None or report is not None:
+        shown = list(launches(program, tokens, past, found))
+        if plot is not None:
+            write_rooflines(plot, program.config, shown)
+        if report is not None:
+            write_page(report, program, str(image), shown)
     print_profile(found, top, wide)
     if as_json:
         print(to_json(found))

@@ -102,7 +102,7 @@ def print_profile(found: Profile, top: int = 20, wide: bool = False) -> None:
     shares = (f"{name} {share:.1%}" for name, share in found.utilisation.items())
     console.print("in use: " + ", ".join(shares))
     print_cycle_classes(found.classes)
-    table = _wide_table if wide else _table
+    table = wide_table if wide else _table
     console.print(table("layer", found.layers, found.cycles))
     nodes = sorted(found.nodes, key=lambda share: -share.cycles)
     console.print(table("node", nodes[:top], found.cycles))
@@ -127,7 +127,7 @@ def _table(what: str, shares: Sequence[Share], cycles: int) -> Table:
     return _aligned(table)
 
 
-def _wide_table(what: str, shares: Sequence[Share], cycles: int) -> Table:
+def wide_table(what: str, shares: Sequence[Share], cycles: int) -> Table:
     """The longest pole with its cycles, every class but `idle`, which is nobody's, closed forms."""
     classes = [name for name in CYCLE_CLASSES if name != "idle"]
     table = Table(what, "cycles", "%", "longest pole", *classes, "WS", "OS", box=SIMPLE)

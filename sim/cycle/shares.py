@@ -18,7 +18,7 @@ from sim.cycle.trace import FIELDS, KINDS, Trace
 ENGINES = [engine.name.lower() for engine in Engine if engine != Engine.SEQUENCER]
 _LAYER = re.compile(r"(?:^|[./_\"])(?:layers?|blocks?|h)[./_](\d+)(?=[./_\"])")
 _LOOP = re.compile(r", and in (\d+) more layers$")  # what jcc says of layers that are one loop
-_NONE = "(between nodes)"
+NO_NODE = "(between nodes)"
 
 
 @dataclass
@@ -87,7 +87,7 @@ def node_shares(image: ProgramImage, trace: Trace, record: Record) -> list[Share
     kinds = trace.commands[trace.order][:, [FIELDS[name] for name in ("kind", "m", "k", "n")]]
     steps = zip(record.pcs.tolist(), record.engines.tolist(), kinds.tolist(), strict=True)
     for place, (pc, engine, (kind, *sizes)) in enumerate(steps):
-        name = image.node_of(pc) or _NONE
+        name = image.node_of(pc) or NO_NODE
         share = found.setdefault(name, Share(name))
         share.instructions += 1
         _add(share.classes, owned[place])
