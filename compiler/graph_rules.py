@@ -156,7 +156,7 @@ RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
 
 def validate(graph: Graph) -> None:
     """Raise ValueError unless every operator is legal and uses only what exists before it."""
-    defined = set[Tensor]()
+    defined, names = set[Tensor](), set[str]()
     for op in graph.ops:
         if op.kind not in RULES:
             raise ValueError(f"operator kind must be one of {', '.join(RULES)}, not {op.kind!r}")
@@ -166,9 +166,10 @@ def validate(graph: Graph) -> None:
             raise ValueError(f"operands must exist before they are used, not {missing[0]}: {op}")
         if (arities and len(op.inputs) not in arities) or not rule(graph, op):
             raise ValueError(f"operands must fit the operator, not {op}")
-        if op.output.name in {tensor.name for tensor in defined}:
+        if op.output.name in names:
             raise ValueError(f"a tensor must have one operator, not two: {op}")
         defined.add(op.output)
+        names.add(op.output.name)
     layers = sorted(op.attributes["layer"] for op in graph.ops if op.kind == "attention")
     if layers != list(range(len(graph.caches))):
         raise ValueError(f"each of {len(graph.caches)} caches needs one attention, not {layers}")

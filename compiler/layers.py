@@ -60,23 +60,30 @@ def find_layers(graph: Graph, layouts: Mapping[str, Layout], storage: Storage) -
         stretches.append((end - start, -period, start))
     for length, negative, start in sorted(stretches, reverse=True):
         period, end = -negative, start + length - negative
-        found = _cuts(graph, layouts, period, range(start, end))
-        if found:
-            return min(found, key=lambda layers: (len(layers.carried), -layers.count, layers.start))
+        for _, negative_count, first in _cuts(graph, layouts, period, range(start, end)):
+            try:
+                return _Comparison(graph, layouts, first, period, -negative_count).layers()
+            except _Different:
+                continue
     return None
 
 
-def _cuts(graph: Graph, layouts: Mapping[str, Layout], period: int, stretch: range) -> list[Layers]:
-    """The ways to cut a stretch of operators into layers: an operator of the first one begins."""
+def _cuts(
+    graph: Graph, layouts: Mapping[str, Layout], period: int, stretch: range
+) -> list[tuple[int, int, int]]:
+    """The ways to cut a stretch of operators into layers, the best ones first: how many tensors are
+    carried, -layers, the operator that begins. Only the first two of the layers are compared."""
     found = []
     for first in stretch[:period]:
         count = (stretch.stop - first) // period
         if count > 1:
+            two = _Comparison(graph, layouts, first, period, 2)
             try:
-                found.append(_Comparison(graph, layouts, first, period, count).layers())
+                two.compare()
             except _Different:
                 continue
-    return found
+            found.append((len(two.carried), -count, first))
+    return sorted(found)
 
 
 def _signature(graph: Graph, op: Op, storage: Storage) -> tuple:
@@ -108,8 +115,8 @@ class _Comparison:
         self.names: list[dict[str, str]] = [{} for _ in range(count)]
         self.carried: dict[int, Tensor] = {}  # place in a layer → what the first one reads instead
 
-    def layers(self) -> Layers:
-        """The layers, if they are alike."""
+    def compare(self) -> None:
+        """Operator by operator."""
         ops = self.graph.ops
         for place in range(self.period):
             each = [ops[self.start + k * self.period + place] for k in range(self.count)]
@@ -121,7 +128,12 @@ class _Comparison:
                 self._caches(each)
             for operands in zip(*(op.inputs for op in each), strict=True):
                 self._operands(operands)
+
+    def layers(self) -> Layers:
+        """The layers, if they are alike."""
+        self.compare()
         self._uses()
+        ops = self.graph.ops
         carried = [(x, ops[self.start + q].output) for q, x in sorted(self.carried.items())]
         if any(self.layouts[x.name] != self.layouts[made.name] for x, made in carried):
             raise _Different

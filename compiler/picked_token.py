@@ -42,8 +42,11 @@ def _pick(value: Moved, size: int, samples: Sequence[Sample]) -> str:
     found = {"first", "last"}
     for index, sample in zip(value.indices(), samples, strict=True):
         same_shape = index.shape == value.shapes[0] and index.shape[:1] == (1,)
-        tokens = np.unique((abs(index) - 1) // size)
-        if not same_shape or tokens.size != 1:
+        if not same_shape or not index.size:
             return ""
-        found = {pick for pick in found if sample.place(pick) == tokens[0]}
+        places = np.abs(index)
+        token = (int(places.min()) - 1) // size
+        if token != (int(places.max()) - 1) // size:
+            return ""
+        found = {pick for pick in found if sample.place(pick) == token}
     return found.pop() if len(found) == 1 else ""

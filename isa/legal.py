@@ -19,15 +19,27 @@ from isa.traps import Cause, Fault
 
 def rules(config: ChipConfig, engine: Engine, f: Operands) -> list[Rule]:
     """All rules of an engine's instructions that have operands, each for all its mnemonics."""
-    make = {
-        Engine.MATRIX: matrix_rules,
-        Engine.VECTOR: vector_rules,
-        Engine.SEQUENCER: scalar_rules,
-    }
-    found = make[engine](config, f) if engine in make else dma_rules(config, f, engine)
-    order = list({Engine.MATRIX: MATRIX, Engine.VECTOR: VECTOR}.get(engine, DMA).slots)
-    if engine == Engine.SEQUENCER:
-        order = ["x", "y"]
+    return _ordered(engine, _rules(config, engine, f))
+
+
+_RULES = {
+    Engine.MATRIX: matrix_rules,
+    Engine.VECTOR: vector_rules,
+    Engine.SEQUENCER: scalar_rules,
+}
+_ORDER = {
+    Engine.MATRIX: list(MATRIX.slots),
+    Engine.VECTOR: list(VECTOR.slots),
+    Engine.SEQUENCER: ["x", "y"],
+}
+
+
+def _rules(config: ChipConfig, engine: Engine, f: Operands) -> list[Rule]:
+    return _RULES[engine](config, f) if engine in _RULES else dma_rules(config, f, engine)
+
+
+def _ordered(engine: Engine, found: list[Rule]) -> list[Rule]:
+    order = _ORDER.get(engine, list(DMA.slots))
     return sorted(found, key=lambda rule: (rule.cause, order.index(rule.field)))
 
 
@@ -79,10 +91,10 @@ def fault_of(config: ChipConfig, mnemonic: str, values: tuple, memory_atoms: int
     if spec.engine == Engine.SEQUENCER:
         values = (0, 0, *values)
     operands = _Integers(spec.format, mnemonic, values, memory_atoms)
-    for rule in rules(config, spec.engine, operands):
-        if rule.broken:
-            fault = Fault(rule.cause, list(spec.format.slots).index(rule.field))
-            return Finding(fault, _detail(rule, values[fault.where]))
+    broken = [rule for rule in _rules(config, spec.engine, operands) if rule.broken]
+    for rule in _ordered(spec.engine, broken):
+        fault = Fault(rule.cause, list(spec.format.slots).index(rule.field))
+        return Finding(fault, _detail(rule, values[fault.where]))
     return None
 
 

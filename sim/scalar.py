@@ -131,7 +131,13 @@ class ScalarMachine:
         self.executed = 0
         self.path: list[int] | None = None
         self.jumps: list[int] = []
-        self._prepared: list[_Prepared | None] = [None] * (len(code) // INSTRUCTION_BYTES)
+        count = len(code) // INSTRUCTION_BYTES
+        self._ops: list[Op | None] = [None] * count
+        self._prepared: list[_Prepared | None] = [None] * count
+
+    def ops(self) -> list[Op]:
+        """The whole program, decoded. Raises Trap for what is no instruction."""
+        return [self._op(pc) for pc in range(len(self._ops))]
 
     def run(self, memory: NDArray[np.uint8], limit: int = 1 << 40) -> Iterator[Command]:
         """Execute from instruction 0 to `halt`; yields, in program order, every engine's commands
@@ -218,16 +224,21 @@ class ScalarMachine:
         index, mnemonic, engine, _, waits, signals, op = command
         return Command(index, mnemonic, engine, tuple(fields), waits, signals, op)
 
-    def _prepare(self, pc: int) -> _Prepared:
-        start = pc * INSTRUCTION_BYTES
-        word = self.code[start : start + INSTRUCTION_BYTES]
-        if not word:
-            detail = f" ({len(self._prepared)} instructions)"
+    def _op(self, pc: int) -> Op:
+        if pc >= len(self._ops):
+            detail = f" ({len(self._ops)} instructions)"
             raise self.trap(pc, Fault(Cause.END_OF_PROGRAM), detail)
-        try:
-            op = decode(word)
-        except DecodeError as error:
-            raise self.trap(pc, Fault(error.cause)) from None
+        op = self._ops[pc]
+        if op is None:
+            start = pc * INSTRUCTION_BYTES
+            try:
+                op = self._ops[pc] = decode(self.code[start : start + INSTRUCTION_BYTES])
+            except DecodeError as error:
+                raise self.trap(pc, Fault(error.cause)) from None
+        return op
+
+    def _prepare(self, pc: int) -> _Prepared:
+        op = self._op(pc)
         scalar = op.spec.engine == Engine.SEQUENCER
         entry = _prepare_scalar(op, pc) if scalar else _prepare_engine(op, pc)
         self._prepared[pc] = entry

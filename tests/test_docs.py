@@ -13,7 +13,8 @@ import compiler.cli
 import sim.cli
 from isa.assembler import assemble
 from isa.config import ChipConfig, load_config, preset_names
-from sim.check import CheckError, check_image
+from sim.check import check_image
+from sim.checker import CheckError
 from sim.functional import FunctionalCore
 from tests.support import ROOT
 

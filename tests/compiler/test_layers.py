@@ -21,7 +21,8 @@ from isa.config import load_config
 from isa.image import ProgramImage, load_image, save_image
 from isa.iomap import STORAGE_BYTES
 from sim.backends import make_backend
-from sim.check import CheckError, check_image
+from sim.check import check_image
+from sim.checker import CheckError
 from sim.host import InputError
 from sim.runtime import Session
 from sim.verify import verify

@@ -10,7 +10,8 @@ from compiler.pipeline import compile_graph
 from isa.config import load_config
 from isa.image import ProgramImage
 from isa.program import Op, Reg, decode_program, encode_program
-from sim.check import CheckError, check_image, corner_cases
+from sim.check import check_image, corner_cases
+from sim.checker import CheckError
 from sim.footprint import footprint
 from sim.functional import FunctionalCore
 from sim.scalar import ScalarMachine
@@ -70,6 +71,26 @@ def test_refuses_an_unguarded_hazard_of_each_kind():
     acc = Op("vmov", {"dst": 4096, "rows": 1, "cols": 8, "at": "acc"})
     mul = Op("matmul", {"w": 256, "wstride": 16, "m": 1, "k": 8, "n": 8})
     assert "reads acc 0x0" in refused(mul, acc)
+
+
+def test_what_lies_between_two_syncs_is_checked_with_all_its_operands():
+    def twice(first: int) -> list[Op]:
+        """Loads to SRAM ``first``, then 8192 before it."""
+        r1 = Reg(1)
+        return [
+            Op("add", {"rd": r1, "rs": Reg(0), "x": first}),
+            Op("load", {**LOAD, "sram": r1}),
+            Op("vmov", MOVE),
+            Op("sync"),
+            Op("sub", {"rd": r1, "rs": r1, "x": 8192}),
+            Op("beq", {"rs": r1, "x": first - 8192, "y": 1}),
+        ]
+
+    assert check_image(image(*twice(24576))) == 7
+    assert "instruction 2 (vmov): reads sram 0x0 with no" in refused(*twice(8192))
+    # What is wrong before a program stops is told, not that it stops.
+    outside = Op("ld", {"rd": Reg(2), "x": 1 << 20})
+    assert "reads sram 0x0" in refused(Op("load", LOAD), Op("vmov", MOVE), outside)
 
 
 def test_planes_are_followed_to_their_last_row():

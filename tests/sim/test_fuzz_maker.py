@@ -8,7 +8,7 @@ from isa.formats import ACTIVATIONS, FORMATS
 from isa.image import ProgramImage
 from isa.program import Op, Reg
 from isa.table import BY_MNEMONIC, VECTOR, Choice
-from sim.check import Checker
+from sim.checker import Checker
 from sim.fuzz import CHIPS, chip, make_program
 from sim.fuzz_maker import ProgramMaker, memory_of, random_memory
 from sim.fuzz_operands import VECTOR_MNEMONICS

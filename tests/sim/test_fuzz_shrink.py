@@ -10,7 +10,7 @@ from isa.assembler import assemble_file
 from isa.image import ProgramImage
 from isa.program import decode_program
 from sim import vector
-from sim.check import Checker
+from sim.checker import Checker
 from sim.fuzz import CHIPS, try_program
 from sim.fuzz_case import Case, difference, run_functional
 from sim.fuzz_files import listing, read_case

@@ -4,7 +4,8 @@ import pytest
 
 from isa.assembler import assemble
 from isa.config import load_config
-from sim.check import CheckError, check_image
+from sim.check import check_image
+from sim.checker import CheckError
 from sim.repeats import Repeat, find_repeats
 from sim.scalar import ScalarMachine
 
