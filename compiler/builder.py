@@ -46,6 +46,8 @@ class HbmImage:
         self._alignment = config.hbm_alignment_bytes
         self._stored = stored  # else nothing is made
         self._pieces: list[Piece] = []
+        self._placed: dict[tuple[str, int], list[Buffer]] = {}  # by name and size
+        self._again: dict[tuple[str, int], list[Buffer]] = {}
         self._of_layer: list[tuple[int, int, Make]] | None = None  # address, size
         self._layers_from = 0
         self.size = 0
@@ -58,13 +60,20 @@ class HbmImage:
 
     def place(self, name: str, size: int, make: Make) -> Buffer:
         """A buffer that holds these bytes when the program starts."""
+        if earlier := self._again.get((name, size)):
+            return earlier.pop(0)
         buffer = self.reserve(name, size)
+        self._placed.setdefault((name, size), []).append(buffer)
         assert buffer.address is not None
         if self._of_layer is not None:
             self._of_layer.append((buffer.address, size, make))
         else:
             self._pieces.append(Piece(buffer.address, size, partial(make, 0)))
         return buffer
+
+    def again(self) -> None:
+        """The same operators come a second time: what was placed for them is there."""
+        self._again = {key: list(buffers) for key, buffers in self._placed.items()}
 
     def begin_layers(self) -> Buffer:
         """What comes belongs to one layer of several; the place where the first one begins."""

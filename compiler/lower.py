@@ -2,13 +2,15 @@
 
 The program handles the S new tokens in chunks of at most ``chunk``: it fetches the chunk's
 embeddings and table rows token by token, then runs the whole graph once with M = the chunk's
-tokens; of an encoder, one part of the graph after another (`compiler.passes`). S and P are
+tokens; of an encoder, one part of the graph after another (`compiler.passes`). Where a number
+depends on all new tokens there are two programs: one for a single chunk, one for more. S and P are
 arguments in HBM, so one program serves every prompt length and every position.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from compiler import builder as b
 from compiler.builder import Builder
 from compiler.graph import Graph, Op
 from compiler.layers import Layers
@@ -27,7 +29,6 @@ from compiler.lower_elementwise import (
     REDUCTIONS,
     UNARY,
     lower_binary,
-    lower_launch_max,
     lower_reduce,
     lower_rotate,
     lower_round,
@@ -43,6 +44,7 @@ from compiler.lower_inputs import (
     reserve_features,
     token_loop,
 )
+from compiler.lower_launch_max import lower_launch_max, lower_note_max, lower_noted_max
 from compiler.lower_layers import after_layers, choose_layers, lower_layers
 from compiler.lower_linear import lower_linear, stores_itself
 from compiler.lower_outputs import bring, keep, reserve_outputs, store_output
@@ -54,11 +56,11 @@ from compiler.lower_top_index import (
 )
 from compiler.lower_view import lower_view
 from compiler.lowering import Caches, Lowering, Stored, describe
-from compiler.passes import cut
+from compiler.passes import Pass, cut
 from compiler.rotate_signs import fold_rotate_signs
 from compiler.scale_biases import scale_biases
 from compiler.storage import IN_BF16, Storage
-from compiler.virtual import Buffer
+from compiler.virtual import Buffer, Label
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.iomap import Generation
 
@@ -80,10 +82,14 @@ HANDLERS: dict[str, Callable[[Lowering, Op], None]] = {
     "features": lower_features,
     "launch_max": lower_launch_max,
     "linear": lower_linear,
+    "note_max": lower_note_max,
+    "noted_max": lower_noted_max,
     "rotate": lower_rotate,
     "round": lower_round,
     "view": lower_view,
 }
+
+_CHUNKS, _PASSES_END = "several chunks", "behind the passes"
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ class Lowered:
     caches: Caches
     outputs: dict[str, Stored]  # by tensor
     kept: list[Buffer]  # what lies in HBM between the passes
+    most_new: int  # tokens of one launch; 0: the context
     generation: Generation | None
     layers: Layers | None  # that are one loop
     features: dict[str, Buffer]  # rows of numbers, by input
@@ -131,17 +138,21 @@ def lower(
     bodies = []
     load_arguments(build, arguments)
     build.label(BEGIN)
-    for number, each in enumerate(cut(graph)):
-        build.start_pass(walks=layers is not None)
-        chunk_head(build, f"chunk {number}", caches, graph.causal)
-        bring(low, each.brought)
-        token_loop(low, each.ops, f"token {number}", ids, positions)
-        bodies.append(len(build.items))
-        bodies += _lower_ops(low, each.ops, layers)
-        keep(low, each.kept)
-        chunk_tail(build, f"chunk {number}")
+    # Loops over layers, tiles and slots are of passes that go through the whole graph.
+    more = graph.at_once and layers is None and not (graph.causal and caches.tiled)
+    if more:
+        build.scalar("add", rd=b.SCRATCH, rs=b.ZERO, x=chunk)
+        build.scalar("blt", rs=b.SCRATCH, x=b.NEW_TOKENS, y=Label(_CHUNKS))
+    bodies += _lower_passes(low, cut(graph), "chunk", (ids, positions), layers)
+    if more:
+        build.scalar("beq", rs=b.ZERO, x=0, y=Label(_PASSES_END))
+        build.label(_CHUNKS)
+        build.hbm.again()
+        bodies += _lower_passes(low, cut(graph, chunks=True), "each chunk", (ids, positions), None)
+        build.label(_PASSES_END)
+    most_new = chunk if (graph.at_once and not more) or caches.slots else 0
     kept = list({entry.buffer.name: entry.buffer for entry in low.kept.values()}.values())
-    kept += low.chosen.values()
+    kept += [*low.chosen.values(), *low.noted.values()]
     generation, logits = None, None if storage.slots else logits_of(graph, config)
     if logits:
         (tokens,) = ids.values()
@@ -150,8 +161,30 @@ def lower(
         kept.append(place)
     build.scalar("halt")
     bodies = sorted([*bodies, *build.fences])
-    found = arguments, ids, positions, caches, outputs, kept, generation, layers, features
-    return Lowered(build, graph.ops, bodies, *found)
+    in_hbm = arguments, ids, positions, caches, outputs, kept
+    return Lowered(build, graph.ops, bodies, *in_hbm, most_new, generation, layers, features)
+
+
+def _lower_passes(
+    low: Lowering,
+    passes: list[Pass],
+    label: str,
+    inputs: tuple[dict[str, Buffer], Buffer],
+    layers: Layers | None,
+) -> list[int]:
+    """Passes over all new tokens, one after another; ``inputs``: ids and positions. Returns the
+    first instructions that loads may be moved up to."""
+    build, bodies = low.builder, []
+    for number, each in enumerate(passes):
+        build.start_pass(walks=layers is not None)
+        chunk_head(build, f"{label} {number}", low.caches, low.graph.causal)
+        bring(low, each.brought)
+        token_loop(low, each.ops, f"token of {label} {number}", *inputs)
+        bodies.append(len(build.items))
+        bodies += _lower_ops(low, each.ops, layers)
+        keep(low, each.kept)
+        chunk_tail(build, f"{label} {number}")
+    return bodies
 
 
 def _lower_ops(low: Lowering, ops: tuple[Op, ...], layers: Layers | None) -> list[int]:

@@ -4,7 +4,6 @@ from math import prod
 
 import numpy as np
 
-from compiler import builder as b
 from compiler.graph import Constant, Op, Scalar, Table, Tensor
 from compiler.lowering import Lowering, Rows
 from compiler.numerics import LOG2_E, ROUNDING, float_bits
@@ -146,31 +145,6 @@ def lower_reduce(low: Lowering, op: Op) -> None:
     rows = low.rows_of(op, source, source.groups, source.width)
     out = low.rows_of(op, op.output, source.groups, 1)
     low.vector(REDUCTIONS[op.kind], (op.output, out), (source, rows))
-
-
-def lower_launch_max(low: Lowering, op: Op) -> None:
-    """Maxima of rows, in lane 0 of a vector each with zeros behind; the maximum of all these; the
-    same for each token. A launch has one pass: all its tokens are there."""
-    source, build, vector = op.inputs[0], low.builder, low.config.f32_vector_bytes
-    assert isinstance(source, Tensor)
-    rows = low.flat_rows(op, source)
-    maxima = build.sram("maxima of rows", build.chunk * rows.multiple * vector)
-    largest = build.sram("largest", vector)
-    placed, out = low.place(source).buffer, low.place(op.output).buffer
-    fields: dict[str, FieldValue] = {
-        "dst": maxima.at(),
-        "dstride": vector,
-        "a": placed.at(),
-        "astride": rows.stride,
-        "rows": build.rows(rows.multiple),
-        "cols": rows.cols,
-    }
-    build.emit("vrmax", (placed.access(),), (maxima.access(),), fields=fields)
-    lanes = build.rows(rows.multiple * low.config.lanes)
-    fields = {"dst": largest.at(), "a": maxima.at(), "rows": 1, "cols": lanes}
-    build.emit("vrmax", (maxima.access(),), (largest.access(),), fields=fields)
-    fields = {"dst": out.at(), "dstride": vector, "a": largest.at(), "rows": b.M, "cols": 1}
-    build.emit("vmov", (largest.access(),), (out.access(),), fields=fields)
 
 
 def lower_rotate(low: Lowering, op: Op) -> None:

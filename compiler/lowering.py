@@ -149,6 +149,7 @@ class Lowering:
     kept: dict[str, Kept] = field(default_factory=dict)
     features: dict[str, Buffer] = field(default_factory=dict)  # rows in HBM, by input
     chosen: dict[str, Buffer] = field(default_factory=dict)  # indices in HBM, by tensor
+    noted: dict[str, Buffer] = field(default_factory=dict)  # maxima in HBM, by tensor
     # Constants of layers that are alike by their names in the first: each layer's, of that one {}.
     alike: Sequence[Mapping[str, str]] = ({},)
     copies: int = 1  # layers that what is being lowered stands for

@@ -159,13 +159,12 @@ def _io_map(graph: Graph, lowered: Lowered) -> IoMap:
     arguments = lowered.arguments.address or 0
     places = arguments, arguments + 4, graph.max_context
     caches = lowered.caches
-    most_new = lowered.builder.chunk if graph.at_once or caches.slots else 0
     slots = None
     if found := caches.slots:
         sizes = found.record_bytes, found.count, caches.keys, found.pages
         slots = Slots(found.records.address or 0, *sizes)
     chooses, exact = lowered.generation, graph.tokens
-    return IoMap(*places, tuple(tensors), graph.causal, chooses, most_new, slots, exact)
+    return IoMap(*places, tuple(tensors), graph.causal, chooses, lowered.most_new, slots, exact)
 
 
 def _inputs(graph: Graph, lowered: Lowered) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """Dynamic quantisation, DynamicQuantizeLinear and MatMulInteger: against onnxruntime."""
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import onnx
@@ -7,7 +9,10 @@ import pytest
 
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
+from compiler.graph import Graph, Op, Tensor
+from compiler.importer import load_model
 from compiler.pipeline import compile_graph
+from compiler.storage import IN_BF16
 from isa.image import ProgramImage
 from sim.backends import make_backend
 from sim.check import check_image
@@ -18,6 +23,7 @@ from sim.runtime import Session
 from sim.verify import verify
 from tests.compiler.agreement import difference, kinds
 from tests.compiler.decoder import MODEL, VOCABULARY, decoder, feeds, past_of
+from tests.compiler.models import model_path
 from tests.compiler.test_compiled import BOUND, ODD, TINY, WIDE, reference
 from tests.support import rng
 
@@ -72,7 +78,7 @@ def test_programs_agree(weights: str, config) -> None:
     model = quantised(weights)
     session = Session(compiled(model, config), make_backend("functional"))
     expected = reference(model)
-    for new, past in [(1, 0), (5, 0), (3, 7), (8, 30)]:
+    for new, past in [(1, 0), (5, 0), (3, 7), (8, 30), (17, 0), (33, 5)]:
         random = rng(100 * new + past)
         inputs = feeds(model, random.integers(0, 19, new), past_of(model, past, random))
         wanted = expected.run(["logits"], inputs)[0]
@@ -86,14 +92,50 @@ def test_it_is_identical_on_rtl() -> None:
     assert [run.difference for run in runs] == [None] * 3
 
 
-def test_all_tokens_of_a_launch_must_come_at_once() -> None:
-    """The range is that of all of them: more than a pass holds are refused, texts come in
-    parts."""
-    image = compiled(quantised())
+@pytest.mark.parametrize("outlier", [0, 13, 19])
+def test_the_range_is_that_of_all_chunks(outlier: int) -> None:
+    """The token with the largest number, and later the smallest, is in the first, the second or the
+    last of three: every code of each depends on it."""
+    for sign in (1, -1):
+        table = rng(5).standard_normal((VOCABULARY, MODEL)).astype(np.float32)
+        table[2, 7] = sign * 24
+        model = quantised(table=table.astype(ml_dtypes.bfloat16).astype(np.float32))
+        ids = np.array([3 + place % 9 for place in range(20)])
+        ids[outlier] = 2
+        (wanted,) = reference(model).run(["logits"], feeds(model, ids, past_of(model, 0, rng(1))))
+        found = Session(compiled(model), make_backend("functional")).step(ids.tolist())
+        assert np.abs(found - wanted[0]).mean() < BOUND * wanted.std()
+
+
+def with_maxima(graph: Graph) -> Graph:
+    """Each layer's queries plus the largest of them."""
+    ops = []
+    for op in graph.ops:
+        if op.kind == "attention":
+            q, *rest = op.inputs
+            assert isinstance(q, Tensor)
+            most, total = Tensor(f"{q.name}.most", 1, 1), replace(q, name=f"{q.name}.total")
+            ops += [Op("launch_max", (q,), most, ()), Op("add", (q, most), total, ())]
+            op = replace(op, inputs=(total, *rest))
+        ops.append(op)
+    return replace(graph, ops=tuple(ops))
+
+
+def test_where_layers_are_a_loop_all_tokens_of_a_launch_must_come_at_once() -> None:
+    """More than a pass holds are refused, texts come in parts; else they may come in any number."""
+    name = "stories260k/optimum_op18"
+    graph = with_maxima(canonicalise(load_model(model_path(name)), 40, name))
+    image, plain = (
+        compile_graph(graph, TINY, storage=replace(IN_BF16, loops=loops))
+        for loops in ("always", "never")
+    )
+    assert check_image(image)
+    assert check_image(plain)
+    assert plain.io.largest_launch == 40
     most = image.io.largest_launch
     assert most == image.meta["chunk"] == 8
     one, two = (Session(image, make_backend("functional")) for _ in range(2))
-    ids = rng(8).integers(0, 19, 20).tolist()
+    ids = rng(8).integers(3, 500, 20).tolist()
     with pytest.raises(InputError, match="20 tokens are more than the 8 that the program takes at"):
         one.step(ids)
     with pytest.raises(InputError, match="9 tokens are more than the 8 that it takes at once"):
@@ -101,6 +143,7 @@ def test_all_tokens_of_a_launch_must_come_at_once() -> None:
     for start in range(0, 20, 8):
         logits = one.step(ids[start : start + 8])
     assert next(greedy(two, ids, 1, set())) == int(logits[-1].argmax())
+    assert not np.array_equal(Session(plain, make_backend("functional")).step(ids)[-1], logits[-1])
 
 
 def test_nothing_but_zeros() -> None:
