@@ -118,7 +118,14 @@ def run(
 def generate(
     image: ImageFile,
     tokenizer: Annotated[Path, typer.Option(help="tokenizer.json.", show_default=False)],
-    prompt: Annotated[str, typer.Option(help="Text to continue.", show_default=False)],
+    prompt: Annotated[
+        list[str],
+        typer.Option(
+            help="Text to continue. Repeat it for several texts at once, of a program compiled "
+            "with --slots.",
+            show_default=False,
+        ),
+    ],
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 64,
     launch: Annotated[
         int,
@@ -131,7 +138,7 @@ def generate(
     backend: BackendName = "functional",
     config: Chip = None,
 ) -> None:
-    """Write text, greedily, as it is computed.
+    """Write text, greedily, as it is computed; of several texts, each as it ends.
 
     Example: jalapeno generate out.jx --tokenizer tokenizer.json --prompt "Once upon" --tokens 64
     """
@@ -141,13 +148,21 @@ def generate(
     from sim.generate import load_tokenizer, stream_text
     from sim.host import InputError
     from sim.runtime import Session
+    from sim.serve import write_texts
 
     program, text = _load(image, config), load_tokenizer(tokenizer)
     if not program.io.causal:
         raise InputError(f"{image}: the program is an encoder's: it writes no text")
-    session = Session(program, _backend(backend, program))
+    if len(prompt) > 1 and (launch > 1 or not program.io.slots):
+        wanted = "a --launch of 1" if program.io.slots else "a program compiled with --slots"
+        raise InputError(f"{image}: several --prompt need {wanted}")
     start = time.perf_counter()
-    for piece in stream_text(session, text, prompt, tokens, launch):
+    if len(prompt) > 1:
+        slots = write_texts(program, _backend(backend, program), text, prompt, tokens)
+        report.print_served(slots, len(prompt), time.perf_counter() - start)
+        return
+    session = Session(program, _backend(backend, program))
+    for piece in stream_text(session, text, prompt[0], tokens, launch):
         print(piece, end="", flush=True)
     print(flush=True)
     report.print_speed(session, time.perf_counter() - start)

@@ -81,14 +81,18 @@ def prompt_ids(tokenizer: "Tokenizer", prompt: str, context: int) -> list[int]:
     return ids
 
 
+def end_tokens(tokenizer: "Tokenizer") -> set[int]:
+    """Those that end a text, of the names that are in use for them."""
+    known = (tokenizer.token_to_id(name) for name in _END_TOKENS)
+    return {token for token in known if token is not None}
+
+
 def stream_text(
     session: Session, tokenizer: "Tokenizer", prompt: str, tokens: int, launch: int = 1
 ) -> Iterator[str]:
     """The prompt as the model reads it, then its continuation, piece by piece as it is computed;
     ``launch`` as in `greedy`."""
-    ids = prompt_ids(tokenizer, prompt, session.max_context)
-    known = (tokenizer.token_to_id(name) for name in _END_TOKENS)
-    stop = {token for token in known if token is not None}
+    ids, stop = prompt_ids(tokenizer, prompt, session.max_context), end_tokens(tokenizer)
     written = tokenizer.decode(ids)
     yield written
     for token in greedy(session, list(ids), tokens, stop, launch):

@@ -14,6 +14,7 @@ from isa.hbm import BURST_CYCLES
 from isa.table import Engine
 from sim.errors import SimulationError
 from sim.runtime import Session
+from sim.slots import Slots
 from sim.verify import Comparison
 
 _Run = TypeVar("_Run")
@@ -96,6 +97,15 @@ def print_speed(session: Session, seconds: float) -> None:
         f"{tokens} tokens in {seconds:.2f} s ({tokens / seconds:.1f} a second, prompt included), "
         f"{instructions(counters):,} instructions{cycles}, "
         f"{macs(session.image.config, counters):,} MACs"
+    )
+
+
+def print_served(slots: Slots, texts: int, seconds: float) -> None:
+    """One line about several texts."""
+    cycles = f", {slots.cycles:,} cycles" if slots.cycles else ""
+    console.print(
+        f"{texts} texts, {slots.tokens} tokens in {seconds:.2f} s ({slots.tokens / seconds:.1f} a "
+        f"second, prompts included), {slots.runs} launches{cycles}"
     )
 
 

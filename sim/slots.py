@@ -24,7 +24,8 @@ class Place:
 
 
 class Slots:
-    """The sequences of a program with slots on a back end. ``runs`` and ``cycles`` so far."""
+    """The sequences of a program with slots on a back end. ``runs`` and ``cycles`` so far;
+    ``tokens``: read by all of them."""
 
     def __init__(self, image: ProgramImage, backend: Backend) -> None:
         if image.io.slots is None:
@@ -35,7 +36,7 @@ class Slots:
         backend.load(image, self.hbm)
         self._free = list(range(image.io.slots.pages))
         self._places: dict[int, Place] = {}
-        self.runs = self.cycles = 0
+        self.runs = self.cycles = self.tokens = 0
 
     @property
     def sequences(self) -> list[int]:
@@ -75,6 +76,7 @@ class Slots:
         self._count(self.backend.run())
         logits = self._host.rows(sum(map(len, ids)))
         for place in places:
+            self.tokens += place.new
             place.past, place.new = place.past + place.new, 0
         ends = np.cumsum([len(part) for part in ids])[:-1]
         return dict(zip(order, np.split(logits, ends), strict=True))

@@ -126,6 +126,8 @@ def test_asm_and_disasm(folder: Path, monkeypatch, capsys):
          "program.s: not a tokenizer.json: "),
         ("generate model.jx --tokenizer tokenizer.json --prompt " + "w1," * 20,
          "the prompt has 20 tokens, the program's context 16: "),
+        ("generate model.jx --tokenizer tokenizer.json --prompt w1 --prompt w2",
+         "model.jx: several --prompt need a program compiled with --slots"),
         ("asm none.s -o out.jx", "none.s: no such file"),
         ("asm bad.s -o out.jx", "bad.s line 2: unknown instruction 'hlat'"),
         ("asm program.s -o out.jx --config none", "none: no such configuration file"),
