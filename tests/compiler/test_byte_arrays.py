@@ -133,8 +133,8 @@ def test_slots_give_what_a_program_of_one_sequence_gives() -> None:
 
 @pytest.mark.parametrize("kind", ["int8", "int8-static", "fp8", "fp8-static"])
 def test_identical_on_rtl(kind: str) -> None:
-    """Keys in two tiles; products of an odd number of rows, in several panels. On the fuzzer's chips:
-    their models are built for other tests, too."""
+    """Keys in two tiles; products of an odd number of rows, in several panels. On the fuzzer's
+    chips: their models are built for other tests, too."""
     image = program(graph_of(wide_decoder()), CHIPS[kind.removesuffix("-static")], kind, 32)
     taken = {(op.get("af"), op.get("wf")) for op in image.ops() if op.mnemonic == "matmul"}
     assert taken == ({("i8", "i8")} if "int8" in kind else {("e4m3", "e4m3")})

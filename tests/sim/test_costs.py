@@ -103,9 +103,8 @@ def test_the_command(stories, tmp_path: Path, monkeypatch, capsys):
     assert data["meta"]["sram_peak"] <= TINY.sram_bytes
     status, _, err = call("--explain", "layers.0/self_attn/q_proj/MatMul")
     words = " ".join(err.split())  # lines are as wide as the terminal
-    assert words.startswith(
-        'node "/model/layers.0/self_attn/q_proj/MatMul" (MatMul): linear; activations '
-    )
+    node = 'node "/model/layers.0/self_attn/q_proj/MatMul" (MatMul)'
+    assert words.startswith(f"{node}: linear; activations bf16, weights bf16 instr")
     assert "4,096 MACs, 8,192 bytes read" in words
     status, _, err = call("--explain", "layers.0/self_attn/Shape")
     assert err.count("node ") == " ".join(err.split()).count("): worked out when compiled")
