@@ -1,6 +1,7 @@
 """An instruction as a value, and its 256-bit encoding."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from isa import table
 from isa.table import BY_MNEMONIC, BY_OPCODE, Choice, Instruction, Operand, Register
@@ -128,6 +129,7 @@ def _encode_field(described: table.Field, value: Value) -> int:
     return int(value)
 
 
+@lru_cache(maxsize=1 << 14)  # programs are decoded several times and have many instructions alike
 def decode(data: bytes) -> Op:
     """The instruction of 32 bytes; DecodeError if they are none (unknown opcode, reserved bits
     set)."""

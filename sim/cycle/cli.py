@@ -106,6 +106,10 @@ def profile(
     report: Annotated[
         Path | None, typer.Option(help="Page to write (.html): roofline and every table.")
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Simulate all of a long launch, as --trace does."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="An object on stdout.")] = False,
 ) -> None:
     """Show where the cycles of a launch go: engine by engine, layer by layer, node by node.
@@ -135,8 +139,8 @@ def profile(
     if config is not None:
         require_config(program, load_config(config), str(image))
         program = replace(program, config=load_config(config))
-    found = measure(program, tokens, past, backend)
-    if trace is not None:
+    found = measure(program, tokens, past, backend, exact or trace is not None)
+    if trace is not None and found.record is not None:
         write_trace(trace, program, found.record)
     if plot is not None or report is not None:
         shown = list(launches(program, tokens, past, found))

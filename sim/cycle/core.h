@@ -24,6 +24,12 @@ struct Counts {
   int64_t work[kEngines] = {};     // lines, rows and vectors, as isa.counters has them
 };
 
+// What was counted when an instruction and all before it had retired.
+struct Mark {
+  Counts counts;
+  HbmCounts hbm;
+};
+
 struct Trace {
   const Command* commands;  // each once
   const int32_t* order;     // which are executed, one after another
@@ -32,6 +38,7 @@ struct Trace {
   const int64_t* numbers;  // the rows of all gathers, in that order
   int64_t code_base, code_count;
   Times* times[kEngines];  // as `Recorder` takes them
+  Mark* marks;             // of each instruction, if times are recorded; null if none are wanted
 };
 
 template <class Memory>
@@ -44,7 +51,7 @@ class Core {
         sequencer_(chip, trace.commands, trace.order, trace.jumps, trace.length,
                    trace.code_base, trace.code_count),
         load_(chip), store_(chip), matrix_(chip), vector_(chip), depth_(chip.queue_depth),
-        recorder_(trace.times) {}
+        recorder_(trace.times), marks_(trace.marks), length_(trace.length) {}
 
   // Runs until `halt`, or for `most` cycles; whether it halted.
   bool run(int64_t most) {
@@ -191,10 +198,17 @@ class Core {
     for (int e = kLoad; e < kEngines; ++e) retired[e] = queues_[e].guard.retires();
     for (int e = 0; e < kEngines; ++e) counts.retired[e] += retired[e];
     if (recorder_.wanted()) recorder_.note(retired, classes_, 1);
+    if (marks_) mark();
     counts.work[kLoad] += port(kLoadWrite).accepted();
     counts.work[kStore] += port(kStoreRead).accepted();
     counts.work[kMatrix] += matrix_.row;
     counts.work[kVector] += vector_.issued;
+  }
+
+  void mark() {
+    const int64_t front = recorder_.front();
+    for (; marked_ < length_ && marked_ < front; ++marked_)
+      marks_[marked_] = {counts, memory_.counts};
   }
 
   void engine(Engine which, bool bank, bool operand, bool memory) {
@@ -258,6 +272,9 @@ class Core {
   const int64_t depth_;
   Recorder recorder_;
   Class classes_[kEngines] = {};
+  Mark* const marks_;
+  const int64_t length_;
+  int64_t marked_ = 0;
   int64_t still_ = 0;
   bool steady_ = false;
 };

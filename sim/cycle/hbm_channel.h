@@ -40,10 +40,10 @@ class Pipe {
 
   bool here(int64_t now) const { return !tags_.empty() && tags_.front().at + cycles_ == now; }
   const Access& tag() const { return tags_.front().access; }
+  // When the next one comes out.
+  int64_t next() const { return tags_.empty() ? kNever : tags_.front().at + cycles_; }
   void pop() { tags_.pop(); }
   void push(int64_t now, const Access& access) { tags_.push({now, access}); }
-  bool empty() const { return tags_.empty(); }
-
  private:
   struct Entry {
     int64_t at;
@@ -62,10 +62,12 @@ class ChannelReads {
 
   explicit ChannelReads(const Hbm& hbm) : hbm_(hbm), landing_(hbm.cl + 1) {}
 
+  // Whether nothing happens but that an access lands in cycle `next()`.
   bool rests() const {
-    return !burst.active && order_.empty() && landing_.empty() && !rvalid && !second_ &&
-           !other_fetched_;
+    const bool waits = order_.empty() || !done_[head_];
+    return !burst.active && waits && !rvalid && !second_ && !other_fetched_;
   }
+  int64_t next() const { return landing_.next(); }
 
   // `room`: an access is taken; `fetch`: the write half's goes first.
   void evaluate(int64_t now, bool room, bool fetch) {
@@ -137,9 +139,12 @@ class ChannelWrites {
 
   explicit ChannelWrites(const Hbm& hbm) : hbm_(hbm), making_(hbm.cwl - 1) {}
 
+  // Whether nothing happens but that an access is made in cycle `next()`.
   bool rests() const {
-    return !burst.active && order_.empty() && making_.empty() && !bvalid && !second_ && !busy_;
+    const bool waits = order_.empty() || !done_[head_];
+    return !burst.active && waits && !bvalid && !second_ && !busy_;
   }
+  int64_t next() const { return making_.next(); }
 
   // Before it is known what the other half does: `wvalid`: a beat is offered, bytes `from` to
   // `to` of it are written; `room`: an access is taken.
@@ -239,12 +244,13 @@ class Channel {
     scheduler_.decide(now);
   }
 
-  // How many cycles from now on nothing can happen unless a burst comes; 0 if something may.
-  int64_t rest() const {
-    const bool rests = reads.rests() && writes.rests() && scheduler_.rests();
-    return rests ? scheduler_.left_to_rest() : 0;
+  // How many cycles behind `now` nothing can happen unless a burst comes; 0 if something may.
+  int64_t rest(int64_t now) const {
+    if (!reads.rests() || !writes.rests() || !scheduler_.rests()) return 0;
+    const int64_t next = std::min({reads.next(), writes.next(), scheduler_.next(now)});
+    return std::min(next - now - 1, scheduler_.left_to_rest());
   }
-  void pass(int64_t cycles, HbmCounts& counts) { scheduler_.rest(cycles, counts); }
+  void pass(int64_t cycles) { scheduler_.rest(cycles); }
 
   struct Asked {
     bool taken = false;

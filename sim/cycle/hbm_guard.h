@@ -52,6 +52,19 @@ class Guard16 {
   bool can_ref_all() const { return (may_act_ & ~open & kAllBanks) == kAllBanks; }
   bool can_ref_bank(int bank) const { return may_act_ & ~open & 1u << bank; }
 
+  // The first cycle behind `now` in which something more may be decided of these banks.
+  int64_t next(int64_t now, BankSet banks) const {
+    int64_t found = kNever;
+    const auto later = [&found, now](int64_t time) { if (time > now && time < found) found = time; };
+    later(acts_[count_ % 4] + t_.faw);
+    later(acts_[(count_ + 3) % 4] + t_.act_cycles);
+    for (BankSet left = banks; left; left &= left - 1) {
+      const int b = __builtin_ctz(left);
+      for (const Times* times : {&act_, &pre_, &read_, &write_}) later(based_ + (*times)[b]);
+    }
+    return found;
+  }
+
   void take(const RowCommand& command) {
     const int bank = command.bank;
     if (command.act) {
@@ -132,7 +145,6 @@ class Guard16 {
 class Refresh {
  public:
   BankSet hold = 0;  // banks in which no access may begin
-  bool busy = false;
 
   explicit Refresh(const Hbm& hbm)
       : hbm_(hbm), interval_(hbm.refi / (hbm.per_bank ? kBanks : 1)),
@@ -140,7 +152,6 @@ class Refresh {
 
   // The command that it wants in this cycle; whether there is one.
   bool wants(const Guard16& guard, RowCommand& command) {
-    busy = working_ || left_;
     hold = !working_ ? 0 : hbm_.per_bank ? 1u << bank_ : kAllBanks;
     command.bank = bank_;
     if (!working_) return false;
@@ -159,11 +170,9 @@ class Refresh {
   bool works() const { return working_; }
   bool rests() const { return !due_ && !working_; }
   int64_t left_to_rest() const { return interval_ - 1 - timer_; }
-  int64_t rest(int64_t cycles) {
-    const int64_t made = std::min(left_, cycles);
-    timer_ += cycles, left_ -= made;
-    quiet_ = std::min(quiet_ + cycles, hbm_.refresh_idle_cycles);
-    return made;
+  void rest(int64_t cycles, bool idle) {
+    timer_ += cycles;
+    if (idle) quiet_ = std::min(quiet_ + cycles, hbm_.refresh_idle_cycles);
   }
 
   // `idle`: no access waits.
@@ -176,15 +185,13 @@ class Refresh {
     if (!idle) quiet_ = 0;
     else if (quiet_ != hbm_.refresh_idle_cycles) ++quiet_;
     working_ = !made && (working_ || wanted);
-    if (made) left_ = hbm_.per_bank ? hbm_.rfc_pb : hbm_.rfc_ab;
-    else if (left_) --left_;
     if (made && hbm_.per_bank) bank_ = (bank_ + 1) % kBanks;
   }
 
  private:
   const Hbm& hbm_;
   const int64_t interval_, limit_;
-  int64_t timer_ = 0, due_ = 0, quiet_ = 0, left_ = 0;
+  int64_t timer_ = 0, due_ = 0, quiet_ = 0;
   int bank_ = 0;
   bool working_ = false;
 };

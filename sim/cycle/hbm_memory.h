@@ -72,8 +72,11 @@ class HbmMemory {
   }
 
   MemoryOut offer(bool) {
-    for (int i = 0; i < int(channels_.size()); ++i)
-      if (until_[i] <= now_) wake(i), evaluate(i);
+    if (now_ >= next_) rouse();
+    for (uint64_t left = awake_; left; left &= left - 1) {
+      const int i = __builtin_ctzll(left);
+      wake(i), evaluate(i);
+    }
     read_next_ = read_pieces_.active && reads_.size() != hbm_.order_depth &&
                  channels_[read_pieces_.channel()].reads.ready;
     write_next_ = write_pieces_.active && routes_.size() != hbm_.order_depth &&
@@ -111,7 +114,7 @@ class HbmMemory {
   int64_t rest() const {
     if (read_pieces_.active || write_pieces_.active) return 0;
     if (!reads_.empty() || !routes_.empty() || !ends_.empty()) return 0;
-    return *std::min_element(until_.begin(), until_.end()) - now_;
+    return awake_ ? 0 : next_ - now_;
   }
   void pass(int64_t cycles) { now_ += cycles; }
 
@@ -125,9 +128,16 @@ class HbmMemory {
     return {true, pieces.address() / hbm_.beat_bytes, pieces.beats() * parts_};
   }
 
-  // A channel in which nothing can happen is left alone until `until_`, or until a burst comes.
+  // A channel in which nothing can happen is left alone until `until_`, or until a burst comes;
+  // before `next_` no channel is woken.
+  void rouse() {
+    next_ = kNever;
+    for (int i = 0; i < int(channels_.size()); ++i)
+      if (until_[i] <= now_) awake_ |= uint64_t{1} << i;
+      else next_ = std::min(next_, until_[i]);
+  }
   void wake(int i) {
-    if (now_ > since_[i]) channels_[i].pass(now_ - since_[i], counts);
+    if (now_ > since_[i]) channels_[i].pass(now_ - since_[i]);
     since_[i] = now_ + 1;
   }
 
@@ -141,14 +151,11 @@ class HbmMemory {
   }
 
   void step_channels() {
-    for (int i = 0; i < int(channels_.size()); ++i) {
+    if (read_next_) rouse(read_pieces_.channel());
+    if (write_next_) rouse(write_pieces_.channel());
+    for (uint64_t left = awake_; left; left &= left - 1) {
+      const int i = __builtin_ctzll(left);
       Channel& channel = channels_[i];
-      if (until_[i] > now_) {
-        const bool asked = (read_next_ && read_pieces_.channel() == i) ||
-                           (write_next_ && write_pieces_.channel() == i);
-        if (!asked) continue;
-        wake(i), evaluate(i);
-      }
       // Beats of the port, of a channel's on the way back.
       const bool ends = gather_part_[i] == parts_ - 1;
       const bool rready = gathered_[i] != waiting_ || !ends;
@@ -161,8 +168,17 @@ class HbmMemory {
         fresh_ |= uint64_t(ends) << i;
       }
       if (spreads && ++spread_part_[i] == parts_) spread_part_[i] = 0, spread_[i].pop();
-      until_[i] = spread_[i].empty() ? now_ + 1 + channel.rest() : 0;
+      const int64_t rest = spread_[i].empty() ? channel.rest(now_) : 0;
+      if (!rest) continue;
+      until_[i] = now_ + 1 + rest;
+      next_ = std::min(next_, until_[i]);
+      awake_ &= ~(uint64_t{1} << i);
     }
+  }
+  void rouse(int i) {
+    if (awake_ >> i & 1) return;
+    awake_ |= uint64_t{1} << i;
+    wake(i), evaluate(i);
   }
 
   // Write beats to the channel of their piece. (What channels popped in this cycle was there.)
@@ -190,8 +206,8 @@ class HbmMemory {
   std::vector<Ring<WriteWord, 1024>> spread_;
   Ring<Piece, 64> reads_, routes_, ends_;
   MemoryOut out_{};
-  int64_t now_ = 0, read_count_ = 0, write_count_ = 0;
-  uint64_t fresh_ = 0;
+  int64_t now_ = 0, next_ = 0, read_count_ = 0, write_count_ = 0;
+  uint64_t awake_ = 0, fresh_ = 0;  // a bit for each channel
   bool read_next_ = false, write_next_ = false, here_ = false;
 };
 

@@ -8,11 +8,6 @@
 
 namespace cycle {
 
-struct HbmCounts {
-  int64_t reads = 0, writes = 0, row_hits = 0, row_misses = 0, row_conflicts = 0;
-  int64_t turnarounds = 0, refresh_cycles = 0;
-};
-
 class Scheduler {
  public:
   bool read_made = false, write_made = false;
@@ -25,10 +20,19 @@ class Scheduler {
   bool write_room() const { return writes_.room(); }
   bool idle() const { return reads_.level == 0 && writes_.level == 0; }
 
-  // Whether nothing can happen for some cycles but that a refresh becomes due; how many.
-  bool rests() const { return idle() && refresh_.rests() && !command_.any(); }
-  int64_t left_to_rest() const { return refresh_.left_to_rest(); }
-  void rest(int64_t cycles, HbmCounts& counts) { counts.refresh_cycles += refresh_.rest(cycles); }
+  // Whether nothing can happen before cycle `next(now)` and before a refresh becomes due or an
+  // access old, which is after `left_to_rest()` cycles.
+  bool rests() const { return still_ && refresh_.rests(); }
+  int64_t next(int64_t now) const {
+    return idle() ? kNever : guard_.next(now, reads_.used | writes_.used);
+  }
+  int64_t left_to_rest() const {
+    return std::min({refresh_.left_to_rest(), reads_.left_to_age(), writes_.left_to_age()});
+  }
+  void rest(int64_t cycles) {
+    refresh_.rest(cycles, idle());
+    reads_.rest(cycles), writes_.rest(cycles);
+  }
 
   // The commands of cycle `now`.
   void decide(int64_t now) {
@@ -58,7 +62,8 @@ class Scheduler {
     const bool at_rest = idle();
     const bool read_open = reads && guard_.is_open(read);
     const bool write_open = writes && guard_.is_open(write);
-    turn();
+    const bool turned = turn();
+    still_ = !turned && !reads && !writes && !read_made && !write_made && !command_.any();
     guard_.take(command_);
     if (read_made) guard_.read(made.bank);
     if (write_made) guard_.write(made.bank);
@@ -79,7 +84,8 @@ class Scheduler {
     return window.act >= 0 || window.pre >= 0;
   }
 
-  void turn() {
+  // Whether reads are served from now on instead of writes, or the other way round.
+  bool turn() {
     const int depth = int(hbm_.depth), high = depth - depth / 8, low = depth / 8;
     const bool some_reads = reads_.level != 0, some_writes = writes_.level != 0;
     const bool whole = batch_ == depth;
@@ -88,6 +94,7 @@ class Scheduler {
     const bool turns = writing_ ? end : begin && !(!whole && reads_.old);
     if (turns) writing_ = !writing_, batch_ = 0;
     else if ((read_made || write_made) && !whole) ++batch_;
+    return turns;
   }
 
   void count(HbmCounts& counts) {
@@ -96,7 +103,7 @@ class Scheduler {
     counts.turnarounds += some && some_ && wrote_ != write_made;
     counts.row_misses += command_.act;
     counts.row_conflicts += command_.pre && !from_refresh_;
-    counts.refresh_cycles += refresh_.busy;
+    counts.refreshes += command_.ref_all || command_.ref_bank;
     if (some) {
       counts.row_hits += used_ >> made.bank & 1;
       used_ |= 1u << made.bank;
@@ -112,6 +119,7 @@ class Scheduler {
   RowCommand command_;
   int batch_ = 0;
   BankSet used_ = 0;
+  bool still_ = false;  // nothing was decided or taken in this cycle
   bool writing_ = false, from_refresh_ = false, some_ = false, wrote_ = false;
 };
 

@@ -38,6 +38,7 @@ struct Hbm {
   }
 };
 
+constexpr int64_t kNever = int64_t{1} << 60;
 constexpr int kBanks = 16;
 using BankSet = uint32_t;  // a bit for each
 constexpr BankSet kAllBanks = (1u << kBanks) - 1;

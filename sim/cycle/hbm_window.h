@@ -18,6 +18,14 @@ class Window {
 
   explicit Window(const Hbm& hbm) : depth_(int(hbm.depth)), patience_(hbm.patience) {}
 
+  // Cycles in which nothing comes or goes, and how many there may be before an access is old.
+  int64_t left_to_age() const { return level && !old ? patience_ - age_ : kNever; }
+  void rest(int64_t cycles) {
+    if (!level || old) return;
+    age_ += cycles;
+    old = age_ == patience_;
+  }
+
   bool room() const { return level != depth_; }
   const Access& operator[](int i) const { return accesses_[i]; }
 

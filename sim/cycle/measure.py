@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from isa.config import ChipConfig
 from isa.image import ProgramImage
 from isa.table import INSTRUCTION_BYTES
+from sim.cycle.estimate import Estimate, estimate, is_long
+from sim.cycle.follow import trace_launch
 from sim.cycle.model import CycleResult, run_trace
 from sim.cycle.record import Record
 from sim.cycle.trace import Trace, record
@@ -49,6 +52,26 @@ def trace_of(situation: Situation) -> Trace:
 def on_model(situation: Situation, most_cycles: int = _MOST_CYCLES) -> CycleResult:
     """Time on the cycle model; SimulationError if it takes more than ``most_cycles``."""
     return run_trace(trace_of(situation), situation.image.config, most_cycles)
+
+
+def trace_to_time(image: ProgramImage, hbm: NDArray[np.uint8], exact: bool = False) -> Trace:
+    """The trace of a run on ``hbm``, all of memory, for `time_trace`: of a long one the loops over
+    layers are folded, unless ``exact``. Raises as `trace_launch`."""
+    if not exact:
+        trace = trace_launch(image, hbm, fold=True)
+        if not trace.repeats or is_long(trace, image.config):
+            return trace
+    return trace_launch(image, hbm)
+
+
+def time_trace(
+    trace: Trace, config: ChipConfig, exact: bool = False, record: Record | None = None
+) -> CycleResult | Estimate:
+    """Time of a run on ``config``, the chip of the trace with any memory: of a long one an
+    estimate, unless ``exact``. ``record`` is filled if the run is exact. Raises as `run_trace`."""
+    if not exact and is_long(trace, config):
+        return estimate(trace, config)
+    return run_trace(trace, config, record=record)
 
 
 def on_rtl(situation: Situation, record: Record | None = None) -> RunResult:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isa.config import HBM_ATOM_BYTES, ChipConfig
 from isa.counters import COUNTERS, CYCLE_CLASSES
@@ -22,7 +23,23 @@ from sim.errors import SimulationError
 
 _CHIP = names_of("CHIP_FIELDS")
 _HBM = names_of("HBM_FIELDS")
-_COUNTS = ("reads", "writes", "row_hits", "row_misses", "row_conflicts", "turnarounds")
+# HbmCounts of types.h; the last one is for estimates alone.
+_HBM_COUNTS = (
+    "reads", "writes", "row_hits", "row_misses", "row_conflicts", "turnarounds", "refreshes",
+)  # fmt: skip
+
+
+def _places() -> dict[str, slice]:
+    engines = len(Engine)
+    sizes = {"cycles": 1, "conflicts": 1, "classes": engines * len(CYCLE_CLASSES)}
+    sizes |= {"retired": engines, "work": engines, "hbm": len(_HBM_COUNTS)}
+    ends = np.cumsum(list(sizes.values())).tolist()
+    pairs = zip(sizes, ends, strict=True)
+    return {name: slice(end - sizes[name], end) for name, end in pairs}
+
+
+COUNTS = _places()  # where each lies in Counts of core.h, with HbmCounts behind it
+COUNTED = COUNTS["hbm"].stop
 _PAGE_BYTES = 4096
 _MAP_FIELDS = ("row", "column", "bank", "group", "channel")  # MapField of hbm_types.h
 _MOST_PIECES = 32
@@ -49,18 +66,14 @@ class _Trace(ctypes.Structure):
         ("code_base", ctypes.c_int64),
         ("code_count", ctypes.c_int64),
         ("times", TimesPointers),
+        ("marks", ctypes.c_void_p),
     ]
 
 
 class _Result(ctypes.Structure):
     _fields_ = [
         ("halted", ctypes.c_int64),
-        ("cycles", ctypes.c_int64),
-        ("conflicts", ctypes.c_int64),
-        ("classes", ctypes.c_int64 * (len(Engine) * len(CYCLE_CLASSES))),
-        ("retired", ctypes.c_int64 * len(Engine)),
-        ("work", ctypes.c_int64 * len(Engine)),
-        *((name, ctypes.c_int64) for name in (*_COUNTS, "refresh_cycles")),
+        ("counts", ctypes.c_int64 * COUNTED),
     ]
 
 
@@ -113,6 +126,20 @@ def run_trace(
     Raises SimulationError where it does not end in ``most_cycles``, which no program's trace should
     do.
     """
+    return result_of(count_trace(trace, config, most_cycles, record), config)
+
+
+def count_trace(
+    trace: Trace,
+    config: ChipConfig,
+    most_cycles: int = 1 << 40,
+    record: Record | None = None,
+    marks: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """The same, as a row of `COUNTS`. ``marks``, (n, `COUNTS`), gets a row for each of the trace's
+    n instructions: what was counted when it and all before it had retired. It needs a record."""
+    if trace.repeats:
+        raise ValueError("a trace with folded loops can only be estimated")
     numbers = chip_numbers(config)
     chip = _Chip(*(numbers[name] for name in _CHIP))
     order = np.ascontiguousarray(trace.order)
@@ -120,18 +147,30 @@ def run_trace(
     commands, orders, jumps, gathered = (array.ctypes.data for array in arrays)
     places = (commands, orders, jumps, len(order), gathered)
     times = record.pointers() if record else TimesPointers()
-    given, result = _Trace(*places, trace.code_base, trace.code_count, times), _Result()
+    into = marks.ctypes.data if marks is not None else None
+    given, result = _Trace(*places, trace.code_base, trace.code_count, times, into), _Result()
     library = _library(build_model())
     parts = (ctypes.byref(part) for part in (chip, _hbm_numbers(config), given))
     library.jx_cycles(*parts, most_cycles, ctypes.byref(result))
     if not result.halted:
-        raise SimulationError(f"the cycle model has not halted after {result.cycles} cycles")
-    counts = iter(result.classes)
-    classes = {e.name.lower(): {name: next(counts) for name in CYCLE_CLASSES} for e in Engine}
-    hbm = {name: getattr(result, name) for name in _COUNTS} if config.hbm else {}
-    counted = [*result.retired, *result.work[1:]]  # the sequencer has no work of its own
+        raise SimulationError(f"the cycle model has not halted after {result.counts[0]} cycles")
+    return np.array(result.counts)
+
+
+def result_of(counts: NDArray[np.int64], config: ChipConfig) -> CycleResult:
+    """A row of `COUNTS` by names."""
+    found = {name: counts[places].tolist() for name, places in COUNTS.items()}
+    rows = np.reshape(found["classes"], (len(Engine), len(CYCLE_CLASSES))).tolist()
+    classes = {
+        engine.name.lower(): dict(zip(CYCLE_CLASSES, row, strict=True))
+        for engine, row in zip(Engine, rows, strict=True)
+    }
+    counted = [*found["retired"], *found["work"][1:]]  # the sequencer has no work of its own
     counters = dict(zip(COUNTERS, counted, strict=True))
-    return CycleResult(result.cycles, result.conflicts, classes, counters, hbm)
+    hbm = dict(zip(_HBM_COUNTS, found["hbm"], strict=True)) if config.hbm else {}
+    hbm.pop(_HBM_COUNTS[-1], None)
+    (cycles,), (conflicts,) = found["cycles"], found["conflicts"]
+    return CycleResult(cycles, conflicts, classes, counters, hbm)
 
 
 def _hbm_numbers(config: ChipConfig) -> _Hbm:

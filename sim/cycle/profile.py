@@ -12,11 +12,10 @@ from isa.config import ChipConfig
 from isa.counters import CYCLE_CLASSES
 from isa.hbm import BURST_CYCLES
 from isa.image import ProgramImage
-from sim.cycle.follow import trace_launch
-from sim.cycle.measure import Situation, on_rtl
-from sim.cycle.model import run_trace
+from sim.cycle.estimate import Estimate
+from sim.cycle.measure import Situation, on_rtl, time_trace, trace_to_time
 from sim.cycle.record import Record
-from sim.cycle.shares import Share, layer_shares, node_shares
+from sim.cycle.shares import Costs, Share, layer_shares, node_shares
 from sim.host import Host, InputError
 from sim.report import console, print_cycle_classes
 
@@ -29,8 +28,9 @@ class Profile:
     """One launch. ``utilisation``: shares of ``cycles``: rows entering the array, its padding
     included; vectors issued; lines moved between SRAM and memory, of what the memory's port takes;
     columns of the HBM's pins. ``classes``: engine → class → cycles, which add up to ``cycles``.
-    ``nodes``, ``layers``: whose the cycles are, see `sim.cycle.shares`; ``record``: when each
-    instruction retires."""
+    ``nodes``, ``layers``: whose the cycles are, see `sim.cycle.shares`. ``record``: when each
+    instruction retires, None where that was not simulated; ``estimate`` then says how many cycles
+    were, and by how many all of it may be off: ``simulated``, ``bound``."""
 
     backend: str
     configuration: str
@@ -40,7 +40,8 @@ class Profile:
     classes: dict[str, dict[str, int]]
     nodes: list[Share]
     layers: list[Share]
-    record: Record
+    record: Record | None
+    estimate: dict[str, int] | None
 
 
 def situation_of(image: ProgramImage, tokens: int, past: int) -> Situation:
@@ -56,26 +57,39 @@ def situation_of(image: ProgramImage, tokens: int, past: int) -> Situation:
     return Situation(image, memory)
 
 
-def profile(image: ProgramImage, tokens: int, past: int, backend: str) -> Profile:
-    """Run a launch. Raises ValueError, InputError, SimulationError."""
+def profile(
+    image: ProgramImage, tokens: int, past: int, backend: str, exact: bool = False
+) -> Profile:
+    """Run a launch; a long one is estimated by the cycle model unless ``exact``. Raises ValueError,
+    InputError, SimulationError."""
     if backend not in BACKENDS:
         raise ValueError(f"--backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
-    situation = situation_of(image, tokens, past)
-    trace = trace_launch(image, situation.hbm)
-    record = Record.of_trace(trace)
-    if backend == "rtl":
-        run = on_rtl(situation, record)
-        found = (run.cycles, run.counters, run.classes, run.hbm)
-    else:
-        timed = run_trace(trace, image.config, record=record)
-        found = (timed.cycles, timed.counters, timed.classes, timed.hbm)
-    cycles, counters, classes, hbm = found
-    config = image.config
+    situation, on_chip = situation_of(image, tokens, past), backend == "rtl"
+    trace = trace_to_time(image, situation.hbm, exact or on_chip)
+    record: Record | None = None if trace.repeats else Record.of_trace(trace)
+    run = on_rtl(situation, record) if on_chip else time_trace(trace, image.config, exact, record)
+    estimated = {}
+    costs: Costs | None = record
+    if isinstance(run, Estimate):
+        estimated = {"simulated": run.simulated, "bound": run.bound}
+        costs, record, run = run, None, run.result
+    assert costs is not None
+    config, cycles = image.config, run.cycles
     seconds = cycles * config.hbm_mapping.generation.tck_ps / 1e12 if config.hbm else None
-    shares = utilisation(config, cycles, counters, hbm)
-    nodes = node_shares(image, trace, record)
-    layers = layer_shares(nodes)
-    return Profile(backend, config.name, cycles, seconds, shares, classes, nodes, layers, record)
+    shares = utilisation(config, cycles, run.counters, run.hbm)
+    nodes = node_shares(image, trace, costs)
+    return Profile(
+        backend,
+        config.name,
+        cycles,
+        seconds,
+        shares,
+        run.classes,
+        nodes,
+        layer_shares(nodes),
+        record,
+        estimated or None,
+    )
 
 
 def utilisation(
@@ -99,6 +113,12 @@ def print_profile(found: Profile, top: int = 20, wide: bool = False) -> None:
     to 100 %, and the products on an array without overlap."""
     time = f", {1e6 * found.seconds:,.1f} µs" if found.seconds is not None else ""
     console.print(f"{found.configuration}: {found.cycles:,} cycles{time} ({found.backend})")
+    if found.estimate:
+        simulated, bound = found.estimate["simulated"], found.estimate["bound"]
+        console.print(
+            f"estimated from {simulated:,} cycles that were simulated, ± {bound:,} "
+            f"({bound / found.cycles:.2%}); --exact simulates all"
+        )
     shares = (f"{name} {share:.1%}" for name, share in found.utilisation.items())
     console.print("in use: " + ", ".join(shares))
     print_cycle_classes(found.classes)

@@ -28,6 +28,14 @@ class Recorder {
 
   bool wanted() const { return heads_[kRecordSequencer] != nullptr; }
 
+  // The place of the oldest that has not retired.
+  int64_t front() const {
+    int64_t found = heads_[0]->place;
+    for (int e = 1; e < kRecordEngines; ++e)
+      if (heads_[e]->place < found) found = heads_[e]->place;
+    return found;
+  }
+
   // `cycles` that are alike: the engines' classes, and who retires in the last of them.
   template <class Flag, class Of>
   void note(const Flag& retired, const Of& classes, int64_t cycles) {

@@ -8,11 +8,16 @@ instruction at the head of its queue; idle cycles are nobody's.
 
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from isa.config import ChipConfig
 from isa.counters import CYCLE_CLASSES
 from isa.image import ProgramImage
 from isa.table import Engine
-from sim.cycle.record import CLASSES, Record
+from sim.cycle.record import CLASSES
 from sim.cycle.trace import FIELDS, KINDS, Trace
 
 ENGINES = [engine.name.lower() for engine in Engine if engine != Engine.SEQUENCER]
@@ -80,24 +85,68 @@ def without_overlap(rows: int, cols: int, m: int, k: int, n: int) -> dict[str, i
     return {"ws": ws, "os": os}
 
 
-def node_shares(image: ProgramImage, trace: Trace, record: Record) -> list[Share]:
-    """Each node's, in the program's order, of a run whose ``record`` is filled."""
-    found: dict[str, Share] = {}
-    owned, classes = record.owned.tolist(), record.classes.tolist()
-    kinds = trace.commands[trace.order][:, [FIELDS[name] for name in ("kind", "m", "k", "n")]]
-    steps = zip(record.pcs.tolist(), record.engines.tolist(), kinds.tolist(), strict=True)
-    for place, (pc, engine, (kind, *sizes)) in enumerate(steps):
-        name = image.node_of(pc) or NO_NODE
-        share = found.setdefault(name, Share(name))
-        share.instructions += 1
+class Costs(Protocol):
+    """What each place of a trace took, as `Record` and `Estimate` have it: (n, classes)."""
+
+    @property
+    def owned(self) -> NDArray[np.int64]:
+        """Cycles in which it was the oldest."""
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """Cycles that its engine spent on it."""
+
+
+def node_shares(image: ProgramImage, trace: Trace, costs: Costs) -> list[Share]:
+    """Each node's, in the program's order, of a run that took ``costs``."""
+    executed = trace.commands[trace.order]
+    pcs, engines = (executed[:, FIELDS[name]] for name in ("pc", "engine"))
+    firsts, at = np.unique(pcs, return_index=True)
+    names = {pc: image.node_of(pc) or NO_NODE for pc in firsts[np.argsort(at)].tolist()}
+    found = {name: Share(name) for name in names.values()}
+    number = {name: place for place, name in enumerate(found)}
+    of_pc = np.zeros(int(firsts[-1]) + 1, np.int64)
+    of_pc[list(names)] = [number[name] for name in names.values()]
+    node, times = of_pc[pcs], trace.times
+    kinds, *sizes = (executed[:, FIELDS[name]] for name in ("kind", "m", "k", "n"))
+    products = kinds == KINDS["Matmul"]
+    forms = _forms(image.config, node[products], times[products], [s[products] for s in sizes])
+    owned = _sums(costs.owned, node, len(found))
+    spent = {
+        name: _sums(costs.classes * (engines == Engine[name.upper()])[:, None], node, len(found))
+        for name in ENGINES
+    }
+    counts = np.bincount(node, times, len(found)).astype(np.int64).tolist()
+    for place, share in enumerate(found.values()):
+        share.instructions = counts[place]
         _add(share.classes, owned[place])
-        if engine != Engine.SEQUENCER:
-            _add(share.engines[Engine(engine).name.lower()], classes[place])
-        if kind == KINDS["Matmul"]:
-            parts = without_overlap(image.config.rows, image.config.cols, *sizes)
-            for dataflow, cycles in parts.items():
-                share.without_overlap[dataflow] += cycles
+        for name, rows in spent.items():
+            _add(share.engines[name], rows[place])
+        share.without_overlap |= forms.get(place, {})
     return list(found.values())
+
+
+def _sums(counts: NDArray[np.int64], node: NDArray[np.int64], nodes: int) -> list[list[int]]:
+    """Of each node."""
+    found = np.zeros((nodes, counts.shape[1]), np.int64)
+    np.add.at(found, node, counts)
+    return found.tolist()
+
+
+def _forms(
+    config: ChipConfig,
+    node: NDArray[np.int64],
+    times: NDArray[np.int64],
+    sizes: list[NDArray[np.int64]],
+) -> dict[int, dict[str, int]]:
+    """Of each node's products, `without_overlap`."""
+    alike, counts = np.unique(np.stack([node, *sizes, times], axis=1), axis=0, return_counts=True)
+    found: dict[int, dict[str, int]] = {}
+    for (place, *size, more), count in zip(alike.tolist(), counts.tolist(), strict=True):
+        sums = found.setdefault(place, {"ws": 0, "os": 0})
+        for dataflow, cycles in without_overlap(config.rows, config.cols, *size).items():
+            sums[dataflow] += cycles * count * more
+    return found
 
 
 def _add(classes: dict[str, int], counts: list[int]) -> None:

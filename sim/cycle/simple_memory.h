@@ -11,6 +11,8 @@ namespace cycle {
 
 class SimpleMemory {
  public:
+  HbmCounts counts;  // stay 0
+
   explicit SimpleMemory(const Chip& chip)
       : beat_(chip.axi_bytes), latency_(chip.latency), rate_(chip.rate),
         most_(std::max(chip.rate, chip.axi_bytes)) {}

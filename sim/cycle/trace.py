@@ -52,7 +52,9 @@ class Trace:
 
     ``commands``: (n, fields of `types.h`) int64, each command once; ``order``: which of them are
     executed, one after another; ``jumps``: which of these are branches that are taken; ``numbers``:
-    the rows of all gathers, in their order.
+    the rows of all gathers, in their order. ``repeats``: loops that were not followed to their end,
+    (first, last, more): what is executed from place ``first`` up to ``last``, that not included,
+    is executed so many times more. No run can be made of such a trace, only an estimate.
     """
 
     config: ChipConfig
@@ -62,6 +64,15 @@ class Trace:
     numbers: NDArray[np.int64]
     code_base: int
     code_count: int
+    repeats: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """How often each place of ``order`` is executed."""
+        found = np.ones(len(self.order), np.int64)
+        for first, last, more in self.repeats:
+            found[first:last] += more
+        return found
 
 
 class _Recorder(ScalarMachine):

@@ -68,6 +68,12 @@ struct MemoryIn {
   int64_t araddr, arbeats, awaddr, awbeats, used_from, used_to;
 };
 
+// Of all pseudo-channels together; `refreshes`: commands.
+struct HbmCounts {
+  int64_t reads = 0, writes = 0, row_hits = 0, row_misses = 0, row_conflicts = 0;
+  int64_t turnarounds = 0, refreshes = 0;
+};
+
 inline int64_t ceil_log2(int64_t value) { return value < 2 ? 0 : 64 - __builtin_clzll(value - 1); }
 
 // A queue of at most N entries, N a power of two.
