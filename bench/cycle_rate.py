@@ -1,17 +1,26 @@
 """How fast the cycle model is: CPU time of one core, traces included."""
 
+import resource
 import time
 from collections.abc import Iterator
 
+from large import CONTEXT, WHOLE, without_weights
 from measure import Line
 
+from compiler.canonical import canonicalise
+from compiler.importer import load_model
+from compiler.pipeline import compile_graph
+from compiler.storage import Storage
 from isa.config import load_config
 from isa.image import ProgramImage
 from sim.cycle.follow import follow
-from sim.cycle.model import run_trace
+from sim.cycle.measure import time_trace, trace_to_time
+from sim.cycle.model import CycleResult, run_trace
 from sim.cycle.products import product
+from sim.cycle.profile import situation_of
 
-PRODUCT_MS = 20
+PRODUCT_MS, DECODE_SECONDS = 20, 0.5
+MODEL, PAST = "llama-3-8b", 8000
 GROUP = "cycle model"
 
 
@@ -25,6 +34,26 @@ def measure(quick: bool) -> Iterator[Line]:
         note = f"{cycles:,} cycles, {1e9 * seconds / cycles:.0f} ns each"
         what = f"1024³ on server, {memory or 'simple memory'}"
         yield Line(GROUP, what, 1e3 * seconds, "ms", PRODUCT_MS, most=True, note=note)
+
+    if not quick:
+        yield _decode()
+
+
+def _decode() -> Line:
+    """A step of the whole model, estimated; jcc not included."""
+    graph = canonicalise(load_model(without_weights(MODEL), False), int(CONTEXT[MODEL]), MODEL)
+    config = load_config(f"server,{WHOLE[MODEL]}")
+    image = compile_graph(graph, config, storage=Storage(stored=False))
+    start = time.process_time()
+    found = time_trace(trace_to_time(image, situation_of(image, 1, PAST).hbm), config)
+    seconds = time.process_time() - start
+    assert not isinstance(found, CycleResult)
+    cycles, peak = found.result.cycles, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    note = (
+        f"{cycles:,} cycles ± {found.bound / cycles:.1%}; {peak:.1f} GB at the most, jcc included"
+    )
+    what = f"decode step of {MODEL} at {PAST:,} tokens"
+    return Line(GROUP, what, seconds, "s", DECODE_SECONDS, most=True, note=note)
 
 
 def _time(image: ProgramImage) -> tuple[float, int]:
