@@ -84,7 +84,7 @@ def test_a_plan_leaves_the_semaphores_as_they_were():
     trace = follow(image := stream(200), image.memory())
     plan = make_plan(trace)
     assert len(plan.kept) < len(trace.order) / 3
-    assert run_trace(plan.trace, TINY).cycles > 0  # it ends
+    assert run_trace(plan.trace, TINY, 1 << 20).cycles > 0  # it ends
     kinds = set(plan.likes.tolist())
     assert set(plan.likes[plan.kept[plan.fresh]].tolist()) == kinds
 
