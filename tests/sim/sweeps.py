@@ -1,5 +1,6 @@
 """Small sweeps, for tests."""
 
+import json
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -35,3 +36,8 @@ def sweep(*options: object) -> str:
         raise result.exception
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def rows(*options: object) -> list[dict]:
+    """All rows that it prints."""
+    return json.loads(sweep(*options, "--json"))
