@@ -54,7 +54,7 @@ def run_points(
         image = image_path(same[0], folder)
         todo += [_Task(same, image, True)] if not image.exists() else _measured(same, image)
     running: dict[Future[Row], _Task] = {}
-    with _workers(min(jobs, len(todo)) or 1) as submit:
+    with _workers(min(jobs, len(points)) or 1) as submit:
         while todo or running:
             while todo and len(running) <= jobs:
                 task = todo.popleft()
