@@ -64,6 +64,9 @@ def test_a_decoder_shows_both_halves(stories, shown):
     ]
     names = [launch.name for launch in launches(stories, 20, 0, alone)]
     assert names == ["prefill of 20", "decode behind 20"]
+    later = profile(stories, 5, 20, "cycle")
+    names = [launch.name for launch in launches(stories, 5, 20, later)]
+    assert names == ["prefill of 5 behind 20", "decode behind 25"]
     full = profile(stories, 64, 0, "cycle")  # no step fits behind it
     assert [launch.name for launch in launches(stories, 64, 0, full)] == ["prefill of 64"]
     matmul = assemble_file(ROOT / "programs" / "matmul.s")

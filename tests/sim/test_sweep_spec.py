@@ -18,7 +18,7 @@ def test_a_grid_is_the_product_of_its_axes(tmp_path):
         cols = [8, 8, 16]
         [fields]
         sram_bytes = { from = 65536, to = 300000, times = 2 }
-        load_bursts = { from = 1, to = 8, step = 3 }
+        load_bursts = { from = 1, to = 7, step = 3 }
         hbm = ["hbm3", ""]
     """
     found = read_sweep(written(tmp_path, text + model("prefill = [3, 5]\ndecode = [7]")))
