@@ -15,7 +15,8 @@ from sim.sweep.values import SweepError, check_names, numbers
 _KINDS = {".onnx": "model", ".jx": "image", ".s": "assembly"}
 # What jcc's flags of these names take, and the type here.
 _OPTIONS = {
-    "max_context": int, "weights": list, "kv": str, "no_weights": bool, "tile": int, "loops": str,
+    "max_context": int, "weights": list, "activations": list, "kv": str, "no_weights": bool,
+    "tile": int, "loops": str,
 }  # fmt: skip
 _LAUNCHES = ("prefill", "decode")
 _WORD = 1 << 20
@@ -85,7 +86,7 @@ class Program:
 
     def _compiled(self, config: ChipConfig) -> ProgramImage:
         from compiler.pipeline import compile_file
-        from compiler.storage import Choice, Storage
+        from compiler.storage import Activations, Choice, Storage
 
         given = self.options
         storage = Storage(
@@ -93,6 +94,7 @@ class Program:
             kv=given.get("kv", "bf16"),
             stored=not given.get("no_weights", False),
             loops=given.get("loops", "auto"),
+            activations=Activations.parse(given.get("activations", [])),
         )
         context, tile = given["max_context"], given.get("tile", 0)
         return compile_file(self.path, config, context, storage=storage, tile=tile)
