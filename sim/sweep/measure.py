@@ -9,9 +9,9 @@ import numpy as np
 from compiler.errors import CompileError
 from isa.config import ChipConfig
 from isa.image import ProgramImage, load_image, save_image
-from sim.cycle.follow import trace_launch
-from sim.cycle.measure import Situation
-from sim.cycle.model import CycleResult, run_trace
+from sim.cycle.estimate import Estimate
+from sim.cycle.measure import Situation, time_trace, trace_to_time
+from sim.cycle.model import CycleResult
 from sim.cycle.profile import situation_of, utilisation
 from sim.cycle.trace import FIELDS, KINDS, Trace
 from sim.sweep.journal import Row
@@ -32,14 +32,16 @@ def compile_to(program: Program, config: ChipConfig, target: Path, check: bool) 
 
 
 def measure(path: Path, config: ChipConfig, launch: Launch) -> Row:
-    """Time of a launch of an image on its chip, or on one with another memory; a part of a row."""
+    """Time of a launch of an image on its chip, or on one with another memory; a part of a row.
+    ``bound``: by so many cycles an estimate may be off, 0 where all of it was simulated."""
     try:
         replace(_image(path), config=config)  # its memory may be too small
         trace = _trace(path, launch)
-        result = run_trace(trace, config)
+        timed = time_trace(trace, config)
     except ValueError as error:
         return {"status": IMPOSSIBLE, "reason": str(error)}
-    return {"status": OK, "reason": ""} | numbers_of(config, trace, result)
+    result, bound = (timed.result, timed.bound) if isinstance(timed, Estimate) else (timed, 0)
+    return {"status": OK, "reason": ""} | numbers_of(config, trace, result) | {"bound": bound}
 
 
 @lru_cache(2)
@@ -51,7 +53,7 @@ def _image(path: Path) -> ProgramImage:
 def _trace(path: Path, launch: Launch) -> Trace:
     """No chip with another memory has another one."""
     situation = launch_of(_image(path), launch)
-    return trace_launch(situation.image, situation.hbm)
+    return trace_to_time(situation.image, situation.hbm)
 
 
 def launch_of(image: ProgramImage, launch: Launch) -> Situation:
@@ -82,7 +84,7 @@ def numbers_of(config: ChipConfig, trace: Trace, result: CycleResult) -> Row:
 def macs_of(trace: Trace) -> int:
     """Products that the program asks for."""
     commands = trace.commands
-    times = np.bincount(trace.order, minlength=len(commands))
+    times = np.bincount(trace.order, trace.times, len(commands)).astype(np.int64)
     of_array = commands[:, FIELDS["kind"]] == KINDS["Matmul"]
     sizes = np.prod([commands[:, FIELDS[name]] for name in ("m", "k", "n")], axis=0)
     return int((times * sizes)[of_array].sum())

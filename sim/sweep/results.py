@@ -17,7 +17,18 @@ from sim.sweep.journal import Row
 from sim.sweep.measure import OK
 
 _COLUMNS = (
-    *("program", "launch", "tokens", "past", "status", "reason", "cycles", "seconds", "macs"),
+    *(
+        "program",
+        "launch",
+        "tokens",
+        "past",
+        "status",
+        "reason",
+        "cycles",
+        "bound",
+        "seconds",
+        "macs",
+    ),
     *("bytes", "mac_utilisation", "gigabytes_per_second", "rtl_cycles", "rtl_error"),
 )
 _HEADINGS = ("cycles", "time", "MACs", "HBM", "GB/s", "RTL")
@@ -116,8 +127,9 @@ def time_of(row: Row) -> float:
 def _cells(row: Row) -> list[str]:
     seconds, speed = row["seconds"], row["gigabytes_per_second"]
     pins, error = row["in_use"].get("HBM pins"), row.get("rtl_error")
+    cycles, bound = row["cycles"], row["bound"]
     return [
-        f"{row['cycles']:,}",
+        f"{cycles:,}" + (f" ±{bound / cycles:.1%}" if bound else ""),
         _short(seconds) if seconds else "",
         f"{row['mac_utilisation']:.1%}",
         f"{pins:.1%}" if pins is not None else "",

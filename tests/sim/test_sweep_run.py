@@ -10,13 +10,17 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from compiler.pipeline import compile_file
+from compiler.storage import Storage
 from isa.assembler import assemble_file
 from isa.config import load_config
 from isa.image import save_image
 from sim.cli import app
+from sim.cycle import estimate
 from sim.cycle.profile import profile
+from sim.sweep import measure
 from sim.sweep.plots import front, write_plots
 from sim.sweep.points import points_of
+from sim.sweep.programs import Launch
 from sim.sweep.spec import read_sweep
 from tests.sim.sweeps import MATMUL, MODEL, model, program, rows, sweep, written
 
@@ -181,3 +185,19 @@ def test_small_points_agree_with_the_rtl(tmp_path):
     size = (folder / "results.jsonl").stat().st_size
     assert rows(path, "--check-rtl")[0] == first
     assert (folder / "results.jsonl").stat().st_size == size
+
+
+def test_long_points_are_estimated(tmp_path, monkeypatch):
+    """Layers are one loop, of which a few iterations are followed; products are those of all."""
+    config, path = load_config("tiny"), tmp_path / "loop.jx"
+    save_image(compile_file(MODEL, config, 64, storage=Storage(loops="always")), path)
+    launch = Launch(1, 30)
+    whole = measure.measure(path, config, launch)
+    measure._trace.cache_clear()
+    monkeypatch.setattr(estimate, "LONG_CYCLES", 1)
+    part = measure.measure(path, config, launch)
+    measure._trace.cache_clear()
+    assert (whole["status"], whole["bound"], part["status"]) == ("ok", 0, "ok")
+    assert 0 < part["bound"] < whole["cycles"]
+    assert abs(part["cycles"] - whole["cycles"]) <= part["bound"]
+    assert part["macs"] == whole["macs"] > 0
