@@ -2,19 +2,26 @@
 
 from functools import partial
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from isa.config import ChipConfig
 from rtl.float import fp_add
 from rtl.memory import Sram1R1W
 from rtl.platform import place
+from rtl.timing import ACC_BANKS
 
 
 def acc_address_bits(config: ChipConfig) -> int:
     """Bits of an accumulator row's number."""
     return (config.acc_rows - 1).bit_length()
+
+
+def acc_bank(config: ChipConfig, row: Value) -> Value:
+    """The bank of an accumulator row: the highest bits of its number."""
+    return row[exact_log2(config.acc_rows // ACC_BANKS) :]
 
 
 def control_layout(config: ChipConfig) -> data.StructLayout:
@@ -51,7 +58,7 @@ class AccumulatorPort(wiring.Signature):
 
 
 class Accumulator(wiring.Component):
-    """One column: row addr becomes sum, or row addr + sum.
+    """One column: row addr becomes sum, or row addr + sum. Its `ACC_BANKS` banks are read apart.
 
     Latency: `control` comes one cycle before its `sum`, in whose cycle the row is written; it can
     be read from the second cycle after `control` on. Throughput: one sum per cycle, but not to the
@@ -61,8 +68,8 @@ class Accumulator(wiring.Component):
     -------
     control : `control_layout`
     sum : fp32; of an int8 array int32, added modulo 2^32
-    reading : `control` needs the memory's read port in this cycle
-    read, read_addr : request of another reader; only where no column is `reading`
+    reading : the banks whose read port `control` needs in this cycle: one or none
+    read, read_addr : request of another reader; only in a bank that no column is `reading`
     read_data : the row, in the cycle after
     """
 
@@ -73,7 +80,7 @@ class Accumulator(wiring.Component):
             {
                 "control": In(control_layout(config)),
                 "sum": In(32),
-                "reading": Out(1),
+                "reading": Out(ACC_BANKS),
                 "read": In(1),
                 "read_addr": In(address),
                 "read_data": Out(32),
@@ -82,33 +89,49 @@ class Accumulator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Sram1R1W(32, self._config.acc_rows)
-        write, replace, row = Signal(), Signal(), Signal(acc_address_bits(self._config))
-        if self._config.element == "int8":
-            total = memory.rdata + self.sum
-        else:
-            total = fp_add(m, memory.rdata, self.sum, "add")
-        m.d.comb += [
-            self.reading.eq(self.control.valid & ~self.control.overwrite),
-            memory.ren.eq(self.reading | self.read),
-            memory.raddr.eq(Mux(self.reading, self.control.addr, self.read_addr)),
-            self.read_data.eq(memory.rdata),
-            memory.wen.eq(write),
-            memory.waddr.eq(row),
-            memory.wdata.eq(Mux(replace, self.sum, total)),
-        ]
+        config, adds = self._config, Signal()
+        write, replace, row = Signal(), Signal(), Signal(acc_address_bits(config))
+        old, new, source = Signal(32), Signal(32), Signal(range(ACC_BANKS))
+        m.d.comb += adds.eq(self.control.valid & ~self.control.overwrite)
         m.d.sync += [
             write.eq(self.control.valid),
             replace.eq(self.control.overwrite),
             row.eq(self.control.addr),
+            source.eq(acc_bank(config, self.read_addr)),
         ]
+        lines = []
+        for index in range(ACC_BANKS):
+            memory = Sram1R1W(32, config.acc_rows // ACC_BANKS)
+            m.submodules[f"memory_{index}"] = memory
+            reading = self.reading[index]
+            m.d.comb += [
+                reading.eq(adds & (acc_bank(config, self.control.addr) == index)),
+                memory.ren.eq(reading | self.read & (acc_bank(config, self.read_addr) == index)),
+                memory.raddr.eq(Mux(reading, self.control.addr, self.read_addr)),
+                memory.wen.eq(write & (acc_bank(config, row) == index)),
+                memory.waddr.eq(row),
+                memory.wdata.eq(new),
+            ]
+            lines.append(memory.rdata)
+        m.d.comb += [
+            old.eq(Array(lines)[acc_bank(config, row)]),
+            new.eq(self._new(m, old, replace)),
+        ]
+        m.d.comb += self.read_data.eq(Array(lines)[source])
         return m
+
+    def _new(self, m: Module, old: Signal, replace: Signal) -> Value:
+        if self._config.element == "int8":
+            total = old + self.sum
+        else:
+            total = fp_add(m, old, self.sum, "add")
+        return Mux(replace, self.sum, total)
 
 
 class Accumulators(wiring.Component):
     """All columns; column c's control is delayed by c cycles, as its sums are.
 
-    The vector unit reads whole rows in cycles in which no column adds to its memory.
+    The vector unit reads whole rows in cycles in which no column adds to their bank.
 
     Members
     -------
@@ -146,8 +169,11 @@ class Accumulators(wiring.Component):
             columns.append(place(m, platform, f"column{c}", "jx_accumulator", make, inputs))
         ended = Signal()  # the last column's sum is being written, and is the matmul's last
         m.d.sync += [ended.eq(control.valid & control.last), self.done.eq(ended)]
+        in_use = [
+            Cat(column["reading"][bank] for column in columns).any() for bank in range(ACC_BANKS)
+        ]
         m.d.comb += [
-            self.acc_read.ready.eq(~Cat(column["reading"] for column in columns).any()),
+            self.acc_read.ready.eq(~Array(in_use)[acc_bank(self._config, self.acc_read.addr)]),
             self.acc_read.data.eq(Cat(column["read_data"] for column in columns)),
         ]
         return m

@@ -29,7 +29,8 @@ class MatrixUnit(wiring.Component):
     done : pulse; all accumulators are written. Any opcode but `matmul` is done at once
     weights : SRAM port, which must accept every request at once
     activations : SRAM port
-    acc_read : the vector unit's access to the accumulators, refused while a matmul adds to them
+    acc_read : the vector unit's access to the accumulators, refused while a matmul adds to rows of
+        the same bank
     rows : an activation row enters the array in this cycle
     waiting_operand : none does, as its tile's weights are not there yet
     waiting_bank : none does, as an activation read was refused (never with `waiting_operand`)

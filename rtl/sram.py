@@ -8,6 +8,7 @@ from isa.config import ChipConfig
 from rtl.memory import Sram1RW
 from rtl.ports import ReadPort, WritePort, line_address_bits
 from rtl.sram_parity import ParityBank
+from rtl.timing import bank_digit_bits
 
 # In order of priority. The array's timing depends on its weights: their port is never refused.
 CLIENTS = (
@@ -25,7 +26,8 @@ READERS = tuple(name for name in CLIENTS if name not in WRITERS)
 
 
 class BankedSram(wiring.Component):
-    """Line n lies in bank n mod ``config.sram_banks``; different banks are accessed together.
+    """Line n lies in bank (sum of n's digits) mod ``config.sram_banks``, digits of
+    `timing.bank_digit_bits`; different banks are accessed together.
 
     Latency: data 1 cycle after acceptance, in that cycle only. Throughput: one access per bank and
     cycle; of two clients that want the same bank, the later one in `CLIENTS` is refused. A read
@@ -39,6 +41,9 @@ class BankedSram(wiring.Component):
     def __init__(self, config: ChipConfig):
         granule = 8 * config.byte_vector_bytes
         self._bank_bits = (config.sram_banks - 1).bit_length()
+        line_bits = line_address_bits(config)
+        digit_bits = bank_digit_bits(config.sram_banks)
+        self._digits = range(0, line_bits, digit_bits)  # where they begin
         self._checked = config.sram_ecc == "parity"
         make = ParityBank if self._checked else Sram1RW
         sizes = 8 * config.line_bytes, config.bank_lines, granule
@@ -46,7 +51,6 @@ class BankedSram(wiring.Component):
         read = {name: In(ReadPort(config)) for name in READERS}
         write = {name: In(WritePort(config)) for name in WRITERS}
         ports = read | write
-        line_bits = line_address_bits(config)
         errors = {"refused": Out(1), "failed": Out(1), "failed_line": Out(line_bits)}
         super().__init__({name: ports[name] for name in CLIENTS} | errors)
 
@@ -67,8 +71,16 @@ class BankedSram(wiring.Component):
             with m.If(bank.failed):
                 m.d.comb += [
                     self.failed.eq(1),
-                    self.failed_line.eq(bank.failed_addr << self._bank_bits | index),
+                    self.failed_line.eq(self._line(index, bank.failed_addr)),
                 ]
+
+    def _bank(self, line):
+        return sum(line[at:][: self._bank_bits] for at in self._digits)[: self._bank_bits]
+
+    def _line(self, bank, row):
+        """The inverse: of a line, its row in the bank has all but the lowest bits."""
+        above = sum(row[at - self._bank_bits :][: self._bank_bits] for at in self._digits[1:])
+        return Cat((bank - above)[: self._bank_bits], row)
 
     def _arbitrate(self, m):
         """Drive every `ready`; returns the bank that each client addresses."""
@@ -76,7 +88,7 @@ class BankedSram(wiring.Component):
         for position, name in enumerate(CLIENTS):
             port = getattr(self, name)
             banks[name] = Signal(self._bank_bits, name=f"{name}_bank")
-            m.d.comb += banks[name].eq(port.addr)
+            m.d.comb += banks[name].eq(self._bank(port.addr))
             blocked = Signal(name=f"{name}_blocked")
             m.d.comb += blocked.eq(
                 Cat(

@@ -7,6 +7,7 @@ memory's devices are those of its generation (`isa.hbm`). Pure data: nothing of 
 FETCH_DEPTH = 128  # instructions in the sequencer's buffer
 FETCH_BURST = 8  # instructions that are requested together: 256 bytes, never across 4 KiB
 FETCH_AHEAD = FETCH_DEPTH // 2  # the rest stays behind the program counter, for loops
+ACC_BANKS = 2  # of a column of accumulators: the array adds in one, the vector unit reads another
 CHECK_STAGES = 3  # registers of the legality check
 DIVIDE_CYCLES = 16  # of its division, one for each bit of a number of rows, and one to begin
 READER_DEPTH = 4  # lines that are requested ahead of who takes them
@@ -18,3 +19,12 @@ HBM_SLOTS = 2  # of a controller, for each access of its window and direction
 HBM_PATIENCE = 1000  # cycles that the oldest access may be passed over
 REFRESH_IDLE_CYCLES = 16  # without accesses, until a refresh that is due is made at once
 REFRESH_POSTPONED = 7  # at most; a later one could miss the standard's 8
+
+
+def bank_digit_bits(banks: int) -> int:
+    """Width of the digits of an SRAM line's number whose sum, modulo ``banks``, is its bank.
+
+    One bit more than a bank's number: a run of 2 banks lines goes from bank to bank without a
+    break, and rows at any distance that is a power of two spread over all banks.
+    """
+    return banks.bit_length()

@@ -7,11 +7,13 @@ seconds, so a second, smaller file remembers which design the present sources gi
 import os
 import re
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 from isa.config import HBM_ATOM_BYTES, MEMORY_FIELDS, ChipConfig
 from isa.counters import COUNTERS, CYCLE_CLASSES, HBM_COUNTERS, HBM_LATENCIES
 from isa.table import Engine
+from rtl.timing import ACC_BANKS, bank_digit_bits
 from sim.builds import ROOT, build_root, digest, locked
 from sim.hbm_layout import HEADERS as HBM_HEADERS, device_layout
 from sim.native import NativeModel, build_library
@@ -95,7 +97,9 @@ def _layout_sizes(config: ChipConfig) -> str:
         "LINE_BYTES": config.line_bytes,
         "SRAM_LINES": config.sram_lines,
         "SRAM_BANKS": config.sram_banks,
+        "BANK_DIGIT_BITS": bank_digit_bits(config.sram_banks),
         "ACC_ROWS": config.acc_rows,
+        "ACC_BANK_ROWS": config.acc_rows // ACC_BANKS,
         "COLS": config.cols,
         "SRAM_PARITY": int(config.sram_ecc == "parity"),
         "GRANULE_BYTES": config.byte_vector_bytes,
@@ -116,8 +120,9 @@ def _layout(config: ChipConfig, objects: Path) -> str:
     members = re.findall(r"VlUnpacked<.*>\s+(\w+__DOT__mem);", text)
     bank = r"sram__DOT__bank_(\d+)__DOT__"
     banks = _members(members, rf"{bank}(?!parity)", config.sram_banks)
-    columns = _members(members, r"accumulators__DOT__column(\d+)__DOT__", config.cols)
-    finders = _finder("sram_row", banks) + _finder("acc_word", columns)
+    column = r"accumulators__DOT__column(\d+)__DOT__memory_"
+    columns = [_members(members, f"{column}{bank}__", config.cols) for bank in range(ACC_BANKS)]
+    finders = _finder("sram_row", banks) + _finder("acc_word", [*chain(*columns)])
     if config.sram_ecc == "parity":
         finders += _finder("parity_row", _members(members, f"{bank}parity", config.sram_banks))
     return f"#pragma once\n{_layout_sizes(config)}{finders}"

@@ -55,6 +55,13 @@ void reset(Model& model) {
   top.rst = 0;
 }
 
+// The bank of a line, as rtl/sram.py has it.
+int bank_of(int line) {
+  int sum = 0;
+  for (int digits = line; digits; digits >>= BANK_DIGIT_BITS) sum += digits;
+  return sum % SRAM_BANKS;
+}
+
 #if SRAM_PARITY
 // The parity bits of a line: one for each granule.
 void set_parity(Model& model, int line, const uint8_t* bytes) {
@@ -62,7 +69,7 @@ void set_parity(Model& model, int line, const uint8_t* bytes) {
   for (int byte = 0; byte < LINE_BYTES; ++byte)
     packed[byte / GRANULE_BYTES / 8] ^= __builtin_parity(bytes[byte])
                                         << byte / GRANULE_BYTES % 8;
-  void* row = parity_row(model.top.rootp, line % SRAM_BANKS, line / SRAM_BANKS);
+  void* row = parity_row(model.top.rootp, bank_of(line), line / SRAM_BANKS);
   std::memcpy(row, packed, sizeof packed);
 }
 #endif
@@ -202,11 +209,11 @@ JX_API void jx_run(void* handle, uint8_t* bytes, uint64_t size, const Program* p
 #endif
 }
 
-// SRAM bytes in address order: line n is row n / banks of bank n % banks.
+// SRAM bytes in address order: line n is row n / banks of its bank.
 JX_API void jx_copy_sram(void* handle, uint8_t* bytes, int to_model) {
   Model& model = *static_cast<Model*>(handle);
   for (int line = 0; line < SRAM_LINES; ++line, bytes += LINE_BYTES) {
-    void* row = sram_row(model.top.rootp, line % SRAM_BANKS, line / SRAM_BANKS);
+    void* row = sram_row(model.top.rootp, bank_of(line), line / SRAM_BANKS);
     std::memcpy(to_model ? row : bytes, to_model ? bytes : row, LINE_BYTES);
 #if SRAM_PARITY
     if (to_model) set_parity(model, line, bytes);
@@ -218,7 +225,7 @@ JX_API void jx_copy_sram(void* handle, uint8_t* bytes, int to_model) {
 JX_API void jx_flip_sram(void* handle, uint32_t byte, uint32_t bit) {
   Model& model = *static_cast<Model*>(handle);
   const int line = byte / LINE_BYTES;
-  void* row = sram_row(model.top.rootp, line % SRAM_BANKS, line / SRAM_BANKS);
+  void* row = sram_row(model.top.rootp, bank_of(line), line / SRAM_BANKS);
   static_cast<uint8_t*>(row)[byte % LINE_BYTES] ^= 1 << bit;
 }
 
@@ -227,7 +234,8 @@ JX_API void jx_copy_acc(void* handle, uint32_t* words, int to_model) {
   Model& model = *static_cast<Model*>(handle);
   for (int row = 0; row < ACC_ROWS; ++row)
     for (int column = 0; column < COLS; ++column, ++words) {
-      void* word = acc_word(model.top.rootp, column, row);
+      void* word = acc_word(model.top.rootp, row / ACC_BANK_ROWS * COLS + column,
+                            row % ACC_BANK_ROWS);
       std::memcpy(to_model ? word : words, to_model ? words : word, sizeof *words);
     }
 }

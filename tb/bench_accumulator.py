@@ -39,11 +39,12 @@ class Columns:
         self.past = deque([idle] * (config.cols + 2), maxlen=config.cols + 2)  # newest first
         self.sums = [0] * config.cols
 
-    @property
-    def reading(self) -> bool:
-        """A column adds to its memory in this cycle: column c, to the control of c cycles ago."""
-        columns = range(self.config.cols)
-        return any(self.past[c]["valid"] and not self.past[c]["overwrite"] for c in columns)
+    def reading(self, row: int) -> bool:
+        """A column adds to a row of that half in this cycle: column c, for the control of c cycles
+        ago."""
+        adds = [c for c in list(self.past)[: self.config.cols] if c["valid"] and not c["overwrite"]]
+        half = self.config.acc_rows // 2
+        return any((control["addr"] < half) == (row < half) for control in adds)
 
     @property
     def done_due(self) -> bool:
@@ -113,6 +114,7 @@ async def tiles_and_reads(dut) -> None:
     cover.point("row", {"mode": kinds, "last": (0, 1), "cycles since the same row": ("2", "more")})
     cover.point("read", {"is": STATES, "element": ("bf16", "int8")})
     cover.point("read of a row", {"written in the same cycle": (0, 1)})
+    cover.point("read beside", {"additions in the other half": (0, 1)})
     columns, port = Columns(dut, config, cover, sizes["rest"]), Ports(dut, "acc_read")
     done, due, row = Pulse(dut, "done"), None, None
     port.set("valid", 0)
@@ -123,11 +125,12 @@ async def tiles_and_reads(dut) -> None:
         if row is None and now > written and random.random() < 0.5:
             row = random.randrange(random.choice([_FEW_ROWS, config.acc_rows]))
         port.set("valid", row is not None)
-        port.set("addr", row if row is not None else random.randrange(config.acc_rows))
+        addr = row if row is not None else random.randrange(config.acc_rows)
+        port.set("addr", addr)
         seen = _Seen(port)
         await cycle(dut, [columns, done, seen])
         assert done.seen == columns.done_due
-        assert seen.ready == (not columns.reading), "the vector unit reads where no column does"
+        assert seen.ready == (not columns.reading(addr)), "reads where no column does"
         if due is not None:
             assert seen.data == due, f"{seen.data:#x}, not {due:#x}"
         state = state_of(row is not None, seen.ready)
@@ -137,6 +140,7 @@ async def tiles_and_reads(dut) -> None:
             due = int.from_bytes(columns.rows[:, row].astype("<u4").tobytes(), "little")
             writes = [columns.past[c + 1] for c in range(config.cols)]
             cover.hit("read of a row", int(any(w["valid"] and w["addr"] == row for w in writes)))
+            cover.hit("read beside", int(columns.reading(config.acc_rows - 1 - row)))
             row = None
         columns.write()
     cover.save()

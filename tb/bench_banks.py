@@ -12,6 +12,7 @@ from rtl.sram import CLIENTS, WRITERS
 from tb.agents import Ports, cycle, reset, state_of
 from tb.coverage import Coverage
 from tb.runner import bench_parameters
+from tb.sram_reference import bank_of
 
 _FEW_LINES = 8  # where half of all accesses go, so that they meet
 
@@ -45,7 +46,7 @@ class Client:
     @property
     def bank(self) -> int | None:
         """The bank wanted in this cycle."""
-        return None if self.offer is None else self.offer["addr"] % self.config.sram_banks
+        return None if self.offer is None else bank_of(self.offer["addr"], self.config.sram_banks)
 
     def sample(self) -> None:
         """Only looks; `finish` executes what was accepted, in the order of all clients."""

@@ -3,6 +3,15 @@
 from dataclasses import dataclass, field
 
 
+def bank_of(line: int, banks: int) -> int:
+    """The bank of an SRAM line: its digits to the base 2 ``banks``, added up modulo ``banks``."""
+    total = 0
+    while line:
+        line, digit = divmod(line, 2 * banks)
+        total += digit
+    return total % banks
+
+
 @dataclass
 class Reference1RW:
     """Twin of `rtl.memory.Sram1RW`; `granule` in bits."""

@@ -71,7 +71,8 @@ class Core {
 
   // Let the cycles pass in which the matrix unit takes row after row of a tile and all others wait.
   void leap(int64_t most) {
-    const bool still = still_ > stillness() && (!vector_.busy || matrix_.unreadable());
+    const bool waits = !vector_.busy || matrix_.unreadable(vector_.acc_bank());
+    const bool still = still_ > stillness() && waits;
     const int64_t steady = still ? matrix_.steady() : 0;
     const bool before = steady_;
     steady_ = steady > 0;
@@ -107,7 +108,8 @@ class Core {
     const bool refused = sram_.arbitrate();
     const bool load_beat = out.rvalid && out.rid == kLoadReads;
     const bool load_ready = load_.evaluate(port(kLoadWrite), port(kLoadList), load_beat);
-    vector_.evaluate(port(kVectorWrite), port(kVectorA), port(kVectorB), matrix_.readable());
+    const bool readable = matrix_.readable(vector_.acc_bank());
+    vector_.evaluate(port(kVectorWrite), port(kVectorA), port(kVectorB), readable);
     issue();
     memory(out, load_ready);
     if (sequencer_.running) count(refused), count_work();

@@ -127,6 +127,7 @@ class WeightLoader {
 // What becomes of a row: rtl/accumulator.py, and whether it is its tile's first.
 struct RowTag {
   bool swap = false, adds = false, last = false;
+  uint8_t bank = 0;  // of the accumulators
 };
 
 // The activation rows in the order in which they are read (rtl/matrix_rows.py).
@@ -139,22 +140,28 @@ class RowSequence {
   int64_t line() const { return (address_ & ((1 << 24) - 1)) >> chip_.line_shift; }
   RowTag tag() const {
     const bool end = m_left_ == 1 && k_left_ <= chip_.rows && n_left_ <= chip_.cols;
-    return {first_row_, command_->accumulates || !first_tile_, end};
+    const uint8_t bank = acc_ >> chip_.acc_bank_shift;
+    return {first_row_, command_->accumulates || !first_tile_, end, bank};
   }
 
   void begin(const Command* command) {
     command_ = command;
     valid = first_row_ = first_tile_ = true;
     address_ = tile_ = command->a;
+    acc_ = panel_acc_ = command->acc;
     m_left_ = command->m, k_left_ = command->k, n_left_ = command->n;
   }
 
-  // Rows before the last one of the tile, if its first has gone.
-  int64_t inner_rows() const { return valid && !first_row_ ? m_left_ - 1 : 0; }
-  void skip(int64_t rows) { address_ += rows * command_->astride, m_left_ -= rows; }
+  // Rows before the last one of the tile and of the accumulators' bank, if its first has gone.
+  int64_t inner_rows() const {
+    const int64_t in_bank = (int64_t{1} << chip_.acc_bank_shift) - 1;
+    return valid && !first_row_ ? std::min(m_left_ - 1, in_bank - (acc_ & in_bank)) : 0;
+  }
+  void skip(int64_t rows) { address_ += rows * command_->astride, acc_ += rows, m_left_ -= rows; }
 
   void advance() {
     address_ += command_->astride;
+    ++acc_;
     first_row_ = m_left_ == 1;
     if (--m_left_) return;
     const bool last_tile = k_left_ <= chip_.rows;
@@ -162,7 +169,11 @@ class RowSequence {
     m_left_ = command_->m;
     k_left_ = last_tile ? command_->k : k_left_ - chip_.rows;
     first_tile_ = last_tile;
-    if (!last_tile) return;
+    if (!last_tile) {
+      acc_ = panel_acc_;
+      return;
+    }
+    panel_acc_ = acc_;
     valid = n_left_ > chip_.cols;
     n_left_ -= chip_.cols;
   }
@@ -170,7 +181,8 @@ class RowSequence {
  private:
   const Chip& chip_;
   const Command* command_ = nullptr;
-  int64_t address_ = 0, tile_ = 0, m_left_ = 0, k_left_ = 0, n_left_ = 0;
+  int64_t address_ = 0, tile_ = 0, acc_ = 0, panel_acc_ = 0;
+  int64_t m_left_ = 0, k_left_ = 0, n_left_ = 0;
   bool first_row_ = false, first_tile_ = false;
 };
 
@@ -191,15 +203,17 @@ class MatrixUnit {
     loader_.ask(weights);
     reader_.request(activations, sequence_.valid, sequence_.valid ? sequence_.line() : 0);
     done = controls_[(now_ - chip_.rows - chip_.cols - 1) % kSlots] & kLast;
-    adding_ += (controls_[(now_ - chip_.rows) % kSlots] & kAdds) != 0;
-    adding_ -= (controls_[(now_ - chip_.rows - chip_.cols) % kSlots] & kAdds) != 0;
+    count_adding(now_ - chip_.rows, 1);
+    count_adding(now_ - chip_.rows - chip_.cols, -1);
   }
 
-  // Whether it may not, now and as long as rows that add keep coming.
-  bool unreadable() const { return adding_run_ > chip_.rows + chip_.cols; }
+  // Whether the vector unit may read accumulators of a bank.
+  bool readable(int bank) const { return adding_[bank] == 0; }
 
-  // Whether the vector unit may read accumulators.
-  bool readable() const { return adding_ == 0; }
+  // Whether it may not, now and as long as rows that add keep coming there.
+  bool unreadable(int bank) const {
+    return run_bank_ == bank && adding_run_ > chip_.rows + chip_.cols;
+  }
 
   void step(const SramPort& activations, const Command* start) {
     if (busy) {
@@ -215,9 +229,10 @@ class MatrixUnit {
       if (accepted) sequence_.advance();
       loader_.step(taken && tag.swap);
       row = taken;
-      const int adds = taken && tag.adds ? kAdds : 0, last = taken && tag.last ? kLast : 0;
-      controls_[++now_ % kSlots] = uint8_t(adds | last);
-      adding_run_ = adds ? adding_run_ + 1 : 0;
+      const uint8_t control = taken ? control_of(tag) : 0;
+      controls_[++now_ % kSlots] = control;
+      adding_run_ = !(control & kAdds) ? 0 : tag.bank == run_bank_ ? adding_run_ + 1 : 1;
+      run_bank_ = tag.bank;
       start_ = nullptr;
     }
     if (done) busy = false;
@@ -231,30 +246,38 @@ class MatrixUnit {
     if (!reader_.flows() || !loader_.quiet()) return 0;
     const int64_t rows = sequence_.inner_rows();
     if (!rows) return 0;
-    const bool adds = sequence_.tag().adds;
-    const auto same = [adds](const RowTag& tag) {
-      return !tag.swap && !tag.last && tag.adds == adds;
+    const RowTag now = sequence_.tag();
+    const auto same = [now](const RowTag& tag) {
+      return !tag.swap && !tag.last && tag.adds == now.adds && tag.bank == now.bank;
     };
     return reader_.all(same) ? rows : 0;
   }
 
   // So many of these cycles pass.
   void leap(int64_t cycles) {
-    const uint8_t control = sequence_.tag().adds ? kAdds : 0;
+    const uint8_t control = control_of(sequence_.tag());
     const int64_t reach = chip_.rows + chip_.cols + 1;
     sequence_.skip(cycles);
     loader_.pass(cycles);
     now_ += cycles;
     for (int64_t back = 0; back < std::min(cycles, reach); ++back)
       controls_[(now_ - back) % kSlots] = control;
-    adding_ = 0;
-    for (int64_t back = chip_.rows + 1; back < reach; ++back)
-      adding_ += (controls_[(now_ - back) % kSlots] & kAdds) != 0;
+    for (int64_t& adding : adding_) adding = 0;
+    for (int64_t back = chip_.rows + 1; back < reach; ++back) count_adding(now_ - back, 1);
   }
 
  private:
   static constexpr uint64_t kSlots = 1024;
-  static constexpr uint8_t kAdds = 1, kLast = 2;
+  static constexpr int kMostBanks = 16;
+  static constexpr uint8_t kAdds = 1, kLast = 2, kBank = 4;  // and the bank's number above
+
+  static uint8_t control_of(const RowTag& tag) {
+    return uint8_t((tag.adds ? kAdds : 0) | (tag.last ? kLast : 0) | tag.bank * kBank);
+  }
+  void count_adding(uint64_t when, int change) {
+    const uint8_t control = controls_[when % kSlots];
+    if (control & kAdds) adding_[control / kBank] += change;
+  }
 
   const Chip& chip_;
   WeightLoader loader_;
@@ -263,8 +286,9 @@ class MatrixUnit {
   const Command* start_ = nullptr;
   uint8_t controls_[kSlots] = {};
   uint64_t now_ = kSlots;
-  int64_t adding_ = 0;      // rows that add, in the columns
-  int64_t adding_run_ = 0;  // cycles without any other
+  int64_t adding_[kMostBanks] = {};  // rows that add, in the columns
+  int64_t adding_run_ = 0;          // cycles without any other, to this bank:
+  int run_bank_ = 0;
   uint32_t refused_ = 0;
 };
 

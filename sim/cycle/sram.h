@@ -31,16 +31,20 @@ struct SramPort {
 struct Sram {
   SramPort ports[kClients];
 
-  explicit Sram(const Chip& chip) : bank_mask_(chip.sram_banks - 1) {}
+  explicit Sram(const Chip& chip)
+      : bank_mask_(chip.sram_banks - 1), digit_bits_(chip.bank_digit_bits) {}
 
   // Decides who is ready; returns whether anyone is refused.
   bool arbitrate() {
     uint64_t taken = 0;
     bool refused = false;
     for (SramPort& port : ports) {
-      const uint64_t bank = 1ull << (port.line & bank_mask_);
+      if (!port.valid) {
+        port.ready = false;
+        continue;
+      }
+      const uint64_t bank = 1ull << bank_of(port.line);
       port.ready = !(taken & bank);
-      if (!port.valid) continue;
       refused |= !port.ready;
       taken |= bank;
     }
@@ -48,7 +52,13 @@ struct Sram {
   }
 
  private:
-  int64_t bank_mask_;
+  int64_t bank_of(int64_t line) const {
+    int64_t sum = 0;
+    for (; line; line >>= digit_bits_) sum += line;
+    return sum & bank_mask_;
+  }
+
+  const int64_t bank_mask_, digit_bits_;
 };
 
 // A stream of lines to be read becomes one of lines, with a tag each.

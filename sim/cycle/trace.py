@@ -193,7 +193,7 @@ def row_of(config: ChipConfig, command: Command) -> list[int]:
 
 def _matmul(config: ChipConfig, f: dict) -> dict[str, int]:
     entry, transposed = FORMATS[f["wf"]], f["layout"] == "transposed"
-    names = ("a", "astride", "w", "wstride", "wpanel", "m", "k", "n")
+    names = ("acc", "a", "astride", "w", "wstride", "wpanel", "m", "k", "n")
     scale_row = config.cols * entry.scale_bytes
     scales = -(-f["k"] // entry.block) * scale_row if entry.block else 0
     return {

@@ -11,9 +11,9 @@ namespace cycle {
 // From isa.config.ChipConfig, isa.hbm and rtl.timing, whose names they have.
 #define CHIP_FIELDS(X)                                                                            \
   X(rows) X(cols) X(lanes) X(line_bytes) X(line_shift) X(acc_row_shift) X(sram_lines)             \
-  X(sram_banks) X(axi_bytes) X(queue_depth) X(burst_beats) X(load_bursts) X(store_bursts)         \
-  X(group_rows) X(array_row_bytes) X(operand_address_bits) X(latency) X(rate)                     \
-  X(instruction_bytes) X(atom_bytes) X(page_bytes) X(index_bytes)                                 \
+  X(sram_banks) X(bank_digit_bits) X(axi_bytes) X(queue_depth) X(burst_beats) X(load_bursts)      \
+  X(store_bursts) X(acc_bank_shift) X(group_rows) X(array_row_bytes) X(operand_address_bits)      \
+  X(latency) X(rate) X(instruction_bytes) X(atom_bytes) X(page_bytes) X(index_bytes)              \
   X(fetch_depth) X(fetch_burst) X(fetch_ahead) X(check_stages) X(divide_cycles) X(reader_depth)   \
   X(operand_depth) X(special_cycles) X(gather_stages)
 
@@ -30,7 +30,7 @@ struct Chip {
   X(wait_count_2) X(signal_0) X(signal_1) X(signal_2)                                             \
   X(address)                                                                                      \
   X(hbm) X(hstride) X(sram) X(sstride) X(bytes) X(offset) X(planes) X(hplane) X(splane)           \
-  X(a) X(astride) X(w) X(wstride) X(wpanel) X(m) X(k) X(n) X(accumulates) X(transposed)           \
+  X(acc) X(a) X(astride) X(w) X(wstride) X(wpanel) X(m) X(k) X(n) X(accumulates) X(transposed)    \
   X(weight_unit) X(scale_header) X(scale_block) X(scale_row_bytes)                                \
   X(dst) X(dstride) X(b) X(bstride) X(rep) X(rows) X(columns) X(result_bytes) X(a_bytes)          \
   X(b_bytes) X(from_acc) X(is_column) X(reads_b) X(skip)

@@ -71,6 +71,7 @@ class Source {
   bool valid() const { return !vectors_.empty(); }
   bool last() const { return vectors_.front(); }
   bool from_acc() const { return panel_ >= 0; }
+  int acc_bank() const { return from_acc() ? here_ >> chip_.acc_bank_shift : 0; }
   bool moves() const { return passes_ || arriving_ || walker_.skips(); }
 
   void ask(SramPort& port, bool& accumulators) {
@@ -148,6 +149,9 @@ class VectorUnit {
     issued = command_ && a_.valid() && (b_.valid() || !needs_b) && (!pair_valid_ || takes_);
     pops_b_ = issued && needs_b;
   }
+
+  // The bank of the accumulators from which it reads.
+  int acc_bank() const { return a_.acc_bank(); }
 
   // Whether it does something but wait for the accumulators.
   bool moves() const {

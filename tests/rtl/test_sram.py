@@ -6,6 +6,7 @@ import pytest
 
 from isa.config import load_config
 from rtl.sram import CLIENTS, READERS, WRITERS, BankedSram
+from tb.sram_reference import bank_of
 from tests.support import simulate
 
 CONFIG = load_config("tiny").replace(sram_bytes=64 * 32)
@@ -45,7 +46,7 @@ class _Traffic:
         users: dict[int, str] = {}
         for name in CLIENTS:
             if name in self.pending:
-                users.setdefault(self.pending[name] % CONFIG.sram_banks, name)
+                users.setdefault(bank_of(self.pending[name], CONFIG.sram_banks), name)
         for name in self.pending:
             accepted = ctx.get(getattr(self.dut, name).ready)
             assert accepted == (name in users.values()), name
@@ -92,3 +93,16 @@ def test_matrix_weights_are_never_refused():
         assert not any(ctx.get(getattr(dut, name).ready) for name in CLIENTS[1:])
 
     simulate(dut, bench)
+
+
+@pytest.mark.parametrize("banks", [2, 4, 16])
+def test_rows_at_any_power_of_two_spread_over_the_banks(banks):
+    """As columns of a matrix are read, tile by tile; and each line has a place of its own."""
+    lines = banks * 1024
+    places = [(bank_of(line, banks), line // banks) for line in range(lines)]
+    assert len(set(places)) == lines
+    for step in (1 << shift for shift in range(8)):
+        found = [bank_of(step * row, banks) for row in range(4 * banks)]
+        assert max(map(found.count, range(banks))) <= 4 + 2, step
+    runs = [bank for bank, _ in places]
+    assert all((runs[n + 1] - runs[n]) % banks == 1 for n in range(lines - 1) if ~n % (2 * banks))

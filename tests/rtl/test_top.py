@@ -7,6 +7,7 @@ from isa.counters import COUNTER_BITS, COUNTERS, CYCLE_CLASSES
 from isa.table import Engine
 from rtl.classes import CLASSES_LAYOUT
 from rtl.emit import emit, port_names
+from rtl.timing import ACC_BANKS
 from rtl.top import CONTROL, COUNTERS_LAYOUT, Core
 
 CONFIG = load_config("tiny").replace(rows=4, cols=4, lanes=4, sram_bytes=1 << 14, acc_rows=16)
@@ -44,6 +45,6 @@ def test_memories_are_macros():
     memory is left as registers."""
     text = emit(Core(CONFIG), "Core")
     assert len(re.findall(r"\bjx_sram #\(", text)) == CONFIG.sram_banks
-    assert len(re.findall(r"\bjx_sram_1r1w #\(", text)) == 2
+    assert len(re.findall(r"\bjx_sram_1r1w #\(", text)) == 1 + ACC_BANKS
     depths = [int(depth) for depth in re.findall(r"reg \[\d+:0\] \S+ \[(\d+):0\];", text)]
     assert max(depths) < 512  # the largest is the table of the special functions
