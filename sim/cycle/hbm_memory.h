@@ -204,7 +204,7 @@ class HbmMemory {
   std::vector<Channel> channels_;
   std::vector<int64_t> gathered_, gather_part_, spread_part_, until_, since_;
   std::vector<Ring<WriteWord, 1024>> spread_;
-  Ring<Piece, 64> reads_, routes_, ends_;
+  Ring<Piece, 128> reads_, routes_, ends_;
   MemoryOut out_{};
   int64_t now_ = 0, next_ = 0, read_count_ = 0, write_count_ = 0;
   uint64_t awake_ = 0, fresh_ = 0;  // a bit for each channel
