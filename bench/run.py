@@ -18,6 +18,7 @@ import builds
 import core_rate
 import cycle_rate
 import dma_rate
+import efficiency
 import fresh
 import functional
 import hbm
@@ -27,7 +28,10 @@ from rich.console import Console
 from rich.table import Table
 from trained import TRAINED, compile_model
 
-PARTS = ("functional", "rtl", "core", "verilate", "elaborate", "hbm", "dma", "cycle", "fresh")
+PARTS = (
+    *("functional", "rtl", "core", "verilate", "elaborate", "hbm", "dma", "cycle", "efficiency"),
+    "fresh",
+)
 
 
 def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
@@ -52,6 +56,8 @@ def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
         yield from dma_rate.measure(quick)
     if "cycle" in parts:
         yield from cycle_rate.measure(quick)
+    if "efficiency" in parts:
+        yield from efficiency.measure(quick)
     if "fresh" in parts and not quick:
         yield from fresh.measure(folder)
 
