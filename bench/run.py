@@ -23,6 +23,7 @@ import fresh
 import functional
 import hbm
 import rtl_speed
+import throughput
 from measure import Line
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +31,7 @@ from trained import TRAINED, compile_model
 
 PARTS = (
     *("functional", "rtl", "core", "verilate", "elaborate", "hbm", "dma", "cycle", "efficiency"),
-    "fresh",
+    *("throughput", "fresh"),
 )
 
 
@@ -58,6 +59,8 @@ def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
         yield from cycle_rate.measure(quick)
     if "efficiency" in parts:
         yield from efficiency.measure(quick)
+    if "throughput" in parts:
+        yield from throughput.measure(folder, quick)
     if "fresh" in parts and not quick:
         yield from fresh.measure(folder)
 

@@ -125,6 +125,10 @@ class Builder:
         self._multiples.clear()
         self._free = [register for register in MULTIPLES if not (walks and register == WALK)]
 
+    def forget_multiples(self) -> None:
+        """All registers of multiples are free for the next ones."""
+        self._multiples.clear()
+
     @contextmanager
     def changing_rows(self) -> Iterator[None]:
         """Inside, m is another one, and changes: no register caches its multiples."""

@@ -59,6 +59,7 @@ from compiler.lowering import Caches, Lowering, Stored, describe
 from compiler.passes import Pass, cut
 from compiler.rotate_signs import fold_rotate_signs
 from compiler.scale_biases import scale_biases
+from compiler.split_wide import split_wide
 from compiler.storage import IN_BF16, Storage
 from compiler.virtual import Buffer, Label
 from isa.config import HBM_ATOM_BYTES, ChipConfig
@@ -122,7 +123,7 @@ def lower(
     chunk size would mend.
     """
     build = Builder(config, chunk, storage.stored)
-    graph = scale_biases(fold_rotate_signs(graph))
+    graph = split_wide(scale_biases(fold_rotate_signs(graph)), config, chunk)
     arguments = build.hbm.reserve("arguments", HBM_ATOM_BYTES)
     names = dict.fromkeys(op.attributes["ids"] for op in graph.ops if op.kind == "embed")
     ids = {name: build.hbm.reserve(name, 4 * graph.max_context) for name in names}
@@ -175,6 +176,7 @@ def _lower_passes(
     """Passes over all new tokens, one after another; ``inputs``: ids and positions. Returns the
     first instructions that loads may be moved up to."""
     build, bodies = low.builder, []
+    low.begin(op for each in passes for op in each.ops)
     for number, each in enumerate(passes):
         build.start_pass(walks=layers is not None)
         chunk_head(build, f"{label} {number}", low.caches, low.graph.causal)
@@ -210,3 +212,4 @@ def _lower_op(low: Lowering, op: Op, note: str = "") -> None:
         HANDLERS[op.kind](low, op)
         if op.output.name in low.outputs and not stores_itself(op):
             store_output(low, op)
+    low.finish(op)

@@ -12,9 +12,12 @@ from compiler import builder as b
 from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
 from compiler.graph import Cache, Graph, Op, Tensor
+from compiler.head_batches import HeadBatch
 from compiler.lower_activations import Rows, enter_codes
 from compiler.lower_attention_quantised import softmax_on_grid
 from compiler.lower_scores import (
+    batches_of,
+    head_row,
     load_biases,
     lower_scores,
     lower_values,
@@ -23,7 +26,7 @@ from compiler.lower_scores import (
 from compiler.lower_slots import for_each_slot
 from compiler.lower_softmax import Softmax
 from compiler.lower_tiles import attend_to_tiles, fetch_place, row_address, set_up_tiles
-from compiler.lowering import Caches, Entering, Lowering, SlotRecords
+from compiler.lowering import Caches, Entering, HeadRows, Lowering, SlotRecords
 from compiler.numerics import LOG2_E, float_bits
 from compiler.schedule import DoesNotFit
 from compiler.storage import Storage
@@ -138,18 +141,36 @@ def _buffers(low: Lowering, op: Op) -> tuple[Buffer, Buffer]:
 def _attend(low: Lowering, op: Op, q: Tensor, rows: tuple[Buffer, Buffer]) -> None:
     scale, cap = float(op.attributes["scale"]), float(op.attributes["softcap"])
     factor = (-2 * scale / cap if cap else scale) * LOG2_E
-    queries = _queries(low, op, q, 1.0 if "score_grids" in op.attributes else factor)
+    factor = 1.0 if "score_grids" in op.attributes else factor
+    batches = batches_of(low, op)
+    if op.attributes.get("weight_grid"):
+        batches = [HeadBatch(0, q.groups, batches[0].shared)]
+    low.builder.forget_multiples()  # those of the batches must be in registers
+    codes = str(op.attributes.get("codes", ""))
+    if codes:
+        queries = [_coded_queries(low, op, q, factor)] * len(batches)
+    else:
+        queries = [_queries(low, q, batch, factor) for batch in batches]
     if low.caches.tiled:
-        attend_to_tiles(low, op, queries, rows, _buffers(low, op))
+        attend_to_tiles(low, op, list(zip(batches, queries, strict=True)), rows, _buffers(low, op))
         return
-    scores = lower_scores(low, op, queries, rows[0], load_biases(low, op))
+    biases = load_biases(low, op)
+
+    def score(index: int) -> HeadRows:
+        return lower_scores(low, op, batches[index], (queries[index], rows[0]), biases)
+
     if grid := op.attributes.get("weight_grid"):
-        weights = softmax_on_grid(low, q.groups, scores, grid)
-        lower_values(low, op, weights, rows[1])
+        weights = softmax_on_grid(low, q.groups, score(0), grid)
+        lower_values(low, op, batches[0], (weights, rows[1]))
         return
-    softmax = Softmax(low, q.groups, str(op.attributes.get("codes", "")))
-    softmax.of_all(scores)
-    lower_values(low, op, softmax.weights, rows[1], softmax.sums)
+    scores = score(0)
+    for index, batch in enumerate(batches):
+        mine = scores
+        if index + 1 < len(batches):  # the array makes them while these go through softmax
+            scores = score(index + 1)
+        softmax = Softmax(low, batch, codes)
+        softmax.of_all(mine)
+        lower_values(low, op, batch, (softmax.weights, rows[1]), softmax.sums)
 
 
 def _cached(low: Lowering, cache: Buffer) -> Buffer:
@@ -220,32 +241,38 @@ def _store_new(low: Lowering, cache: Buffer, rows: Buffer, place: Reg | Address)
     build.emit("store", (rows.access(),), (cache.access(),), fields=fields)
 
 
-def _queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Entering:
-    """Queries times ``scale``, (m, heads) rows of the cache's head width, in elements: in bf16, or
-    in codes whose scales hold that factor."""
+def _queries(low: Lowering, q: Tensor, batch: HeadBatch, scale: float) -> Entering:
+    """bf16 queries of a batch times ``scale``: (heads, m) rows of the cache's head width."""
     build, source = low.builder, low.place(q)
-    rows = low.rows_of(op, q, q.groups, q.width)
-    place = low.first_row(source.buffer, 0, rows.stride * q.groups)
-    if codes := str(op.attributes.get("codes", "")):
-        given = Rows(source.buffer, rows.stride, q.groups, q.width, [(place, 0, q.width)])
-        entered = enter_codes(low, given, codes, name=f"queries of {op.output.name}")
-        scales = entered.scales
-        assert scales is not None
-        column = replace(scales, kind="f32")
-        low.by_rows("vmul", column, column, 1, scale, q.groups)
-        return entered
     row_bytes = BF16_BYTES * padded_head(q.width, low.config)
-    buffer = build.sram("queries", build.chunk * q.groups * row_bytes)
-    fields: dict[str, FieldValue] = {
-        "dst": buffer.at(),
-        "dstride": row_bytes,
-        "a": place,
-        "astride": rows.stride,
-        "b": float_bits(scale),
-        "bt": "scalar",
-        "rows": build.rows(q.groups),
-        "cols": q.width,
-        "dt": "bf16",
-    }
-    build.emit("vmul", (source.buffer.access(),), (buffer.access(),), fields=fields)
+    stride = source.layout.row_bytes(q.groups, q.width)
+    assert stride is not None
+    buffer = build.sram("queries", build.chunk * batch.count * row_bytes)
+    for head in range(batch.count):
+        place = (batch.first + head) * stride
+        fields: dict[str, FieldValue] = {
+            "dst": head_row(low, buffer.at(), head, row_bytes, b.SCRATCH),
+            "dstride": row_bytes,
+            "a": low.first_row(source.buffer, place, stride * q.groups),
+            "astride": stride * q.groups,
+            "b": float_bits(scale),
+            "bt": "scalar",
+            "rows": b.M,
+            "cols": q.width,
+            "dt": "bf16",
+        }
+        build.emit("vmul", (source.buffer.access(),), (buffer.access(),), fields=fields)
     return Entering(buffer, row_bytes)
+
+
+def _coded_queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Entering:
+    """All queries in codes, (m, heads) rows, whose scales hold the factor ``scale``."""
+    source, rows = low.place(q), low.rows_of(op, q, q.groups, q.width)
+    place = low.first_row(source.buffer, 0, rows.stride * q.groups)
+    given = Rows(source.buffer, rows.stride, q.groups, q.width, [(place, 0, q.width)])
+    codes = str(op.attributes["codes"])
+    entered = enter_codes(low, given, codes, name=f"queries of {op.output.name}")
+    assert entered.scales is not None
+    column = replace(entered.scales, kind="f32")
+    low.by_rows("vmul", column, column, 1, scale, q.groups)
+    return entered

@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from compiler.graph import Constant, Op, Scalar, Table, Tensor
+from compiler.graph import Constant, Op, Operand, Scalar, Table, Tensor
 from compiler.lowering import Lowering, Rows
 from compiler.numerics import LOG2_E, ROUNDING, float_bits
 from compiler.virtual import FieldValue
@@ -35,6 +35,9 @@ def lower_binary(low: Lowering, op: Op) -> None:
         a, other = other, a
     if not isinstance(a, Tensor) or (a.groups, a.width) != full:
         raise low.refuse(op, "both operands are broadcast")
+    if not low.overwrite(op, a) and _has_room(low, op, other):
+        assert isinstance(other, Tensor)
+        a, other = other, a
     if isinstance(other, Scalar):
         _with_scalar(low, op, a, other.value)
     elif isinstance(other, Tensor):
@@ -43,6 +46,14 @@ def lower_binary(low: Lowering, op: Op) -> None:
         _with_table(low, op, a, other)
     else:
         _with_constant(low, op, a, other)
+
+
+def _has_room(low: Lowering, op: Op, other: Operand) -> bool:
+    """Whether the output lies where the second operand did, which must then become the first."""
+    full = (op.output.groups, op.output.width)
+    if op.kind not in ("add", "mul") or not isinstance(other, Tensor):
+        return False
+    return (other.groups, other.width) == full and low.overwrite(op, other)
 
 
 def _with_scalar(low: Lowering, op: Op, a: Tensor, value: float) -> None:
@@ -119,6 +130,7 @@ def lower_unary(low: Lowering, op: Op) -> None:
     """The steps of ``UNARY``."""
     source = op.inputs[0]
     assert isinstance(source, Tensor)
+    low.overwrite(op, source)
     rows = low.flat_rows(op, source)
     for mnemonic, value in UNARY[op.kind]:
         fields: dict[str, FieldValue] = {}

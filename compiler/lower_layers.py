@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from compiler import builder as b
 from compiler.builder import Builder
-from compiler.graph import Constant, Graph, Op, Tensor
+from compiler.graph import Graph, Op, Tensor
 from compiler.layers import Layers, find_layers
 from compiler.layout import Layout, Placed
 from compiler.lower_attention import reserve_cache
@@ -34,16 +34,19 @@ def choose_layers(
     layers = find_layers(graph, layouts, storage)
     if layers and storage.loops == "auto":
         ops = graph.ops[layers.start : layers.start + layers.period]
-        bits = sum(storage.weights.bits(op) * _size(graph, op) for op in ops)
+        bits = sum(storage.weights.bits(op) * _size(op) for op in ops)
         if bits < 8 * LEAST_CYCLES * build.config.axi_bytes:
             return None
     return layers
 
 
-def _size(graph: Graph, op: Op) -> int:
-    """Weights of a product."""
-    names = [x.name for x in op.inputs if isinstance(x, Constant) and op.kind == "linear"]
-    return sum(k * n for k, n in (graph.constants[name].shape for name in names))
+def _size(op: Op) -> int:
+    """Weights of a product, or of a part of it."""
+    if op.kind != "linear":
+        return 0
+    x, _ = op.inputs
+    assert isinstance(x, Tensor)
+    return x.width * op.output.width
 
 
 def lower_layers(low: Lowering, layers: Layers, lower_op: Callable[[Op], None]) -> list[int]:
@@ -107,6 +110,7 @@ def _carry(low: Lowering, ops: tuple[Op, ...], x: Tensor, made: Tensor) -> None:
         own = Placed(low.builder.sram(f"{x.name} of layers", room.buffer.size), room.layout)
         _copy(low, room, own)
         low.tensors[x.name] = room = own
+    low.pinned.add(room.buffer.name)
     names, last = {x.name}, -1
     for index, op in enumerate(ops):
         if any(isinstance(i, Tensor) and i.name in names for i in op.inputs):

@@ -38,20 +38,29 @@ def lower_linear(low: Lowering, op: Op) -> None:
     x, name, *_ = op.inputs
     assert isinstance(x, Tensor)
     assert isinstance(name, Constant)
-    weights = low.graph.constants[name.name]
-    k, n = weights.shape
-
-    def make(layer: int) -> np.ndarray:
-        values = np.asarray(low.constant(name.name, layer), np.float32)
-        if not np.isfinite(values).all():
-            raise low.refuse(op, f"weights that are not finite in {name.name}")
-        return values
-
-    if not isinstance(weights, Deferred):
-        make(0)
-    matrix = Matrix(name.name, (k, n), make)
+    whole = _whole(low, op, name.name)
+    starts = (op.attributes.get(part, (0, 0))[0] for part in ("rows", "cols"))
+    matrix = replace(whole, shape=(x.width, op.output.width), at=tuple(starts))
     term = Term(matrix, (entering(low, op, x, x.groups),))
     multiply(low, op, [term], x.groups, low.storage.weights.of(op))
+
+
+def _whole(low: Lowering, op: Op, name: str) -> Matrix:
+    """A constant as a matrix; one for all products with parts of it."""
+    if name not in low.wholes:
+        weights = low.graph.constants[name]
+
+        def make(layer: int) -> np.ndarray:
+            values = np.asarray(low.constant(name, layer), np.float32)
+            if not np.isfinite(values).all():
+                raise low.refuse(op, f"weights that are not finite in {name}")
+            return values
+
+        if not isinstance(weights, Deferred):
+            make(0)
+        rows, cols = weights.shape
+        low.wholes[name] = Matrix(name, (rows, cols), make)
+    return low.wholes[name]
 
 
 def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: str = "bf16") -> None:
@@ -112,11 +121,13 @@ def _physical(matrix: Matrix, rows: Layout, cols: Layout) -> Matrix:
     if rows.dense and cols.dense:
         return matrix
 
-    def make(layer: int) -> np.ndarray:
-        return physical_weights(matrix.make(layer), rows, cols)
+    (k0, n0), (k, n) = matrix.at, matrix.shape
 
-    k, n = (layout.length(size) for layout, size in zip((rows, cols), matrix.shape, strict=True))
-    return Matrix(matrix.name, (k, n), make)
+    def make(layer: int) -> np.ndarray:
+        part = matrix.make(layer)[k0 : k0 + k, n0 : n0 + n]
+        return physical_weights(part, rows, cols)
+
+    return Matrix(matrix.name, (rows.length(k), cols.length(n)), make)
 
 
 def block_shape(
@@ -125,7 +136,7 @@ def block_shape(
     """Rows and columns of a block: bounded by the weight buffers and half the accumulators."""
     config, entry = low.config, FORMATS[kind]
     unit = lcm(config.rows, entry.block or 1)
-    budget = min(config.sram_bytes // 32, LONGEST_ROW + 1 - config.line_bytes)
+    budget = min(config.sram_bytes // 16, LONGEST_ROW + 1 - config.line_bytes)
     if entry.block:  # two parts of a panel fill up lines
         budget -= 2 * config.line_bytes
         budget = budget * entry.block // (entry.bytes_of(entry.block) + entry.scale_bytes)

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Constant, Op, Table, Tensor
+from compiler.head_batches import HeadBatch, fits, head_batches
 from compiler.lower_attention_quantised import score_steps
 from compiler.lowering import Entering, HeadRows, Lowering, Vectors, of_group
 from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
 from compiler.schedule import DoesNotFit
-from compiler.virtual import Buffer, FieldValue
+from compiler.virtual import Address, Buffer, FieldValue
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.program import Reg
 
@@ -39,59 +41,101 @@ class Bias:
     whole: bool
 
 
+def batches_of(low: Lowering, op: Op) -> list[HeadBatch]:
+    """How the operator's heads are taken; raises DoesNotFit where the accumulators are too small
+    for the scores of one."""
+    rows = (low.builder.chunk, low.caches.keys)
+    alone = low.caches.slots is not None or bool(op.attributes.get("codes"))
+    out, heads = op.output, low.graph.caches[0].heads
+    if not fits(1, out.width, rows, low.config):
+        raise DoesNotFit
+    return head_batches((out.groups, heads), out.width, rows, low.config, alone)
+
+
+def head_row(low: Lowering, place: Address, head: int, size: int, register: Reg) -> FieldValue:
+    """Where in rows (heads, m) of ``size`` bytes, or accumulators for 1, those of a head begin, the
+    first of which are at ``place``; may change the register."""
+    if head == 0:
+        return place
+    low.builder.scalar("mul", rd=register, rs=b.M, x=head * size)
+    low.builder.scalar("add", rd=register, rs=register, x=place)
+    return register
+
+
 def lower_scores(
     low: Lowering,
     op: Op,
-    queries: Entering,
-    keys: Buffer,
+    batch: HeadBatch,
+    sources: tuple[Entering, Buffer],
     biases: Sequence[Bias],
     newest: bool = True,
 ) -> HeadRows:
-    """fp32 scores · log2 e, (m, heads) rows as long as there are keys in SRAM, -inf where one is
-    not seen. ``newest``: there may be keys that are too new for some token of the chunk."""
-    build, config, count = low.builder, low.config, low.caches.keys
+    """fp32 scores · log2 e of a batch of heads: (heads, m) rows as long as there are keys in SRAM,
+    -inf where one is not seen. ``sources``: the batch's queries, or all in codes, and the keys;
+    ``newest``: there may be keys that are too new for some token of the chunk."""
+    build, config, (queries, keys) = low.builder, low.config, sources
     q = op.inputs[0]
     assert isinstance(q, Tensor)
-    if -(-count // config.cols) * build.chunk > config.acc_rows // 2:
-        raise DoesNotFit
     row_bytes = _row_bytes(low)
-    scores = build.sram("scores", build.chunk * q.groups * row_bytes)
-    for head in range(q.groups):
-        acc = build.accumulators()
-        shared = _key_head(low, q, head)
+    scores = build.sram("scores", build.chunk * batch.count * row_bytes)
+    for heads in batch.products():
+        acc, rows = build.accumulators(), build.rows(batch.shared)
         fields: dict[str, FieldValue] = {
             "acc": acc.at(),
-            "a": queries.at(0, head),
-            "astride": q.groups * queries.stride,
-            "w": keys.at(shared),
+            "w": keys.at(_key_head(low, q, batch.first + heads.start)),
             "wstride": low.caches.row_bytes,
             "wpanel": config.cols * low.caches.row_bytes,
-            "m": b.M,
+            "m": rows,
             "k": q.width,
             "n": b.CONTEXT,
             "layout": "transposed",
             "af": queries.format,
             "wf": low.caches.format.name,
         }
+        if queries.scales:
+            fields |= {"a": queries.at(0, batch.first + heads.start)}
+            fields |= {"astride": q.groups * queries.stride}
+        else:
+            first = head_row(low, queries.at(0), heads.start, queries.stride, b.SCRATCH)
+            fields |= {"a": first, "astride": queries.stride}
         given = (queries.buffer.access(), keys.access())
         build.emit("matmul", given, (acc.access(),), fields=fields)
-        row: dict[str, FieldValue] = {
-            "dst": scores.at(head * row_bytes),
-            "dstride": q.groups * row_bytes,
-            "rows": b.M,
-            "cols": b.CONTEXT,
-        }
-        drained: dict[str, FieldValue] = {"a": acc.at(), "astride": b.M, "at": "acc"}
-        kept: dict[str, FieldValue] = {"a": row["dst"], "astride": row["dstride"]}
-        source, fields = acc, row | drained
-        bias = biases[head % len(biases)] if biases else None
-        factors = queries.scales and of_group(queries.scales, head, q.groups)
-        steps = _steps(low, op, (factors, bias), newest)
-        for mnemonic, more, used in steps:  # one by one: they set registers
-            reads = (source.access(), *(buffer.access() for buffer in used))
-            build.emit(mnemonic, reads, (scores.access(),), fields=fields | more)
-            source, fields = scores, row | kept
+        for head in heads:
+            scales = queries.scales and of_group(queries.scales, batch.first + head, q.groups)
+            bias = biases[(batch.first + head) % len(biases)] if biases else None
+            steps = _steps(low, op, (scales, bias), newest)
+            if head > heads.start and _uses_registers(low, op, bias):
+                steps = chain([("vmov", {}, ())], steps)  # its place among the sums needs one, too
+            _finish(low, (acc, head - heads.start, rows), (scores, head), steps)
     return HeadRows(scores, row_bytes)
+
+
+def _finish(
+    low: Lowering,
+    accumulated: tuple[Buffer, int, Reg],
+    target: tuple[Buffer, int],
+    steps: Iterator[tuple[str, dict[str, FieldValue], tuple[Buffer, ...]]],
+) -> None:
+    """One head's scores, from its rows in the accumulators to its rows in SRAM, step by step."""
+    build, (acc, number, panel), (scores, head) = low.builder, accumulated, target
+    source: Buffer = acc
+    for mnemonic, more, used in steps:  # one by one: they set registers
+        place = head_row(low, scores.at(), head, _row_bytes(low), b.SCRATCH2)
+        a, stride = (place, _row_bytes(low))
+        fields: dict[str, FieldValue] = {"dst": place, "dstride": stride, "a": a, "astride": stride}
+        if source is acc:
+            fields |= {"a": head_row(low, acc.at(), number, 1, b.SCRATCH)}
+            fields |= {"astride": panel, "at": "acc"}
+        fields |= {"rows": b.M, "cols": b.CONTEXT}
+        reads = (source.access(), *(buffer.access() for buffer in used))
+        build.emit(mnemonic, reads, (scores.access(),), fields=fields | more)
+        source = scores
+
+
+def _uses_registers(low: Lowering, op: Op, bias: Bias | None) -> bool:
+    """Whether `_steps` may leave a limit or a place in SCRATCH."""
+    moving = bias is not None and bias.whole and low.caches.tiled
+    return moving or op.attributes["ahead"] > 0 or op.attributes["behind"] >= 0
 
 
 def _row_bytes(low: Lowering) -> int:
@@ -204,26 +248,26 @@ def _bias_rows(low: Lowering, name: Constant) -> tuple[Buffer, int]:
 def lower_values(
     low: Lowering,
     op: Op,
-    weights: Entering,
-    values: Buffer,
+    batch: HeadBatch,
+    sources: tuple[Entering, Buffer],
     factors: Buffer | None = None,
     add: bool = False,
 ) -> None:
-    """Weighted values of every head → the operator's output: times ``factors``, one a row, or added
-    to what is there."""
-    build, out = low.builder, op.output
+    """Weighted values of a batch of heads → their part of the operator's output: times ``factors``,
+    one a row, or added to what is there. ``sources``: the batch's weights, and the values."""
+    build, out, (weights, values) = low.builder, op.output, sources
     target, vector = low.place(out).buffer, low.config.f32_vector_bytes
-    rows = low.rows_of(op, out, out.groups, out.width)
-    for head in range(out.groups):
-        acc = build.accumulators()
+    stride = low.rows_of(op, out, out.groups, out.width).stride
+    for heads in batch.products():
+        acc, rows = build.accumulators(), build.rows(batch.shared)
         fields: dict[str, FieldValue] = {
             "acc": acc.at(),
-            "a": weights.at(0, head),
-            "astride": out.groups * weights.stride,
-            "w": values.at(_key_head(low, out, head)),
+            "a": head_row(low, weights.at(0), heads.start, weights.stride, b.SCRATCH),
+            "astride": weights.stride,
+            "w": values.at(_key_head(low, out, batch.first + heads.start)),
             "wstride": low.caches.row_bytes,
             "wpanel": low.caches.format.bytes_of(low.config.cols),
-            "m": b.M,
+            "m": rows,
             "k": b.CONTEXT,
             "n": out.width,
             "af": weights.format,
@@ -231,16 +275,19 @@ def lower_values(
         }
         reads = tuple(buffer.access() for buffer in (weights.buffer, values))
         build.emit("matmul", reads, (acc.access(),), fields=fields)
-        stride = out.groups * rows.stride
-        place = low.first_row(target, head * rows.stride, stride)
-        fields = {"dst": place, "dstride": stride, "a": acc.at(), "astride": b.M, "at": "acc"}
-        fields |= {"rows": b.M, "cols": out.width}
-        mnemonic, used = "vmov", [acc]
-        if add:
-            mnemonic, used = "vadd", [acc, target]
-            fields |= {"b": place, "bstride": stride}
-        elif factors:
-            mnemonic, used = "vmul", [acc, factors]
-            fields |= {"b": factors.at(head * vector), "bstride": out.groups * vector, "bt": "col"}
-        reads = tuple(buffer.access() for buffer in used)
-        build.emit(mnemonic, reads, (target.access(),), fields=fields)
+        for head in heads:
+            pitch = out.groups * stride
+            place = low.first_row(target, (batch.first + head) * stride, pitch)
+            fields = {"dst": place, "dstride": pitch, "rows": b.M, "cols": out.width, "at": "acc"}
+            fields |= {"a": head_row(low, acc.at(), head - heads.start, 1, b.SCRATCH)}
+            fields |= {"astride": rows}
+            mnemonic, used = "vmov", [acc]
+            if add:
+                mnemonic, used = "vadd", [acc, target]
+                fields |= {"b": place, "bstride": pitch}
+            elif factors:
+                mnemonic, used = "vmul", [acc, factors]
+                first = head_row(low, factors.at(), head, vector, b.SCRATCH2)
+                fields |= {"b": first, "bstride": vector, "bt": "col"}
+            accesses = tuple(buffer.access() for buffer in used)
+            build.emit(mnemonic, accesses, (target.access(),), fields=fields)

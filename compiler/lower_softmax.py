@@ -13,6 +13,8 @@ from math import floor, log2
 from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Op
+from compiler.head_batches import HeadBatch
+from compiler.lower_scores import head_row
 from compiler.lowering import Entering, HeadRows, Lowering
 from compiler.numerics import float_bits
 from compiler.virtual import Buffer, FieldValue
@@ -24,22 +26,25 @@ _LOG2_LARGEST = {"bf16": 0.0, "e4m3": floor(log2(LARGEST["e4m3"])), "i8": log2(L
 
 
 class Softmax:
-    """Softmax of one attention with ``heads`` rows of scores a token.
+    """Softmax of a batch of one attention's heads, (heads, m) rows of scores.
 
     ``weights``: of the scores that came last, bf16 or ``codes``. ``sums`` and maxima are vectors,
     one a row, of which lane 0 counts; maxima are less log2 of the largest weight.
     """
 
-    def __init__(self, low: Lowering, heads: int, codes: str = "") -> None:
-        self._low, self._heads, kind = low, heads, codes or "bf16"
-        self._largest = _LOG2_LARGEST[kind]
-        build, config = low.builder, low.config
-        size = build.chunk * heads * config.f32_vector_bytes
+    def __init__(self, low: Lowering, batch: HeadBatch, codes: str = "") -> None:
+        self._low, self._batch, self._kind = low, batch, codes or "bf16"
+        self._largest = _LOG2_LARGEST[self._kind]
+        self.weights: Entering
+        build, size = low.builder, low.builder.chunk * batch.count * low.config.f32_vector_bytes
         self._maxima, self.sums = build.sram("maxima", size), build.sram("sums", size)
-        length = round_up(low.caches.keys, max(config.rows, config.lanes))
-        stride = FORMATS[kind].bytes_of(length)
-        rows = build.sram("weights of values", build.chunk * heads * stride)
-        self.weights = Entering(rows, stride, kind)
+
+    def _room_of_weights(self) -> Entering:
+        build, config = self._low.builder, self._low.config
+        length = round_up(self._low.caches.keys, max(config.rows, config.lanes))
+        stride = FORMATS[self._kind].bytes_of(length)
+        size = build.chunk * self._batch.count * stride
+        return Entering(build.sram("weights of values", size), stride, self._kind)
 
     def of_all(self, scores: HeadRows) -> None:
         """Weights of all keys; ``sums`` become the reciprocals of their sums."""
@@ -56,7 +61,7 @@ class Softmax:
     def of_next(self, scores: HeadRows, op: Op) -> None:
         """Weights of one more tile; the output of ``op`` so far is brought to the new maxima."""
         low, vector = self._low, self._low.config.f32_vector_bytes
-        size = low.builder.chunk * self._heads * vector
+        size = low.builder.chunk * self._batch.count * vector
         maxima, sums = (
             low.builder.sram("tile's maxima", size),
             low.builder.sram("tile's sums", size),
@@ -86,7 +91,7 @@ class Softmax:
         wide: dict[str, FieldValue] = {"dstride": row, "astride": row, "cols": b.CONTEXT}
         less: dict[str, FieldValue] = {"b": maxima.at(), "bstride": vector, "bt": "col"}
         self._emit("vsub", scores.buffer, (scores.buffer, maxima), wide | less)
-        weights = self.weights
+        self.weights = weights = self._room_of_weights()
         wide["dstride"] = weights.stride
         self._emit("vexp2", weights.buffer, (scores.buffer,), wide | {"dt": weights.format})
         wide = {"dstride": vector, "astride": weights.stride, "cols": b.CONTEXT}
@@ -95,20 +100,23 @@ class Softmax:
 
     def _scale(self, op: Op, factors: Buffer) -> None:
         """The operator's output times a number for each row."""
-        low, out = self._low, op.output
+        low, out, vector = self._low, op.output, self._low.config.f32_vector_bytes
         buffer, stride = low.place(out).buffer, low.rows_of(op, out, out.groups, out.width).stride
-        place = low.first_row(buffer, 0, stride * out.groups)
-        fields: dict[str, FieldValue] = {
-            "dst": place,
-            "a": place,
-            "dstride": stride,
-            "astride": stride,
-            "b": factors.at(),
-            "bstride": low.config.f32_vector_bytes,
-            "bt": "col",
-            "cols": out.width,
-        }
-        self._emit("vmul", buffer, (buffer, factors), fields)
+        pitch = stride * out.groups
+        for head in range(self._batch.count):
+            place = low.first_row(buffer, (self._batch.first + head) * stride, pitch)
+            fields: dict[str, FieldValue] = {
+                "dst": place,
+                "a": place,
+                "dstride": pitch,
+                "astride": pitch,
+                "b": head_row(low, factors.at(), head, vector, b.SCRATCH),
+                "bstride": vector,
+                "bt": "col",
+                "rows": b.M,
+                "cols": out.width,
+            }
+            self._emit("vmul", buffer, (buffer, factors), fields)
 
     def _column(
         self, mnemonic: str, target: Buffer, a: Buffer | HeadRows, other: Buffer | int | None = None
@@ -134,10 +142,8 @@ class Softmax:
         fields: dict[str, FieldValue],
     ) -> None:
         build = self._low.builder
-        base: dict[str, FieldValue] = {
-            "dst": target.at(),
-            "a": sources[0].at(),
-            "rows": build.rows(self._heads),
-        }
+        base: dict[str, FieldValue] = {"dst": target.at(), "a": sources[0].at()}
+        if "rows" not in fields:
+            base["rows"] = build.rows(self._batch.count)
         reads = tuple(buffer.access() for buffer in sources)
         build.emit(mnemonic, reads, (target.access(),), fields=base | fields)

@@ -10,12 +10,15 @@ Each iteration begins with a `sync`: what semaphores order is one iteration alon
 next tile come as soon as the scores of this one are made, the values at the head of the iteration.
 """
 
+from collections.abc import Iterator
+
 from compiler import builder as b
 from compiler.graph import Op
+from compiler.head_batches import HeadBatch
 from compiler.lower_scores import load_biases, lower_scores, lower_values, tile_unit
 from compiler.lower_softmax import Softmax
-from compiler.lowering import Entering, Lowering
-from compiler.virtual import Buffer, FieldValue, Label, VirtualOp
+from compiler.lowering import Entering, HeadRows, Lowering
+from compiler.virtual import Access, Buffer, FieldValue, Item, Label, VirtualOp
 from isa.config import HBM_ATOM_BYTES
 from isa.iomap import FIRST_PAGE, WORD_BYTES
 from isa.program import Reg
@@ -61,37 +64,58 @@ def set_up_tiles(low: Lowering, op: Op) -> None:
 def attend_to_tiles(
     low: Lowering,
     op: Op,
-    queries: Entering,
+    batches: list[tuple[HeadBatch, Entering]],
     rows: tuple[Buffer, Buffer],
     caches: tuple[Buffer, Buffer],
 ) -> None:
-    """Softmax(scores) V for every head; ``rows`` in SRAM hold the first tile of keys and values."""
+    """Softmax(scores) V for every head, of ``batches`` with their queries; ``rows`` in SRAM hold
+    the first tile of keys and values."""
     build, (keys, values) = low.builder, rows
-    softmax = Softmax(low, op.output.groups, str(op.attributes.get("codes", "")))
+    codes = str(op.attributes.get("codes", ""))
+    softmaxes = [Softmax(low, batch, codes) for batch, _ in batches]
     if low.graph.causal:
         _newest(low, b.TILE)
-    biases = load_biases(low, op)
-    scores = lower_scores(low, op, queries, keys, biases)
-    _load_next_keys(low, caches[0], keys)
-    softmax.of_first(scores)
-    lower_values(low, op, softmax.weights, values)
+
+    def scores_of_all(newest: bool) -> Iterator[tuple[HeadBatch, Softmax, HeadRows]]:
+        """Batch after batch, each when the scores of the next one have been asked for."""
+        biases, before = load_biases(low, op), list[tuple[HeadBatch, Softmax, HeadRows]]()
+        if not newest:
+            _load(low, caches[1], values, b.TILE, b.CONTEXT)
+        for (batch, queries), softmax in zip(batches, softmaxes, strict=True):
+            scores = lower_scores(low, op, batch, (queries, keys), biases, newest)
+            yield from before
+            before = [(batch, softmax, scores)]
+        _load_next_keys(low, caches[0], keys)
+        yield from before
+
+    for batch, softmax, scores in scores_of_all(newest=True):
+        softmax.of_first(scores)
+        lower_values(low, op, batch, (softmax.weights, values))
     begin, end = f"tile of {op.output.name}", f"no tile of {op.output.name}"
     start = len(build.items)
     _next_or(low, op, begin, end)
-    biases = load_biases(low, op)
-    _load(low, caches[1], values, b.TILE, b.CONTEXT)
-    scores = lower_scores(low, op, queries, keys, biases, newest=False)
-    _load_next_keys(low, caches[0], keys)
-    softmax.of_next(scores, op)
-    lower_values(low, op, softmax.weights, values, add=True)
+    for batch, softmax, scores in scores_of_all(newest=False):
+        softmax.of_next(scores, op)
+        lower_values(low, op, batch, (softmax.weights, values), add=True)
     build.scalar("beq", rs=b.ZERO, x=0, y=Label(begin))
     build.label(end)
-    # What an iteration touches must stay where it is until the last one is over.
-    used = [x for item in build.items[start:] if isinstance(item, VirtualOp) for x in item.reads]
-    build.emit("sync", tuple(x for x in used if x.buffer.space == "sram"))
-    softmax.divide(op)
+    build.emit("sync", tuple(_lasting(build.items[start:])))
+    for softmax in softmaxes:
+        softmax.divide(op)
     if low.graph.causal:
         _back_to_newest(low, op)
+
+
+def _lasting(items: list[Item]) -> Iterator[Access]:
+    """What must stay where it is until the last iteration is over: what one reads before it has
+    written it."""
+    written: set[str] = set()
+    for item in items:
+        if isinstance(item, VirtualOp):
+            for access in item.reads:
+                if access.buffer.space == "sram" and access.buffer.name not in written:
+                    yield access
+            written |= {access.buffer.name for access in item.writes}
 
 
 def _next_or(low: Lowering, op: Op, begin: str, end: str) -> None:

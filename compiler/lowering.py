@@ -1,6 +1,7 @@
 """Lowering: the state that the handlers of operators share, and what all of them need."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from compiler.deferred import Array
 from compiler.errors import CompileError
 from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
-from compiler.matrix_source import MatrixSource
+from compiler.matrix_source import Matrix, MatrixSource
 from compiler.numerics import float_bits
 from compiler.storage import IN_BF16, Storage
 from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, FieldValue
@@ -148,6 +149,7 @@ class Lowering:
     constants: dict[tuple[str, int], Buffer] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
     features: dict[str, Buffer] = field(default_factory=dict)  # rows in HBM, by input
+    wholes: dict[str, Matrix] = field(default_factory=dict)  # constants of products
     chosen: dict[str, Buffer] = field(default_factory=dict)  # indices in HBM, by tensor
     noted: dict[str, Buffer] = field(default_factory=dict)  # maxima in HBM, by tensor
     # Constants of layers that are alike by their names in the first: each layer's, of that one {}.
@@ -156,8 +158,9 @@ class Lowering:
 
     def __post_init__(self) -> None:
         self.matrices = MatrixSource(self.builder.hbm, self.config)
-        operands = (x for op in self.graph.ops for x in op.inputs)
-        self.read = {x.name for x in operands if isinstance(x, Tensor)}  # by operators
+        self.begin(self.graph.ops)
+        self.read = set(self.unread)  # by operators
+        self.pinned: set[str] = set()  # buffers whose room no other tensor gets
 
     def constant(self, name: str, layer: int) -> Array:
         """A constant of the graph, or what is that in a later layer that is like the first."""
@@ -170,6 +173,28 @@ class Lowering:
             buffer = self.builder.sram(tensor.name, self.builder.chunk * layout.token_bytes)
             self.tensors[tensor.name] = Placed(buffer, layout)
         return self.tensors[tensor.name]
+
+    def begin(self, ops: Iterable[Op]) -> None:
+        """These operators are lowered next, one after another."""
+        operands = (x for op in ops for x in op.inputs)
+        self.unread = Counter(x.name for x in operands if isinstance(x, Tensor))
+
+    def finish(self, op: Op) -> None:
+        """The operator is lowered: it reads its inputs no more."""
+        self.unread.subtract(x.name for x in op.inputs if isinstance(x, Tensor))
+
+    def overwrite(self, op: Op, source: Tensor) -> bool:
+        """Give the output the room of an input of the same size, element for element, if nobody
+        reads that any more; whether it has it."""
+        if op.output.name not in self.tensors:
+            room = self.place(source)
+            users = [name for name, placed in self.tensors.items() if placed.buffer == room.buffer]
+            mine = Counter(x.name for x in op.inputs if isinstance(x, Tensor))
+            free = all(self.unread[name] <= mine[name] for name in users)
+            alike = self.layouts[op.output.name] == room.layout and op.output.size == source.size
+            if free and alike and room.buffer.name not in self.pinned:
+                self.tensors[op.output.name] = room
+        return self.place(op.output).buffer == self.place(source).buffer
 
     def first_row(self, buffer: Buffer, offset: int, stride: int) -> FieldValue:
         """A place in the row of a pass's first token, of rows ``stride`` bytes apart; in attention,

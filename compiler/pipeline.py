@@ -26,6 +26,7 @@ from compiler.graph import Constant, Graph, Image
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.lower_inputs import features_bytes
+from compiler.merge_loads import merge_loads
 from compiler.storage import IN_BF16, INT8, Storage
 from compiler.tiles import check_slots, check_tile, tile_sizes
 from compiler.walk import walk
@@ -33,7 +34,8 @@ from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
 from isa.iomap import IoMap, Slots, Tensor
 
-CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # tokens in one pass: the largest that fits the SRAM
+CHUNKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # tokens in one pass: the largest that fits the SRAM
+_SURE = 64
 
 
 def compile_file(
@@ -86,13 +88,15 @@ def compile_graph(
         check_slots(graph, config, storage)
     if tile:
         check_tile(graph, config, tile)
-    chunks = [c for c in CHUNKS if c <= max(config.rows, 8) and c <= max(1, graph.max_context)]
+    most = min(_most_tokens(graph, config), max(1, graph.max_context))
+    chunks = [c for c in CHUNKS if c <= most]
     sizes = ((c, t) for c in chunks for t in tile_sizes(graph, config, c, storage, tile))
     for chunk, keys in sizes:
         progress(f"lower, {chunk} tokens a pass")
         try:
             lowered = lower(graph, config, chunk, storage, keys)
-            items = schedule.hoist_loads(lowered.builder.items, lowered.bodies)
+            merged = merge_loads(lowered.builder.items, lowered.bodies, config)
+            items = schedule.hoist_loads(*merged)
             addresses = schedule.allocate(items, config, lowered.builder.loop)
         except schedule.DoesNotFit:
             continue
@@ -110,6 +114,17 @@ def compile_graph(
         f"bytes of SRAM or the {config.acc_rows} accumulator rows of {config.name!r}",
         "choose a smaller --max-context or a larger --config",
     )
+
+
+def _most_tokens(graph: Graph, config: ChipConfig) -> int:
+    """Of a pass that is tried: for these a tile of bf16 weights keeps the array as busy as the
+    memory's port; no more than _SURE where five fp32 tensors of all heads, as there are when
+    queries are rotated, are more than the SRAM."""
+    tile = config.rows * config.array_col_bytes
+    most = max(8, config.rows, tile // config.axi_bytes)
+    widest = max((op.output.size for op in graph.ops if op.kind == "attention"), default=0)
+    fitting = config.sram_bytes // max(1, 5 * F32_BYTES * widest)
+    return min(most, max(_SURE, fitting))
 
 
 def _meta(

@@ -10,6 +10,7 @@ from isa.config import ChipConfig
 from isa.program import Op, Reg, Value
 from isa.table import Engine
 
+STORE_LAG = 64  # instructions behind a store in which what it reads is not overwritten
 PREFETCH_DEPTH = 4  # loads issued ahead of the one whose data is consumed
 _ENGINES = (Engine.LOAD, Engine.STORE, Engine.MATRIX, Engine.VECTOR)
 
@@ -75,7 +76,18 @@ def _first_uses(items: list[Item], loads: list[int]) -> dict[int, int]:
 def allocate(
     items: list[Item], config: ChipConfig, loop: tuple[str, str] | None = None
 ) -> dict[str, int]:
-    """SRAM addresses: first fit over lifetimes from first to last touch in program order. What is
+    """SRAM addresses. What a store reads keeps its room a while, if there is enough: the memory
+    puts writes off, and who takes that room would wait for them. Raises DoesNotFit."""
+    try:
+        return _allocate(items, config, loop, STORE_LAG)
+    except DoesNotFit:
+        return _allocate(items, config, loop, 0)
+
+
+def _allocate(
+    items: list[Item], config: ChipConfig, loop: tuple[str, str] | None, lag: int
+) -> dict[str, int]:
+    """SRAM addresses: best fit over lifetimes from first to last touch in program order. What is
     there before a ``loop`` (the labels that begin and end it) and used in it lives to its end."""
     born: dict[str, int] = {}
     dies: dict[str, int] = {}
@@ -86,7 +98,8 @@ def allocate(
                 name = access.buffer.name
                 buffers[name] = access.buffer
                 born.setdefault(name, i)
-                dies[name] = i
+                stored = isinstance(item, VirtualOp) and item.engine == Engine.STORE
+                dies[name] = max(i + stored * lag, dies.get(name, 0))
     if loop:
         begin, end = (items.index(Label(name)) for name in loop)
         for name in buffers:
@@ -96,16 +109,22 @@ def allocate(
     live: list[tuple[int, int, str]] = []  # (address, end, name), by address
     for name in sorted(buffers, key=lambda n: (born[n], n)):
         live = [entry for entry in live if dies[entry[2]] >= born[name]]
-        address = 0
-        for begin, end, _ in live:
-            if address + buffers[name].size <= begin:
-                break
-            address = max(address, end)
-        if address + buffers[name].size > config.sram_bytes:
-            raise DoesNotFit
+        address = _best_fit(live, buffers[name].size, config.sram_bytes)
         placed[name] = address
         live = sorted([*live, (address, address + buffers[name].size, name)])
     return placed
+
+
+def _best_fit(live: list[tuple[int, int, str]], size: int, room: int) -> int:
+    """Where the smallest gap between live buffers begins that is large enough."""
+    gaps, free = list[tuple[int, int]](), 0
+    for begin, end, _ in [*live, (room, room, "")]:
+        if begin - free >= size:
+            gaps.append((begin - free, free))
+        free = max(free, end)
+    if not gaps:
+        raise DoesNotFit
+    return min(gaps)[1]
 
 
 def peak(items: list[Item], addresses: dict[str, int]) -> int:

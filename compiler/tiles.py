@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from compiler.errors import CompileError
 from compiler.graph import Graph
+from compiler.head_batches import fits, head_batches
 from compiler.lower_scores import padded_head, tile_unit
 from compiler.storage import Storage
 from isa.config import BF16_BYTES, F32_BYTES, ChipConfig
@@ -77,13 +78,17 @@ def least_tile(config: ChipConfig, chunk: int) -> int:
 
 
 def _fits(graph: Graph, config: ChipConfig, chunk: int, storage: Storage, tile: int) -> bool:
-    keys, rows = tile or graph.max_context, 0
-    for op in graph.ops:
-        if op.kind == "attention":
-            rows = max(rows, op.output.groups * chunk)
+    keys = tile or graph.max_context
     heads, width = max(((cache.heads, cache.width) for cache in graph.caches), default=(0, 0))
     cached = 2 * heads * storage.kv_format.bytes_of(padded_head(width, config))
-    size = keys * (cached + rows * (F32_BYTES + BF16_BYTES))
-    accumulators = -(-keys // config.cols) * chunk
-    room = config.sram_bytes // 2 if tile else config.sram_bytes
-    return size <= room and accumulators <= config.acc_rows // 2
+    most, fitting = 0, True
+    for op in graph.ops:
+        if op.kind == "attention":
+            sizes = (chunk, keys)
+            alone = storage.slots > 0 or bool(op.attributes.get("codes"))
+            batches = head_batches((op.output.groups, heads), width, sizes, config, alone)
+            count = sum(batch.count for batch in batches[:2])  # whose scores are there together
+            most = max(most, op.output.groups if "weight_grid" in op.attributes else count)
+            fitting = fitting and fits(1, width, sizes, config)
+    size = keys * (cached + most * chunk * (F32_BYTES + BF16_BYTES))
+    return fitting and size <= (config.sram_bytes // 2 if tile else config.sram_bytes)

@@ -22,9 +22,11 @@ SIZES = {
 ROPE_BASE, EPS = 5e5, 1e-5
 
 
-def decoder(name: str, layers: int | None = None) -> Decoder:
-    """The named model, perhaps with another number of layers; its weights are only shapes."""
-    depth, hidden, heads, kv_heads, ffn, vocabulary = SIZES[name]
+def decoder(name: str, layers: int | None = None, vocabulary: int | None = None) -> Decoder:
+    """The named model, perhaps with another number of layers or words; its weights are only
+    shapes."""
+    depth, hidden, heads, kv_heads, ffn, words = SIZES[name]
+    vocabulary = vocabulary or words
     kv = hidden // heads * kv_heads
     shapes = {
         "embed": (vocabulary, hidden), "attn.q": (hidden, hidden), "attn.o": (hidden, hidden),
