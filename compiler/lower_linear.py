@@ -95,7 +95,8 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
                     first = False
         factors, count = None, columns.stop - n0
         if scales := _column_factors(low, op, padded[0].matrix, kind, columns):
-            factors = low.later_row(f"scales of {padded[0].matrix.name}[{n0}:]", count, scales)
+            matrix = padded[0].matrix
+            factors = low.later_row(f"scales of {matrix.name}[{matrix.at[1] + n0}:]", count, scales)
         product = Product(acc, n0, count, factors, padded[0].rows[0].scales)
         drain(low, op, product, groups)
 

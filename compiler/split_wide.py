@@ -27,7 +27,7 @@ _POINTWISE = {*BINARY, *UNARY}
 
 
 def split_wide(graph: Graph, config: ChipConfig, chunk: int) -> Graph:
-    """The graph for passes of ``chunk`` tokens. Numbers of quantised models stay whole sums."""
+    """The graph for passes of ``chunk`` tokens. Products of quantised activations stay whole."""
     widest = config.sram_bytes // _SRAM_PART // (F32_BYTES * chunk)
     blocks = [entry.block for entry in FORMATS.values() if entry.block]
     unit = lcm(config.rows, config.cols, config.lanes, *blocks)
@@ -61,7 +61,7 @@ def _between(down: Op, made: Mapping[str, Op], readers: Mapping[str, set[str]]) 
     ``made``: operators by their outputs, ``readers``: the outputs of those that read a tensor."""
     (h, *_) = down.inputs
     assert isinstance(h, Tensor)
-    found, todo = dict[str, Op](), [h]
+    found, todo = dict[str, Op](), [h] if _is_plain(down) else []
     while todo:
         x = todo.pop()
         if x.name in found:
@@ -70,7 +70,7 @@ def _between(down: Op, made: Mapping[str, Op], readers: Mapping[str, set[str]]) 
         if (x.groups, x.width) != (1, h.width):
             return []
         found[x.name] = op
-        if op.kind == "linear":
+        if op.kind == "linear" and _is_plain(op):
             continue
         if op.kind not in _POINTWISE or any(isinstance(i, Table) for i in op.inputs):
             return []
@@ -80,6 +80,11 @@ def _between(down: Op, made: Mapping[str, Op], readers: Mapping[str, set[str]]) 
     if not products or any(not readers[name] <= users for name in found):
         return []
     return [op for name, op in made.items() if name in found]
+
+
+def _is_plain(op: Op) -> bool:
+    """Whether a product has nothing but its tensor and its matrix: no activations in codes."""
+    return len(op.inputs) == 2 and not op.attributes
 
 
 def _parts(

@@ -210,12 +210,22 @@ def test_programs_compute_with_stored_weights(choice: str, config: ChipConfig) -
 
 
 @pytest.mark.parametrize("choice", STORED)
-def test_programs_add_up_parts_of_long_columns(choice: str) -> None:
+def test_programs_add_up_parts_of_long_columns(choice: str, monkeypatch) -> None:
     """Weights that no buffer holds: several products accumulate, each with its own scales."""
-    less = TINY.replace(name="less", sram_bytes=1 << 17)
+    monkeypatch.setattr("compiler.lower.split_wide", lambda graph, config, chunk: graph)
+    less = TINY.replace(name="less", sram_bytes=1 << 16)
     image = compare(wide_decoder(1500), less, choice)
     modes = [op.get("mode") for op in image.ops() if op.mnemonic == "matmul"]
     assert "accumulate" in modes
+
+
+@pytest.mark.parametrize("choice", STORED)
+def test_programs_split_wide_tensors(choice: str) -> None:
+    """Products of parts of a matrix, each with the scales of its columns."""
+    less = TINY.replace(name="less", sram_bytes=1 << 17)
+    image = compare(wide_decoder(1500), less, choice)
+    widths = [op.get("k") for op in image.ops() if op.mnemonic == "matmul"]
+    assert max(k for k in widths if isinstance(k, int)) == 256
 
 
 def compare(model: onnx.ModelProto, config: ChipConfig, choice: str) -> ProgramImage:
