@@ -88,7 +88,7 @@ def _note(found: Rates) -> str:
 
 
 def _rates(image: ProgramImage, tokens: int, past: int) -> Rates:
-    found: Profile = profile(image, tokens, past, "cycle")
+    found: Profile = profile(image, tokens, past, "cycle", exact=True)
     macs = totals(costs(image, tokens, past))["macs"]
     peak = found.cycles * image.config.rows * image.config.cols
     longest = max(found.nodes, key=lambda node: node.cycles).name

@@ -176,7 +176,7 @@ def _lower_passes(
     """Passes over all new tokens, one after another; ``inputs``: ids and positions. Returns the
     first instructions that loads may be moved up to."""
     build, bodies = low.builder, []
-    low.begin(op for each in passes for op in each.ops)
+    low.reads.begin(op for each in passes for op in each.ops)
     for number, each in enumerate(passes):
         build.start_pass(walks=layers is not None)
         chunk_head(build, f"{label} {number}", low.caches, low.graph.causal)
@@ -212,4 +212,4 @@ def _lower_op(low: Lowering, op: Op, note: str = "") -> None:
         HANDLERS[op.kind](low, op)
         if op.output.name in low.outputs and not stores_itself(op):
             store_output(low, op)
-    low.finish(op)
+    low.reads.finish(op)

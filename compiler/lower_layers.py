@@ -110,7 +110,7 @@ def _carry(low: Lowering, ops: tuple[Op, ...], x: Tensor, made: Tensor) -> None:
         own = Placed(low.builder.sram(f"{x.name} of layers", room.buffer.size), room.layout)
         _copy(low, room, own)
         low.tensors[x.name] = room = own
-    low.pinned.add(room.buffer.name)
+    low.reads.pinned.add(room.buffer.name)
     names, last = {x.name}, -1
     for index, op in enumerate(ops):
         if any(isinstance(i, Tensor) and i.name in names for i in op.inputs):

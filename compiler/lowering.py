@@ -1,7 +1,6 @@
 """Lowering: the state that the handlers of operators share, and what all of them need."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +13,7 @@ from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
 from compiler.matrix_source import Matrix, MatrixSource
 from compiler.numerics import float_bits
+from compiler.rooms import Reads
 from compiler.storage import IN_BF16, Storage
 from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, FieldValue
 from isa.config import F32_BYTES, ChipConfig
@@ -158,9 +158,8 @@ class Lowering:
 
     def __post_init__(self) -> None:
         self.matrices = MatrixSource(self.builder.hbm, self.config)
-        self.begin(self.graph.ops)
-        self.read = set(self.unread)  # by operators
-        self.pinned: set[str] = set()  # buffers whose room no other tensor gets
+        self.reads = Reads(self.graph.ops)
+        self.read = set(self.reads.left)  # by operators
 
     def constant(self, name: str, layer: int) -> Array:
         """A constant of the graph, or what is that in a later layer that is like the first."""
@@ -174,27 +173,13 @@ class Lowering:
             self.tensors[tensor.name] = Placed(buffer, layout)
         return self.tensors[tensor.name]
 
-    def begin(self, ops: Iterable[Op]) -> None:
-        """These operators are lowered next, one after another."""
-        operands = (x for op in ops for x in op.inputs)
-        self.unread = Counter(x.name for x in operands if isinstance(x, Tensor))
-
-    def finish(self, op: Op) -> None:
-        """The operator is lowered: it reads its inputs no more."""
-        self.unread.subtract(x.name for x in op.inputs if isinstance(x, Tensor))
-
     def overwrite(self, op: Op, source: Tensor) -> bool:
-        """Give the output the room of an input of the same size, element for element, if nobody
-        reads that any more; whether it has it."""
-        if op.output.name not in self.tensors:
-            room = self.place(source)
-            users = [name for name, placed in self.tensors.items() if placed.buffer == room.buffer]
-            mine = Counter(x.name for x in op.inputs if isinstance(x, Tensor))
-            free = all(self.unread[name] <= mine[name] for name in users)
-            alike = self.layouts[op.output.name] == room.layout and op.output.size == source.size
-            if free and alike and room.buffer.name not in self.pinned:
-                self.tensors[op.output.name] = room
-        return self.place(op.output).buffer == self.place(source).buffer
+        """Give the output the room of an input, if it may; whether it has it."""
+        room, layout = self.place(source), self.layouts[op.output.name]
+        new = op.output.name not in self.tensors
+        if new and self.reads.may_overwrite(op, source, self.tensors, layout):
+            self.tensors[op.output.name] = room
+        return self.place(op.output).buffer == room.buffer
 
     def first_row(self, buffer: Buffer, offset: int, stride: int) -> FieldValue:
         """A place in the row of a pass's first token, of rows ``stride`` bytes apart; in attention,
