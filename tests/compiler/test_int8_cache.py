@@ -271,8 +271,13 @@ def test_programs_without_weights_take_as_many_instructions() -> None:
 
 
 def test_models_whose_numbers_depend_on_all_tokens() -> None:
-    """They read the text in parts, as many tokens as a launch may have."""
-    image, less = (program(graph_of(quantised()), ids=IDS[:count]) for count in (CONTEXT, 8))
-    assert image.io.most_new == 8
-    pairs = zip(scales_of(image), scales_of(less), strict=True)
-    assert all((one >= other).all() and (one > other).any() for one, other in pairs)
+    """They read the text at once, more of it than a pass has tokens. Largest keys and values are
+    onnxruntime's but for the roundings of what is multiplied, two to bf16; the largest sums cancel
+    little: their terms' magnitudes add up to less than twice as much."""
+    model, ids = quantised(), np.array(IDS[:CONTEXT])
+    image = program(graph_of(model), ids=IDS[:CONTEXT])
+    assert image.io.most_new == 0
+    _, *caches = reference(model).run(None, feeds(model, ids, past_of(model, 0, rng(0))))
+    for scales, x in zip(scales_of(image), caches, strict=True):
+        tops = np.abs(x).max(axis=(0, 2, 3))
+        np.testing.assert_allclose(scales.reshape(-1), tops / 127, rtol=2 * 2 * 2.0**-9)
