@@ -111,6 +111,33 @@ def test_buffers_that_live_together_do_not_overlap(seed):
             assert apart, (a, b)
 
 
+@pytest.mark.parametrize("room", [3, 2])
+def test_what_is_stored_keeps_its_room_where_there_is_enough(room):
+    """The store may still be reading when the vector unit writes its next result."""
+    first, second = sram("first"), sram("second")
+    ops: list[Item] = [
+        op("vmov", (), (first,)),
+        op("store", (first,), ()),
+        op("vmov", (), (second,)),
+    ]
+    config = load_config("tiny").replace(sram_bytes=64 * 32)
+    full = sram("full", config.sram_bytes - room * 64 + 64)
+    ops = [op("vmov", (), (full,)), *ops, op("vmov", (full,), (second,))]
+    addresses = allocate(ops, config)
+    assert (addresses["first"] == addresses["second"]) == (room == 2)
+
+
+def test_the_smallest_gap_that_is_large_enough():
+    sizes = {"a": 256, "b": 64, "c": 128, "d": 64, "new": 96}
+    at = {name: sram(name, size) for name, size in sizes.items()}
+    born: list[Item] = [op("vmov", (), (at[name],)) for name in "abcd"]
+    ends: list[Item] = [op("vmov", (at["a"], at["c"]), ())]
+    ops = [*born, *ends, op("vmov", (), (at["new"],)), op("vmov", (at["b"], at["d"]), (at["new"],))]
+    addresses = allocate(ops, TINY)
+    assert (addresses["a"], addresses["c"]) == (0, 320)
+    assert addresses["new"] == addresses["c"]  # first fit takes that of a
+
+
 def test_reject_what_does_not_fit():
     half = TINY.sram_bytes // 2 + 32
     ops = [op("vmov", (), (sram("a", half),)), op("vmov", (sram("a", half),), (sram("b", half),))]
