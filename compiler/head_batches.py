@@ -8,10 +8,19 @@ Within a batch, rows lie head by head: (heads, m), m at run time.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from compiler.virtual import Buffer
 from isa.config import BF16_BYTES, F32_BYTES, ChipConfig
 
 _BATCHES = 2  # at least, where heads do not all share their keys
 _SRAM_PART = 8  # of the SRAM that the scores and weights of a batch may take, unless one is more
+
+
+@dataclass(frozen=True)
+class HeadRows:
+    """(heads, m) rows in SRAM, ``stride`` bytes apart."""
+
+    buffer: Buffer
+    stride: int
 
 
 @dataclass(frozen=True)

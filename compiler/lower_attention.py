@@ -12,7 +12,7 @@ from compiler import builder as b
 from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
 from compiler.graph import Cache, Graph, Op, Tensor
-from compiler.head_batches import HeadBatch
+from compiler.head_batches import HeadBatch, HeadRows
 from compiler.lower_activations import Rows, enter_codes
 from compiler.lower_attention_quantised import softmax_on_grid
 from compiler.lower_scores import (
@@ -26,7 +26,7 @@ from compiler.lower_scores import (
 from compiler.lower_slots import for_each_slot
 from compiler.lower_softmax import Softmax
 from compiler.lower_tiles import attend_to_tiles, fetch_place, row_address, set_up_tiles
-from compiler.lowering import Caches, Entering, HeadRows, Lowering, SlotRecords
+from compiler.lowering import Caches, Entering, Lowering, SlotRecords
 from compiler.numerics import LOG2_E, float_bits
 from compiler.schedule import DoesNotFit
 from compiler.storage import Storage

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Grid, Op
-from compiler.lowering import Entering, HeadRows, Lowering
+from compiler.head_batches import HeadRows
+from compiler.lowering import Entering, Lowering
 from compiler.numerics import LOG2_E, ROUNDING, float_bits
 from compiler.virtual import Buffer, FieldValue
 from isa.config import BF16_BYTES

@@ -9,9 +9,9 @@ import numpy as np
 from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Constant, Op, Table, Tensor
-from compiler.head_batches import HeadBatch, fits, head_batches
+from compiler.head_batches import HeadBatch, HeadRows, fits, head_batches
 from compiler.lower_attention_quantised import score_steps
-from compiler.lowering import Entering, HeadRows, Lowering, Vectors, of_group
+from compiler.lowering import Entering, Lowering, Vectors, of_group
 from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
 from compiler.schedule import DoesNotFit
 from compiler.virtual import Address, Buffer, FieldValue

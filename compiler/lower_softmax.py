@@ -13,9 +13,9 @@ from math import floor, log2
 from compiler import builder as b
 from compiler.builder import round_up
 from compiler.graph import Op
-from compiler.head_batches import HeadBatch
+from compiler.head_batches import HeadBatch, HeadRows
 from compiler.lower_scores import head_row
-from compiler.lowering import Entering, HeadRows, Lowering
+from compiler.lowering import Entering, Lowering
 from compiler.numerics import float_bits
 from compiler.virtual import Buffer, FieldValue
 from compiler.weights import LARGEST

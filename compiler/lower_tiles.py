@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from compiler import builder as b
 from compiler.graph import Op
-from compiler.head_batches import HeadBatch
+from compiler.head_batches import HeadBatch, HeadRows
 from compiler.lower_scores import load_biases, lower_scores, lower_values, tile_unit
 from compiler.lower_softmax import Softmax
-from compiler.lowering import Entering, HeadRows, Lowering
+from compiler.lowering import Entering, Lowering
 from compiler.virtual import Access, Buffer, FieldValue, Item, Label, VirtualOp
 from isa.config import HBM_ATOM_BYTES
 from isa.iomap import FIRST_PAGE, WORD_BYTES

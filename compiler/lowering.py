@@ -32,14 +32,6 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class HeadRows:
-    """(m, heads) rows in SRAM, ``stride`` bytes apart."""
-
-    buffer: Buffer
-    stride: int
-
-
-@dataclass(frozen=True)
 class Entering:
     """Rows in SRAM as they enter the array: (m · groups, K) in the ISA's ``format``, ``stride``
     bytes apart. ``scales``: what a product's rows are multiplied by, one number each."""
