@@ -16,6 +16,7 @@ from isa.program import Op
 from rtl import timing
 from sim.cli import app
 from sim.cycle.follow import NeedsValues, follow, trace_launch
+from sim.cycle.gemm import Gemm
 from sim.cycle.measure import Situation, on_rtl, trace_of
 from sim.cycle.model import run_trace
 from sim.cycle.products import product
@@ -195,6 +196,9 @@ def sample():
     """Traces that meet every number of the model, with the time that they take."""
     situations = [stream(), *(random_situation(chip, seed) for chip, seed in SAMPLE)]
     traces = [trace_of(situation) for situation in situations]
+    for chip, sizes in (("small", (64, 64, 64)), ("server", (8, 256, 512))):
+        image = Gemm(load_config(chip), *sizes).image
+        traces.append(follow(image, image.memory()))
     return [(trace, run_trace(trace, trace.config).cycles) for trace in traces]
 
 
