@@ -220,7 +220,8 @@ def test_products_with_outputs_stationary():
 
 def test_products_of_nodes_are_in_the_closed_form(stories, found):
     """lm_head, (3, 64) by (64, 512), whose columns are cut into several products."""
-    (head,) = [share for share in found.nodes if "lm_head" in share.name]
+    computing = [share for share in found.nodes if not share.name.startswith("weights of")]
+    (head,) = [share for share in computing if "lm_head" in share.name]
     executed = zip(found.record.pcs, found.record.engines, strict=True)
     products = sum(e == Engine.MATRIX and stories.node_of(pc) == head.name for pc, e in executed)
     assert head.without_overlap["ws"] == 8 * 64 * (3 + 2 * 8 + 8 - 2) - products
