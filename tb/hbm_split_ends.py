@@ -6,6 +6,7 @@ from collections import Counter, deque
 from isa.config import ChipConfig
 from isa.hbm import BEAT_BYTES, COLUMN_BYTES
 from rtl.axi import ADDRESS_BITS, ID_BITS
+from rtl.timing import HBM_ORDER_DEPTH
 from tb.agents import STATES, cycle, reset
 from tb.axi_ends import Burst, ReadMaster, Sends, Takes, WriteMaster
 from tb.coverage import Coverage
@@ -14,7 +15,7 @@ from tb.memory_agents import PAGE_BYTES
 from tb.noise import Noise
 
 _LIMIT = 100_000  # cycles
-_DEPTH = 32  # pieces under way
+_DEPTH = HBM_ORDER_DEPTH  # pieces under way
 _CHANNELS = 4  # most of any chip here
 _PARTS = 4  # most beats of a channel in one of the port
 _OKAY, _SLVERR, _DECERR = 0, 2, 3
