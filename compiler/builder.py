@@ -205,6 +205,13 @@ class Builder:
             self._multiples[multiple] = register
         return self._multiples[multiple]
 
+    def row_place(self, index: Reg, pitch: int, rows: Buffer) -> Reg:
+        """A register with the place in HBM of row ``index``, ``pitch`` bytes being from row to row;
+        it is SCRATCH, until something else is."""
+        self.scalar("mul", rd=SCRATCH, rs=index, x=pitch // HBM_ATOM_BYTES)
+        self.scalar("add", rd=SCRATCH, rs=SCRATCH, x=rows.at(0, HBM_ATOM_BYTES))
+        return SCRATCH
+
     def load(
         self, name: str, source: Buffer, prefetch: bool = True, size: int | None = None
     ) -> Buffer:

@@ -12,7 +12,6 @@ from compiler.lowering import Lowering
 from compiler.matrix_source import Block, Matrix
 from compiler.storage import AUTO, KINDS
 from compiler.virtual import Access, Buffer, FieldValue
-from isa.config import HBM_ATOM_BYTES
 
 BLOCK = 32  # rows of weights: a multiple of all storage formats' blocks
 EXPERT = b.PLACE  # register: which expert
@@ -84,10 +83,8 @@ def fetch(low: Lowering, piece: Piece) -> Buffer:
     """One piece of the expert whose number is in EXPERT, to SRAM."""
     build, first, size = low.builder, piece.block.source, piece.block.packed.size
     buffer = build.sram("weights", size)
-    build.scalar("mul", rd=b.SCRATCH, rs=EXPERT, x=piece.stride // HBM_ATOM_BYTES)
-    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=first.at(0, HBM_ATOM_BYTES))
     fields: dict[str, FieldValue] = {
-        "hbm": b.SCRATCH,
+        "hbm": build.row_place(EXPERT, piece.stride, first),
         "sram": buffer.at(),
         "rows": 1,
         "bytes": size,

@@ -92,11 +92,10 @@ def _fetch_row(
     build: Builder, selector: Buffer, source: Buffer, target: Buffer, row_bytes: int
 ) -> None:
     build.scalar("ld", rd=b.SCRATCH, x=selector.at(0, HBM_ATOM_BYTES), y=b.OFFSET)
-    build.scalar("mul", rd=b.SCRATCH, rs=b.SCRATCH, x=row_bytes // HBM_ATOM_BYTES)
-    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=source.at(0, HBM_ATOM_BYTES))
+    place = build.row_place(b.SCRATCH, row_bytes, source)
     build.scalar("mul", rd=b.PLACE, rs=b.INDEX, x=row_bytes)
     build.scalar("add", rd=b.PLACE, rs=b.PLACE, x=target.at())
-    build.scalar("load", hbm=b.SCRATCH, sram=b.PLACE, rows=1, bytes=row_bytes)
+    build.scalar("load", hbm=place, sram=b.PLACE, rows=1, bytes=row_bytes)
 
 
 def _embedding(low: Lowering, op: Op) -> tuple[Buffer, Buffer, int]:
@@ -156,10 +155,8 @@ def lower_features(low: Lowering, op: Op) -> None:
     build, out = low.builder, op.output
     source, size = low.features[op.attributes["input"]], features_bytes(build, out.width)
     rows = build.sram("rows of features", build.chunk * size)
-    build.scalar("mul", rd=b.SCRATCH, rs=b.DONE, x=size // HBM_ATOM_BYTES)
-    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=source.at(0, HBM_ATOM_BYTES))
     fields: dict[str, FieldValue] = {
-        "hbm": b.SCRATCH,
+        "hbm": build.row_place(b.DONE, size, source),
         "hstride": size // HBM_ATOM_BYTES,
         "sram": rows.at(),
         "sstride": size,

@@ -58,10 +58,8 @@ def _row(low: Lowering, rows: Buffer) -> Buffer:
     """The row whose number is in SCRATCH; its place, in atoms, is there afterwards."""
     build, vector = low.builder, low.config.f32_vector_bytes
     target = build.sram("largest of all", vector)
-    build.scalar("mul", rd=b.SCRATCH, rs=b.SCRATCH, x=_pitch(low) // HBM_ATOM_BYTES)
-    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=rows.at(0, HBM_ATOM_BYTES))
     fields: dict[str, FieldValue] = {
-        "hbm": b.SCRATCH,
+        "hbm": build.row_place(b.SCRATCH, _pitch(low), rows),
         "sram": target.at(),
         "rows": 1,
         "bytes": vector,

@@ -110,10 +110,8 @@ def _transfer(low: Lowering, mnemonic: str, rows: Buffer, kept: Kept) -> None:
     if rows.size > LONGEST_ROW:
         raise DoesNotFit
     build.scalar("shr", rd=b.SCRATCH, rs=b.DONE, x=build.chunk.bit_length() - 1)
-    build.scalar("mul", rd=b.SCRATCH, rs=b.SCRATCH, x=kept.pitch_bytes // HBM_ATOM_BYTES)
-    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=kept.buffer.at(0, HBM_ATOM_BYTES))
     fields: dict[str, FieldValue] = {
-        "hbm": b.SCRATCH,
+        "hbm": build.row_place(b.SCRATCH, kept.pitch_bytes, kept.buffer),
         "sram": rows.at(),
         "rows": 1,
         "bytes": rows.size,

@@ -6,6 +6,7 @@ in HBM. The first loads of a pass, for which everything waits, stay short.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -34,6 +35,15 @@ def merge_loads(
     left = set(range(len(items))).difference(gone)
     result = [_renamed(merged.get(i, item), places) for i, item in enumerate(items) if i in left]
     return result, [body - bisect_left(gone, body) for body in bodies]
+
+
+def shared_loads(items: Sequence[Item]) -> dict[str, dict[str, int]]:
+    """Of loads for several nodes, by what they are called: bytes of each node."""
+    found: dict[str, Counter[str]] = {}
+    for item in items:
+        if isinstance(item, VirtualOp) and len(item.parts) > 1:
+            found.setdefault(item.source, Counter()).update(item.parts)
+    return {name: dict(parts) for name, parts in found.items()}
 
 
 def _groups(items: list[Item], bodies: Sequence[int], config: ChipConfig) -> Iterator[list[int]]:
@@ -103,11 +113,16 @@ def _merge(ops: Sequence[VirtualOp], places: Places) -> VirtualOp:
     whole = Buffer(f"{first.writes[0].buffer.name} …", "sram", size)
     for op in ops:
         places[op.writes[0].buffer.name] = whole, _begin(op) - _begin(first)
-    nodes = list(dict.fromkeys(op.source for op in ops))
+    parts = Counter[str]()
+    for op in ops:
+        parts[op.source] += _size(op)
+    nodes = list(parts)
     source = nodes[0] if len(nodes) == 1 else f"weights of {nodes[0]} to {nodes[-1]}"
     reads = tuple(access for op in ops for access in op.reads)
     fields = first.fields | {"sram": whole.at(), "bytes": size}
-    return replace(first, fields=fields, reads=reads, writes=(whole.access(),), source=source)
+    return replace(
+        first, fields=fields, reads=reads, writes=(whole.access(),), source=source, parts=parts
+    )
 
 
 def _renamed(item: Item, places: Places) -> Item:

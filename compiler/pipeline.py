@@ -26,7 +26,7 @@ from compiler.graph import Constant, Graph, Image
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.lower_inputs import features_bytes
-from compiler.merge_loads import merge_loads
+from compiler.merge_loads import merge_loads, shared_loads
 from compiler.storage import IN_BF16, INT8, Storage
 from compiler.tiles import check_slots, check_tile, tile_sizes
 from compiler.walk import walk
@@ -107,6 +107,7 @@ def compile_graph(
             items = walk(items, lowered.builder.layers)
         resolved = schedule.resolve(items, addresses)
         meta = _meta(graph, lowered, {"chunk": chunk, "sram_peak": peak, "tile": keys}, storage)
+        meta["shared_loads"] = shared_loads(items)
         return assemble(lowered.builder, resolved, _io_map(graph, lowered), meta)
     raise CompileError(
         graph.source,

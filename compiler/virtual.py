@@ -1,6 +1,7 @@
 """Instructions before addresses are known: what the lowering emits and the later passes
 transform."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from isa.program import Reg
@@ -66,7 +67,8 @@ class VirtualOp:
     """One instruction, with what it may read and write and the ONNX node it works for.
 
     ``prefetch`` marks loads of data that exists before the launch: they may move up. ``setup``
-    makes the registers that such a load names, and moves with it.
+    makes the registers that such a load names, and moves with it. ``parts``: of a load for several
+    nodes, bytes of each.
     """
 
     mnemonic: str
@@ -78,6 +80,7 @@ class VirtualOp:
     setup: "tuple[VirtualOp, ...]" = ()
     waits: list[int] = field(default_factory=list)
     signals: list[int] = field(default_factory=list)
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def engine(self) -> Engine:

@@ -5,6 +5,7 @@ the least that an engine could need if it never waited.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isa.config import HBM_ATOM_BYTES
@@ -12,13 +13,14 @@ from isa.image import ProgramImage
 from isa.table import Engine
 from sim.host import InputError
 from sim.scalar import Command, ScalarMachine
+from sim.shared_loads import parts_of, split
 
 
 @dataclass
 class Cost:
     """Of one node in one launch. ``first`` to ``last``: its instructions in the text, both
     included; ``executed`` counts those of the engines as often as they run. ``macs`` leave the
-    array's padding out.
+    array's padding out. What a load brings for several nodes is theirs, its instructions are not.
 
     ``cycles``: of each engine, what its work takes at its full rate: a tile of R x C weights for a
     row, a beat of the memory's port, a vector of ``lanes`` results.
@@ -64,6 +66,9 @@ def costs(image: ProgramImage, tokens: int = 1, past: int = 0) -> list[Cost]:
         cost = found[image.node_of(command.pc)]
         cost.executed += command.engine != Engine.SEQUENCER
         _add(cost, image, command)
+    for cost in list(found.values()):
+        if parts := parts_of(image, cost.node):
+            _share(found, cost, parts)
     return list(found.values())
 
 
@@ -77,6 +82,15 @@ def _nodes(image: ProgramImage) -> dict[str, Cost]:
         cost = found.setdefault(node, Cost(node, first, end - 1))
         cost.last = end - 1
     return found
+
+
+def _share(found: dict[str, Cost], loads: Cost, parts: Mapping[str, int]) -> None:
+    """What loads for several nodes bring, and take, is those nodes'."""
+    for name in ("hbm_read", "memory_cycles"):
+        for node, count in split(getattr(loads, name), parts).items():
+            cost = found.setdefault(node, Cost(node, loads.first, loads.last))
+            setattr(cost, name, getattr(cost, name) + count)
+        setattr(loads, name, 0)
 
 
 def _add(cost: Cost, image: ProgramImage, command: Command) -> None:

@@ -143,7 +143,7 @@ def profile(
     if trace is not None and found.record is not None:
         write_trace(trace, program, found.record)
     if plot is not None or report is not None:
-        shown = list(launches(program, tokens, past, found))
+        shown = list(launches(program, tokens, past, found, exact))
         if plot is not None:
             write_rooflines(plot, program.config, shown)
         if report is not None:

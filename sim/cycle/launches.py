@@ -17,9 +17,11 @@ class Launch:
     costs: list[Cost]
 
 
-def launches(image: ProgramImage, tokens: int, past: int, shown: Profile) -> Iterator[Launch]:
+def launches(
+    image: ProgramImage, tokens: int, past: int, shown: Profile, exact: bool = False
+) -> Iterator[Launch]:
     """The one that is ``shown``; of a decoder also its other half, the step behind a prefill or the
-    prefill before a step. Raises as `profile`."""
+    prefill before a step, ``exact`` or not. Raises as `profile`."""
     sizes = [(tokens, past)]
     if image.io.causal and tokens > 1 and tokens + past < image.io.max_context:
         sizes.append((1, tokens + past))
@@ -27,7 +29,7 @@ def launches(image: ProgramImage, tokens: int, past: int, shown: Profile) -> Ite
         sizes.insert(0, (past, 0))
     for size in sizes:
         same = size == (tokens, past)
-        found = shown if same else profile(image, *size, shown.backend)
+        found = shown if same else profile(image, *size, shown.backend, exact)
         yield Launch(_name(image, *size), found, costs(image, *size))
 
 

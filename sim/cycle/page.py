@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from isa.files import whole_file
 from isa.image import ProgramImage
 from sim.cycle.launches import Launch
-from sim.cycle.profile import wide_table
+from sim.cycle.profile import estimate_text, wide_table
 from sim.cycle.roofline import draw_rooflines, need_matplotlib
 from sim.report import classes_table
 
@@ -56,6 +56,8 @@ def _section(launch: Launch) -> list[str]:
     time = f", {1e6 * found.seconds:,.1f} µs" if found.seconds is not None else ""
     shares = ", ".join(f"{name} {share:.1%}" for name, share in found.utilisation.items())
     head = f"{found.cycles:,} cycles{time}, back end {found.backend}; in use: {shares}"
+    if text := estimate_text(found):
+        head += f"; {text}"
     nodes = sorted(found.nodes, key=lambda share: -share.cycles)
     return [
         f"<h2>{html.escape(launch.name)}</h2><p>{html.escape(head)}</p>",

@@ -113,12 +113,8 @@ def print_profile(found: Profile, top: int = 20, wide: bool = False) -> None:
     to 100 %, and the products on an array without overlap."""
     time = f", {1e6 * found.seconds:,.1f} µs" if found.seconds is not None else ""
     console.print(f"{found.configuration}: {found.cycles:,} cycles{time} ({found.backend})")
-    if found.estimate:
-        simulated, bound = found.estimate["simulated"], found.estimate["bound"]
-        console.print(
-            f"estimated from {simulated:,} cycles that were simulated, ± {bound:,} "
-            f"({bound / found.cycles:.2%}); --exact simulates all"
-        )
+    if text := estimate_text(found):
+        console.print(f"{text}; --exact simulates all")
     shares = (f"{name} {share:.1%}" for name, share in found.utilisation.items())
     console.print("in use: " + ", ".join(shares))
     print_cycle_classes(found.classes)
@@ -130,6 +126,17 @@ def print_profile(found: Profile, top: int = 20, wide: bool = False) -> None:
         console.print(f"{len(nodes) - top} more nodes: --top shows them, --json all")
     if not wide:
         console.print("--wide: all classes, and products on an array without overlap")
+
+
+def estimate_text(found: Profile) -> str:
+    """How an estimate was made, and what it is worth; "" of a run that was simulated."""
+    if not found.estimate:
+        return ""
+    simulated, bound = found.estimate["simulated"], found.estimate["bound"]
+    return (
+        f"estimated from {simulated:,} cycles that were simulated, ± {bound:,} "
+        f"({bound / found.cycles:.2%})"
+    )
 
 
 def _table(what: str, shares: Sequence[Share], cycles: int) -> Table:

@@ -117,7 +117,9 @@ def _draw(axes: "Axes", config: ChipConfig, launch: Launch) -> None:
         x = [min(dot.intensity, ends[1]) for dot in same]
         marker = "*" if kind == "whole" else "o"
         axes.scatter(x, [dot.rate for dot in same], size, marker=marker, alpha=0.6, label=kind)
-    axes.set(xscale="log", yscale="log", title=f"{launch.name}, {launch.found.cycles:,} cycles")
+    about = " (estimated)" if launch.found.estimate else ""
+    title = f"{launch.name}, {launch.found.cycles:,} cycles{about}"
+    axes.set(xscale="log", yscale="log", title=title)
     axes.set(xlabel="MACs for each byte of memory", ylabel="MACs a cycle")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

@@ -7,6 +7,7 @@ instruction at the head of its queue; idle cycles are nobody's.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from isa.image import ProgramImage
 from isa.table import Engine
 from sim.cycle.record import CLASSES
 from sim.cycle.trace import FIELDS, KINDS, Trace
+from sim.shared_loads import parts_of, split
 
 ENGINES = [engine.name.lower() for engine in Engine if engine != Engine.SEQUENCER]
 _LAYER = re.compile(r"(?:^|[./_\"])(?:layers?|blocks?|h)[./_](\d+)(?=[./_\"])")
@@ -52,6 +54,11 @@ class Share:
         """Cycles in which the engine had the node's work: all but waits for semaphores."""
         classes = self.engines[engine]
         return sum(classes.values()) - classes["semaphore"]
+
+    @property
+    def tables(self) -> list[dict[str, int]]:
+        """All counts of cycles by class."""
+        return [self.classes, *self.engines.values()]
 
     @property
     def longest_pole(self) -> str:
@@ -123,7 +130,20 @@ def node_shares(image: ProgramImage, trace: Trace, costs: Costs) -> list[Share]:
         for name, rows in spent.items():
             _add(share.engines[name], rows[place])
         share.without_overlap |= forms.get(place, {})
+    for share in list(found.values()):
+        if parts := parts_of(image, share.name):
+            _share(found, found.pop(share.name), parts)
     return list(found.values())
+
+
+def _share(found: dict[str, Share], loads: Share, parts: Mapping[str, int]) -> None:
+    """Loads for several nodes are those nodes', by bytes; the first one's as instructions."""
+    shares = [found.setdefault(node, Share(node)) for node in parts]
+    shares[0].instructions += loads.instructions
+    for index, counts in enumerate(loads.tables):
+        for name, count in counts.items():
+            for share, part in zip(shares, split(count, parts).values(), strict=True):
+                share.tables[index][name] += part
 
 
 def _sums(counts: NDArray[np.int64], node: NDArray[np.int64], nodes: int) -> list[list[int]]:

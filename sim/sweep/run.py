@@ -120,16 +120,16 @@ def row_of(point: Point) -> Row:
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Callable[..., Future]]:
+def _workers(jobs: int) -> Iterator[Callable[..., Future[Row]]]:
     """A function that hands work to one of so many processes, which end with this one."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, context, _end_with_parent)
 
-    def submit(*work: object) -> Future:
+    def submit(work: Callable[..., Row], *arguments: object) -> Future[Row]:
         # Processes start here and inherit the mask: Ctrl-C is this process' matter.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return pool.submit(*work)  # type: ignore[arg-type]
+            return pool.submit(work, *arguments)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

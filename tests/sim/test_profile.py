@@ -69,6 +69,17 @@ def test_a_cycle_is_the_oldest_instructions(found):
     assert np.array_equal(np.diff(reached, prepend=0), found.record.owned.sum(axis=1))
 
 
+def test_loads_for_several_nodes_are_theirs(stories, found):
+    """In proportion to their bytes: no row of their own is left, and every product has loads."""
+    shared = stories.meta["shared_loads"]
+    assert shared
+    assert not {share.name for share in found.nodes} & shared.keys()
+    of = {share.name: sum(share.engines["load"].values()) for share in found.nodes}
+    for name, parts in shared.items():
+        sizes = {node: size for node, size in parts.items() if size > 1000}
+        assert all(of[node] for node in sizes), name
+
+
 def test_layers_are_those_of_the_model(found):
     assert [share.name for share in found.layers if share.cycles] == [
         "(no layer)",
@@ -220,8 +231,7 @@ def test_products_with_outputs_stationary():
 
 def test_products_of_nodes_are_in_the_closed_form(stories, found):
     """lm_head, (3, 64) by (64, 512), whose columns are cut into several products."""
-    computing = [share for share in found.nodes if not share.name.startswith("weights of")]
-    (head,) = [share for share in computing if "lm_head" in share.name]
+    (head,) = [share for share in found.nodes if "lm_head" in share.name]
     executed = zip(found.record.pcs, found.record.engines, strict=True)
     products = sum(e == Engine.MATRIX and stories.node_of(pc) == head.name for pc, e in executed)
     assert head.without_overlap["ws"] == 8 * 64 * (3 + 2 * 8 + 8 - 2) - products
