@@ -1,123 +1,18 @@
 """MatrixUnit against isa.numbers: formats, shapes, layouts, strides, refused reads, timing."""
 
 import random
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from isa import numbers
-from isa.config import ELEMENTS, ChipConfig
+from isa.config import ELEMENTS
 from isa.table import BY_MNEMONIC
 from rtl.matrix import MatrixUnit
 from tb.matrix_reference import taken
 from tb.matrix_stimulus import Product
-from tests.support import rng, simulate
-
-
-def _config(rows: int, cols: int, line_bytes: int = 32, element: str = "bf16") -> ChipConfig:
-    return ChipConfig(
-        name="test",
-        rows=rows,
-        cols=cols,
-        lanes=4,
-        line_bytes=line_bytes,
-        sram_bytes=1 << 15,
-        sram_banks=4,
-        acc_rows=512,
-        axi_bytes=16,
-        element=element,
-    )
-
-
-class Bench:
-    """A matrix unit with an SRAM behind its ports, random in all cycles that carry no data."""
-
-    def __init__(self, config: ChipConfig, refuse: float = 0.0, seed: int = 1) -> None:
-        self.config, self.refuse = config, refuse
-        self.dut = MatrixUnit(config)
-        self.dice, self.numbers = random.Random(seed), rng(seed)
-        self.memory = self.numbers.integers(0, 256, config.sram_bytes, dtype=np.uint8)
-        self.cycles: list[int] = []
-        self.entered: list[str] = []  # for each cycle of a command, what entered or was missing
-        self._ended = False
-
-    def run(self, products: list[Product], *others: Callable) -> np.ndarray:
-        """Execute; returns the accumulators that the products name, others zero.
-
-        `others` are test benches to run besides; they read instead of this one if there are any.
-        """
-        acc = np.zeros((self.config.acc_rows, self.config.cols), np.uint32)
-
-        async def main(ctx) -> None:
-            for product in products:
-                await self._command(ctx, product.fields(self.memory))
-                last = product.acc + product.panels * product.shape[0]
-                for row in range(product.acc, 0 if others else last):
-                    acc[row] = await self._read(ctx, row)
-            self._ended = True
-
-        async def weights(ctx) -> None:
-            await self._serve(ctx, self.dut.weights, 0.0)
-
-        async def activations(ctx) -> None:
-            await self._serve(ctx, self.dut.activations, self.refuse)
-
-        simulate(self.dut, main, weights, activations, *others)
-        return acc
-
-    async def _command(self, ctx, fields: dict[str, int]) -> None:
-        ctx.set(self.dut.command.payload, fields)
-        ctx.set(self.dut.command.valid, 1)
-        await ctx.tick().until(self.dut.command.ready)
-        ctx.set(self.dut.command.valid, 0)
-        causes = ("rows", "waiting_operand", "waiting_bank")
-        signals = [getattr(self.dut, name) for name in causes]
-        cycles, done = 0, 0
-        while not done:
-            _, _, done, *causing = await ctx.tick().sample(self.dut.done, *signals)
-            seen = [name for name, one in zip(causes, causing, strict=True) if one]
-            self.entered.append("+".join(seen))
-            cycles += 1
-        self.cycles.append(cycles)
-
-    @property
-    def rows(self) -> int:
-        """Rows that have entered the array."""
-        return self.entered.count("rows")
-
-    async def _read(self, ctx, row: int) -> np.ndarray:
-        port = self.dut.acc_read
-        ctx.set(port.addr, row)
-        ctx.set(port.valid, 1)
-        await ctx.tick().until(port.ready)
-        ctx.set(port.valid, 0)
-        width = 4 * self.config.cols
-        return np.frombuffer(ctx.get(port.data).to_bytes(width, "little"), np.uint32)
-
-    async def _serve(self, ctx, port, refuse: float) -> None:
-        size = self.config.line_bytes
-        while not self._ended:
-            ready = self.dice.random() >= refuse
-            ctx.set(port.ready, ready)
-            _, _, valid, addr = await ctx.tick().sample(port.valid, port.addr)
-            line = self.memory[addr * size :][:size]
-            if not (valid and ready):
-                line = self.numbers.integers(0, 256, size, dtype=np.uint8)
-            ctx.set(port.data, int.from_bytes(line.tobytes(), "little"))
-
-
-def _check(config: ChipConfig, products: list[Product], refuse: float = 0.0) -> Bench:
-    bench = Bench(config, refuse)
-    want = np.zeros((config.acc_rows, config.cols), np.uint32)
-    for product in products:
-        product.apply(want)
-    got = bench.run(products)
-    assert np.array_equal(got, want)
-    tiles = [-(-p.shape[1] // config.rows) * p.panels * p.shape[0] for p in products]
-    assert bench.rows == sum(tiles)
-    return bench
-
+from tests.rtl.matrix_bench import MatrixBench, check_products, small_chip
+from tests.support import simulate
 
 SIZES = [(8, 8, 32), (4, 8, 32), (8, 4, 32), (4, 4, 64), (8, 8, 16), (16, 4, 32)]
 
@@ -125,7 +20,7 @@ SIZES = [(8, 8, 32), (4, 8, 32), (8, 4, 32), (4, 4, 64), (8, 8, 16), (16, 4, 32)
 @pytest.mark.parametrize(("rows", "cols", "line_bytes"), SIZES)
 @pytest.mark.parametrize(("layout", "refuse"), [("normal", 0.4), ("transposed", 0.0)])
 def test_random_products(rows: int, cols: int, line_bytes: int, layout: str, refuse: float) -> None:
-    config = _config(rows, cols, line_bytes)
+    config = small_chip(rows, cols, line_bytes)
     dice = random.Random(rows * cols + line_bytes)
     products = []
     for seed in range(5):
@@ -142,14 +37,14 @@ def test_random_products(rows: int, cols: int, line_bytes: int, layout: str, ref
                 seed=seed,
             )
         )
-    _check(config, products, refuse)
+    check_products(config, products, refuse)
 
 
 # Each with one activation format; the bench of the emitted unit has all pairs.
 FORMATS = [
     (element, af, wf)
     for element in ELEMENTS
-    for i, (af, wf) in enumerate(taken(_config(4, 4, element=element)))
+    for i, (af, wf) in enumerate(taken(small_chip(4, 4, element=element)))
     if element != "fp8" or i % 2
 ]
 
@@ -160,38 +55,38 @@ def test_formats(element: str, af: str, wf: str, layout: str) -> None:
     """Several tiles to a block, panels and ends of all that are not whole, both modes."""
     seed = 2 * len(wf) + len(layout)
     rows, cols, line_bytes = [(8, 4, 16), (4, 8, 64), (4, 4, 32)][seed % 3]
-    config = _config(rows, cols, line_bytes, element)
+    config = small_chip(rows, cols, line_bytes, element)
     first = Product(config, (3, 41, 6), layout, seed=seed, af=af, wf=wf)
     second = Product(config, (1, 70, 6), layout, False, 1, acc=6, seed=seed + 1, af=af, wf=wf)
     third = Product(config, (3, 33, 5), layout, False, accumulate=True, seed=seed, af=af, wf=wf)
-    _check(config, [first, second, third], refuse=0.2)
+    check_products(config, [first, second, third], refuse=0.2)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 3), (40, 5, 9), (7, 40, 40), (2, 8, 40)])
 @pytest.mark.parametrize("layout", ["normal", "transposed"])
 def test_shapes(shape: tuple[int, int, int], layout: str) -> None:
-    config = _config(4, 4)
-    _check(config, [Product(config, shape, layout, seed=3)], refuse=0.2)
+    config = small_chip(4, 4)
+    check_products(config, [Product(config, shape, layout, seed=3)], refuse=0.2)
 
 
 @pytest.mark.parametrize("line_bytes", [16, 32, 64])
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_few_rows_accumulate_over_tiles(line_bytes: int, m: int) -> None:
     """The same accumulator row comes again as soon as it ever can."""
-    config = _config(4, 8, line_bytes)
+    config = small_chip(4, 8, line_bytes)
     first = Product(config, (m, 40, 8), seed=4)
     second = Product(config, (m, 37, 8), seed=5, accumulate=True)
-    _check(config, [first, second], refuse=0.3)
+    check_products(config, [first, second], refuse=0.3)
 
 
 def test_agrees_with_float64() -> None:
     """Without numbers.matmul: a product of plain values is what mathematics says."""
-    config = _config(8, 4)
+    config = small_chip(8, 4)
     product = Product(config, (6, 37, 11), seed=7)
     dice = np.random.default_rng(8)
     product.a = numbers.to_bf16(dice.standard_normal((6, 37)).astype(np.float32))
     product.w = numbers.to_bf16(dice.standard_normal((37, 11)).astype(np.float32))
-    got = Bench(config).run([product])[:18].view(np.float32)
+    got = MatrixBench(config).run([product])[:18].view(np.float32)
     got = got.reshape(3, 6, 4).transpose(1, 0, 2).reshape(6, 12)
     a, w = ((x.astype(np.uint32) << 16).view(np.float32) for x in (product.a, product.w))
     want = a.astype(np.float64) @ w.astype(np.float64)
@@ -210,10 +105,10 @@ def test_agrees_with_float64() -> None:
     ],
 )
 def test_cycles_per_tile_of_formats(wf: str, layout: str, packed: bool, period: float) -> None:
-    config = _config(8, 8)
+    config = small_chip(8, 8)
     short = Product(config, (1, 32, 8), layout, packed, seed=11, wf=wf)
     long = Product(config, (1, 96, 8), layout, packed, seed=13, wf=wf)
-    first, second = _check(config, [short, long]).cycles
+    first, second = check_products(config, [short, long]).cycles
     assert (second - first) / 8 == period
 
 
@@ -234,24 +129,24 @@ def test_cycles_per_tile_of_formats(wf: str, layout: str, packed: bool, period: 
 def test_cycles_per_tile(
     rows: int, line_bytes: int, m: int, layout: str, packed: bool, period: int
 ) -> None:
-    config = _config(rows, 8, line_bytes)
+    config = small_chip(rows, 8, line_bytes)
     short = Product(config, (m, rows * 4, 8), layout, packed, seed=11)  # odd: strided is not dense
     long = Product(config, (m, rows * 12, 8), layout, packed, seed=13)
-    first, second = _check(config, [short, long]).cycles
+    first, second = check_products(config, [short, long]).cycles
     assert (second - first) / 8 == period
 
 
 def test_latency_of_the_smallest_product() -> None:
-    config = _config(8, 8)
-    assert _check(config, [Product(config, (1, 1, 1))]).cycles == [8 + 8 + 6]
-    assert _check(config, [Product(config, (1, 1, 1), wf="mxfp8")]).cycles == [8 + 8 + 7]
+    config = small_chip(8, 8)
+    assert check_products(config, [Product(config, (1, 1, 1))]).cycles == [8 + 8 + 6]
+    assert check_products(config, [Product(config, (1, 1, 1), wf="mxfp8")]).cycles == [8 + 8 + 7]
 
 
 @pytest.mark.parametrize(("m", "refuse"), [(1, 0.0), (9, 0.0), (9, 0.3), (2, 0.3)])
 def test_every_bubble_has_one_cause(m: int, refuse: float) -> None:
-    config = _config(8, 4)
+    config = small_chip(8, 4)
     product = Product(config, (m, 40, 7), "transposed", seed=17)
-    entered = _check(config, [product], refuse).entered
+    entered = check_products(config, [product], refuse).entered
     last = max(i for i, what in enumerate(entered) if what)
     between = entered[entered.index("rows") : last + 1]
     assert set(between) <= {"rows", "waiting_operand", "waiting_bank"}
@@ -260,7 +155,7 @@ def test_every_bubble_has_one_cause(m: int, refuse: float) -> None:
 
 
 def test_nop_is_done_at_once() -> None:
-    dut = MatrixUnit(_config(4, 4))
+    dut = MatrixUnit(small_chip(4, 4))
 
     async def bench(ctx) -> None:
         for _ in range(3):
@@ -279,8 +174,8 @@ def test_nop_is_done_at_once() -> None:
 def test_accumulators_can_be_read_during_a_product(row: int) -> None:
     """Rows of an earlier result stay readable, and right, while a matmul adds to other rows; those
     of the other half (256 rows) in every cycle."""
-    config = _config(4, 4)
-    bench = Bench(config)
+    config = small_chip(4, 4)
+    bench = MatrixBench(config)
     early = Product(config, (3, 4, 4), acc=row, seed=13)
     want = np.zeros((config.acc_rows, 4), np.uint32)
     early.apply(want)
@@ -291,7 +186,7 @@ def test_accumulators_can_be_read_during_a_product(row: int) -> None:
         while not bench.cycles:  # until the first product is done
             await ctx.tick()
         while len(bench.cycles) == 1:
-            seen.append((await bench._read(ctx, row + len(seen) % 3)).copy())
+            seen.append((await bench.read(ctx, row + len(seen) % 3)).copy())
 
     bench.run([early, long], reader)
     assert len(seen) >= 20
