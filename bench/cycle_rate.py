@@ -5,22 +5,26 @@ import time
 from collections.abc import Iterator
 
 from large import CONTEXT, WHOLE, without_weights
-from measure import Line
+from measure import BIN, ROOT, Line, command_cost
 
 from compiler.canonical import canonicalise
 from compiler.importer import load_model
 from compiler.pipeline import compile_graph
 from compiler.storage import Storage
 from isa.config import load_config
-from isa.image import ProgramImage
+from isa.image import ProgramImage, save_image
+from isa.program import Op
 from sim.cycle.follow import follow
+from sim.cycle.gemm import Gemm
 from sim.cycle.measure import time_trace, trace_to_time
 from sim.cycle.model import CycleResult, run_trace
 from sim.cycle.products import product
 from sim.cycle.profile import situation_of
 
-PRODUCT_MS, DECODE_SECONDS = 20, 0.5
-MODEL, PAST = "llama-3-8b", 8000
+PRODUCT_MS, LARGE_PRODUCT_MS, DECODE_SECONDS, PREFILL_SECONDS = 20, 100, 0.5, 1
+MODEL, PAST, PROMPT = "llama-3-8b", 8000, 2048
+LARGE, BLOCKS = 4096, 8  # a product whose operands no SRAM holds, by blocks of rows
+PREFILL_LIMIT = 600  # CPU seconds
 GROUP = "cycle model"
 
 
@@ -36,11 +40,30 @@ def measure(quick: bool) -> Iterator[Line]:
         yield Line(GROUP, what, 1e3 * seconds, "ms", PRODUCT_MS, most=True, note=note)
 
     if not quick:
-        yield _decode()
+        yield _large_product()
+        yield from _whole_model()
 
 
-def _decode() -> Line:
-    """A step of the whole model, estimated; jcc not included."""
+def _large_product() -> Line:
+    """Block after block, each from HBM to HBM."""
+    config = load_config("server")
+    gemm = Gemm(config, LARGE // BLOCKS, LARGE, LARGE)
+    block = [*gemm.image.ops()[:-1], Op("sync")]
+    image = ProgramImage.from_ops(
+        config, [*block * BLOCKS, Op("halt")], hbm_bytes=gemm.image.hbm_bytes
+    )
+    start = time.process_time()
+    found = time_trace(follow(image, image.memory()), config)
+    seconds = time.process_time() - start
+    assert not isinstance(found, CycleResult)
+    cycles = found.result.cycles
+    note = f"{cycles:,} cycles ± {found.bound / cycles:.1%}, {BLOCKS} blocks of {gemm.m} rows"
+    what = f"{LARGE}³ on server, hbm3e"
+    return Line(GROUP, what, 1e3 * seconds, "ms", LARGE_PRODUCT_MS, most=True, note=note)
+
+
+def _whole_model() -> Iterator[Line]:
+    """A step of the whole model, estimated, jcc not included; a prefill, as a command."""
     graph = canonicalise(load_model(without_weights(MODEL), False), int(CONTEXT[MODEL]), MODEL)
     config = load_config(f"server,{WHOLE[MODEL]}")
     image = compile_graph(graph, config, storage=Storage(stored=False))
@@ -53,7 +76,14 @@ def _decode() -> Line:
         f"{cycles:,} cycles ± {found.bound / cycles:.1%}; {peak:.1f} GB at the most, jcc included"
     )
     what = f"decode step of {MODEL} at {PAST:,} tokens"
-    return Line(GROUP, what, seconds, "s", DECODE_SECONDS, most=True, note=note)
+    yield Line(GROUP, what, seconds, "s", DECODE_SECONDS, most=True, note=note)
+    path = ROOT / "build" / f"{MODEL}-timing.jx"
+    save_image(image, path)
+    command = [str(BIN / "jalapeno"), "profile", str(path), "--tokens", str(PROMPT), "--past", "0"]
+    cost = command_cost(command, cpu_limit=PREFILL_LIMIT)
+    note = "" if cost.finished else f"not finished in {PREFILL_LIMIT} CPU seconds"
+    what, value = f"prefill of {PROMPT:,} tokens of {MODEL}", cost.cpu if cost.finished else None
+    yield Line(GROUP, what, value, "s", PREFILL_SECONDS, most=True, note=note)
 
 
 def _time(image: ProgramImage) -> tuple[float, int]:

@@ -23,6 +23,7 @@ import fresh
 import functional
 import hbm
 import rtl_speed
+import sweep_rate
 import throughput
 from measure import Line
 from rich.console import Console
@@ -31,7 +32,7 @@ from trained import TRAINED, compile_model
 
 PARTS = (
     *("functional", "rtl", "core", "verilate", "elaborate", "hbm", "dma", "cycle", "efficiency"),
-    *("throughput", "fresh"),
+    *("throughput", "sweep", "fresh"),
 )
 
 
@@ -61,6 +62,8 @@ def lines(parts: list[str], quick: bool, folder: Path) -> Iterator[Line]:
         yield from efficiency.measure(quick)
     if "throughput" in parts:
         yield from throughput.measure(folder, quick)
+    if "sweep" in parts and not quick:
+        yield from sweep_rate.measure()
     if "fresh" in parts and not quick:
         yield from fresh.measure(folder)
 
