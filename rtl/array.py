@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,8 +32,8 @@ def row_layout(config: ChipConfig) -> data.StructLayout:
 def weight_layout(config: ChipConfig) -> data.StructLayout:
     """What the weights' loader gives in a cycle.
 
-    ``row_en``: rows whose shadows take ``normal[r mod q][c]``, q = `group_rows`;
-    ``col_en``: columns whose shadows take ``transposed[r]``.
+    ``row_en``: rows whose shadows take ``normal[r mod q][c]``, q = `group_rows`; ``packed``: they
+    are a group of q; ``col_en``: columns whose shadows take ``transposed[r]``.
     """
     bits = operand_bits(config.element)
     normal = data.ArrayLayout(data.ArrayLayout(bits, config.cols), group_rows(config))
@@ -41,6 +41,7 @@ def weight_layout(config: ChipConfig) -> data.StructLayout:
         {
             "row_en": config.rows,
             "col_en": config.cols,
+            "packed": 1,
             "normal": normal,
             "transposed": data.ArrayLayout(bits, config.rows),
         }
@@ -58,12 +59,13 @@ class SystolicArray(wiring.Component):
     A tile is loaded in consecutive cycles (normal: q rows a cycle, or one; transposed: a column a
     cycle). With L the cycle in which its first weights are on `weights` and s that of its first
     row on `row`, it needs s >= L + 1, and the next tile's weights must not come before
-    s + (R-1) - floor((R-1)/q) (normal; q = 1 for one row a cycle) or s + R - 1 (transposed).
+    s + R - 1 - `timing.rows_ahead` (normal; q = 1 for one row a cycle) or s + R - 1 (transposed).
 
     Members
     -------
     row : `row_layout`; not skewed, row r's activation is delayed here by r cycles
-    weights : `weight_layout`; normal ones are delayed by c cycles on the way to column c
+    weights : `weight_layout`; normal ones are delayed by c cycles on the way to column c, and of a
+        group row i by i cycles: it follows the swap, which goes down a row a cycle
     sums : C sums, column c's one c cycles after column 0's
     """
 
@@ -82,13 +84,13 @@ class SystolicArray(wiring.Component):
         rows, cols, element = self._config.rows, self._config.cols, self._config.element
         normal = self._normal_weights(m, platform)
         bits, make = operand_bits(element), partial(ElementRow, cols, element)
-        sums = _first_sums(self._config)
+        sums, enables = _first_sums(self._config), self._enables(m, platform, len(normal))
         for r in range(rows):
             skewed = delayed(m, platform, Cat(self.row.a[r], self.row.swap), r, f"skew_{r}")
             inputs = {
                 "a_i": skewed[:bits],
                 "swap_i": skewed[bits],
-                "load_i": self.weights.row_en[r],
+                "load_i": enables[r],
                 "normal": normal[r % len(normal)],
                 "col_en": self.weights.col_en,
                 "transposed": self.weights.transposed[r],
@@ -98,13 +100,34 @@ class SystolicArray(wiring.Component):
         m.d.comb += [self.sums[c].eq(sums.word_select(c, 32)) for c in range(cols)]
         return m
 
+    def _enables(self, m: Module, platform: object, group: int) -> list[Value]:
+        """Of each row, in a group row i's i cycles late."""
+        enables: list[Value] = []
+        for r in range(self._config.rows):
+            now, late = self.weights.row_en[r], self.weights.row_en[r] & self.weights.packed
+            late = delayed(m, platform, late, r % group, f"enable_{r}")
+            enables.append((now & ~self.weights.packed) | late if r % group else now)
+        return enables
+
+    def _late(self, m: Module, platform: object, slot: int) -> Signal:
+        """The weights of a group's row ``slot``, so many cycles late; of a row by itself at once.
+
+        One load's last group and the next one's single rows never meet here: those begin behind
+        it, and reach this slot as many cycles later as it is late.
+        """
+        weights = Signal(len(Value.cast(self.weights.normal[slot])), name=f"weights_{slot}")
+        both = Cat(self.weights.packed, Value.cast(self.weights.normal[slot]))
+        late = delayed(m, platform, both, slot, f"late_{slot}")
+        m.d.comb += weights.eq(Mux(late[0], late[1:], both[1:]))
+        return weights
+
     def _normal_weights(self, m: Module, platform: object) -> list[Signal]:
         """Of each of the q rows that load together, the weights; column c's c cycles late."""
         slots, cols = range(group_rows(self._config)), range(self._config.cols)
         bits = operand_bits(self._config.element)
-        groups = []
+        late, groups = [self._late(m, platform, slot) for slot in slots], []
         for c in cols:
-            group = Cat(self.weights.normal[slot][c] for slot in slots)
+            group = Cat(late[slot].word_select(c, bits) for slot in slots)
             groups.append(delayed(m, platform, group, c, f"normal_{c}"))
         normal = [Signal(bits * len(cols), name=f"normal_slot{slot}") for slot in slots]
         for slot in slots:

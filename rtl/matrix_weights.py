@@ -11,6 +11,7 @@ from rtl.array import group_rows, weight_layout
 from rtl.matrix_expand import WeightExpander
 from rtl.matrix_steps import TileSteps, step_layout
 from rtl.ports import ReadPort, command_layout
+from rtl.timing import rows_ahead
 
 
 class WeightLoader(wiring.Component):
@@ -18,8 +19,8 @@ class WeightLoader(wiring.Component):
 
     Latency: a group or row is on `weights` 2 cycles after its line was requested. With the load of
     a tile requested from cycle x on, `tile_ready` is high from x + 2 on, until `tile_taken` in some
-    cycle y. The next load is then requested from y + 1 on, or from y + R - 2 - floor((R-1)/q) if
-    that is later (packed rows), or from y + R - 2 (transposed); `SystolicArray` says why. Nor is it
+    cycle y. The next load is then requested from y + 1 on, or from y + R - 2 - `rows_ahead` if that
+    is later (packed rows), or from y + R - 2 (transposed); `SystolicArray` says why. Nor is it
     requested before the last load's requests have ended and the tile's scales have been requested,
     which follow those (`TileSteps`).
 
@@ -78,20 +79,22 @@ class WeightLoader(wiring.Component):
             m.d.sync += timer.eq(timer - 1)
         with m.If(self.tile_taken):
             m.d.sync += [self.tile_ready.eq(0), free.eq(1), timer.eq(rows - 3)]
-        ahead = Mux(steps.step.packed, (rows - 1) // group, rows)
+        ahead = Mux(steps.step.packed, rows_ahead(rows, group), rows)
         return free & (timer <= Mux(steps.step.transposed, 0, ahead))
 
     def _enables(self, m: Module, step) -> list[Signal]:
-        """Registered: the rows, and the columns, whose shadow registers take the weights."""
+        """Registered: the rows and the columns whose shadow registers take the weights, and
+        whether those are a group."""
         config, group = self._config, exact_log2(group_rows(self._config))
         rows = Cat(
             Mux(step.packed, step.index[group:] == r >> group, step.index == r)
             for r in range(config.rows)
         )
         cols = Cat(step.index == c for c in range(config.cols))
-        row_en, col_en = Signal(config.rows), Signal(config.cols)
+        row_en, col_en, packed = Signal(config.rows), Signal(config.cols), Signal()
         m.d.sync += [
+            packed.eq(step.valid & step.packed),
             row_en.eq(Mux(step.valid & ~step.transposed, rows, 0)),
             col_en.eq(Mux(step.valid & step.transposed, cols, 0)),
         ]
-        return [row_en, col_en]
+        return [row_en, col_en, packed]

@@ -21,6 +21,16 @@ REFRESH_IDLE_CYCLES = 16  # without accesses, until a refresh that is due is mad
 REFRESH_POSTPONED = 7  # at most; a later one could miss the standard's 8
 
 
+def rows_ahead(rows: int, group: int) -> int:
+    """By how many cycles a tile's load may begin before the swap of the last tile has passed the
+    array's last row, of ``rows`` that come in groups of ``group``, one group a cycle.
+
+    The swap passes a row a cycle. Of a group, row i comes i cycles late, so that the last group,
+    rows / group - 1 cycles behind the first, must not be met by the swap at its first row.
+    """
+    return (rows - 1) // group + group - 1
+
+
 def bank_digit_bits(banks: int) -> int:
     """Width of the digits of an SRAM line's number whose sum, modulo ``banks``, is its bank.
 

@@ -21,13 +21,20 @@ class Schedule:
         free = row_at = 0  # earliest cycles of a load and of a row
         swap_at = -config.rows
         for m, layout in tiles:
-            q = {"packed": group_rows(config), "single": 1, "transposed": config.rows}[layout]
-            load_at = max(free, swap_at + config.rows - 1 - (config.rows - 1) // q)
+            load_at = max(free, self._passed(swap_at, layout))
             free = load_at + self._load(layout, load_at)
             swap_at = max(row_at, load_at + 1)
             self._feed(m, swap_at)
             row_at = swap_at + m
         self.cycles = 1 + max(cycle for cycle, _ in self.sums)
+
+    def _passed(self, swap_at: int, layout: str) -> int:
+        """The earliest cycle of a load such that the last swap meets none of its rows."""
+        rows, q = self.config.rows, group_rows(self.config)
+        if layout == "transposed":
+            return swap_at + rows - 1
+        written = {"packed": lambda r: r // q + r % q, "single": lambda r: r}[layout]
+        return max(swap_at + r - written(r) for r in range(rows))
 
     @staticmethod
     def tiles(rows: int, layout: str) -> list[tuple[int, str]]:
@@ -59,7 +66,8 @@ class Schedule:
         for i in range(rows // step):
             group = self.weights[i * step :][:step].tolist() * (q // step)
             enables = ((1 << step) - 1) << i * step
-            self.loads[cycle + i] = {"row_en": enables, "normal": group}
+            packed = int(layout == "packed")
+            self.loads[cycle + i] = {"row_en": enables, "normal": group, "packed": packed}
         return rows // step
 
     def _feed(self, m: int, cycle: int) -> None:

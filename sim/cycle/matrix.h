@@ -15,8 +15,7 @@ class WeightLoader {
  public:
   bool tile_ready = false;
 
-  explicit WeightLoader(const Chip& chip)
-      : chip_(chip), ahead_packed_((chip.rows - 1) / chip.group_rows) {}
+  explicit WeightLoader(const Chip& chip) : chip_(chip) {}
 
   void begin(const Command* command) {
     command_ = command;
@@ -32,7 +31,7 @@ class WeightLoader {
     const bool waits = more_ && !inside_;
     scales_ = waits && c.scale_block && !(first_row_ & (c.scale_block - 1)) && !scales_done_;
     packed_now_ = inside_ ? packed_ : dense();
-    const int64_t ahead = c.transposed ? 0 : packed_now_ ? ahead_packed_
+    const int64_t ahead = c.transposed ? 0 : packed_now_ ? chip_.rows_ahead
                                                          : chip_.rows;
     begins_ = waits && !scales_ && free_ && timer_ <= ahead;
     valid_ = begins_ || inside_;
@@ -114,7 +113,6 @@ class WeightLoader {
   }
 
   const Chip& chip_;
-  const int64_t ahead_packed_;
   const Command* command_ = nullptr;
   int64_t base_ = 0, along_k_ = 0, panel_ = 0, scale_address_ = 0;
   int64_t k_left_ = 0, n_left_ = 0, k_count_ = 0, index_ = 0, rows_ = 0, first_row_ = 0;

@@ -92,6 +92,7 @@ class CycleResult:
 def chip_numbers(config: ChipConfig) -> dict[str, int]:
     """All numbers that the model counts with, by the names of `types.h`."""
     acc_bytes = 4 * config.acc_rows * config.cols
+    group_rows = min(config.weight_rows_per_cycle, config.rows)
     named = {
         "latency": config.memory_latency_cycles,
         "rate": config.bandwidth_bytes_per_cycle,
@@ -99,7 +100,8 @@ def chip_numbers(config: ChipConfig) -> dict[str, int]:
         "bank_digit_bits": timing.bank_digit_bits(config.sram_banks),
         "acc_row_shift": (4 * config.cols - 1).bit_length(),
         "acc_bank_shift": (config.acc_rows // timing.ACC_BANKS - 1).bit_length(),
-        "group_rows": min(config.weight_rows_per_cycle, config.rows),
+        "group_rows": group_rows,
+        "rows_ahead": timing.rows_ahead(config.rows, group_rows),
         "operand_address_bits": (max(config.sram_bytes, acc_bytes) - 1).bit_length(),
         "instruction_bytes": INSTRUCTION_BYTES,
         "atom_bytes": HBM_ATOM_BYTES,

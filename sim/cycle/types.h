@@ -12,8 +12,8 @@ namespace cycle {
 #define CHIP_FIELDS(X)                                                                            \
   X(rows) X(cols) X(lanes) X(line_bytes) X(line_shift) X(acc_row_shift) X(sram_lines)             \
   X(sram_banks) X(bank_digit_bits) X(axi_bytes) X(queue_depth) X(burst_beats) X(load_bursts)      \
-  X(store_bursts) X(acc_bank_shift) X(group_rows) X(array_row_bytes) X(operand_address_bits)      \
-  X(latency) X(rate) X(instruction_bytes) X(atom_bytes) X(page_bytes) X(index_bytes)              \
+  X(store_bursts) X(acc_bank_shift) X(group_rows) X(rows_ahead) X(array_row_bytes)                \
+  X(operand_address_bits) X(latency) X(rate) X(instruction_bytes) X(atom_bytes) X(page_bytes) X(index_bytes)              \
   X(fetch_depth) X(fetch_burst) X(fetch_ahead) X(check_stages) X(divide_cycles) X(reader_depth)   \
   X(operand_depth) X(special_cycles) X(gather_stages)
 

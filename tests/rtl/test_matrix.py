@@ -97,8 +97,8 @@ def test_agrees_with_float64() -> None:
 @pytest.mark.parametrize(
     ("wf", "layout", "packed", "period"),
     [
-        ("e4m3", "normal", True, 5),  # q rows a cycle in narrower formats too
-        ("mxfp4", "normal", True, 5),  # scales are read while the array holds up the load
+        ("e4m3", "normal", True, 4),  # q rows a cycle in narrower formats too
+        ("mxfp4", "normal", True, 4.25),
         ("mxfp4", "normal", False, 8.25),  # 1 row of scales for 4 tiles
         ("nvfp4", "normal", False, 8.5),
         ("i4", "transposed", True, 8.25),
@@ -115,14 +115,15 @@ def test_cycles_per_tile_of_formats(wf: str, layout: str, packed: bool, period: 
 @pytest.mark.parametrize(
     ("rows", "line_bytes", "m", "layout", "packed", "period"),
     [
-        (8, 32, 1, "normal", True, 5),  # R - floor((R-1)/q), q = 2
+        (8, 32, 1, "normal", True, 4),  # R/q, q = 2
+        (16, 64, 1, "normal", True, 10),  # R - R/q - q + 2, q = 4: the swap goes a row a cycle
         (8, 16, 1, "normal", True, 8),  # q = 1: R cycles of loads
         (8, 32, 1, "normal", False, 8),
         (8, 32, 1, "transposed", True, 8),
         (8, 32, 8, "normal", True, 8),  # M = R: a row every cycle, no gap between tiles
         (8, 32, 8, "normal", False, 8),
         (8, 32, 8, "transposed", True, 8),
-        (4, 64, 1, "normal", True, 4),
+        (4, 64, 1, "normal", True, 3),  # of several kinds, the least
         (4, 32, 5, "normal", True, 5),
     ],
 )
