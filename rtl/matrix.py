@@ -19,8 +19,9 @@ class MatrixUnit(wiring.Component):
 
     Throughput: a row per cycle while M is at least the time to load a tile, else a tile every
     max(3, R/q + s, R - `rows_ahead`) cycles (packed weights: with q = 2 rows a line, R/2 + s),
-    R + s (strided), or max(R, C + s) (transposed), if no activation read is refused. s is 0, and of block formats the rows of scales
-    that are read for the tile: R/B, less at the end of K, or 1 for every B/R tiles if R < B.
+    R + s (strided), or max(R, C + s) (transposed), if no activation read is refused. s is 0, and of
+    block formats the rows of scales that are read for the tile: R/B, less at the end of K, or 1 for
+    every B/R tiles if R < B.
     Latency from command to `done`: R + C + 6 + s cycles for M = K = N = 1.
 
     Members
