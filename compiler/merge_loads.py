@@ -13,7 +13,7 @@ from dataclasses import replace
 from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, Item, Label, VirtualOp
 from isa.config import ChipConfig
 
-_SRAM_PART = 8  # of the SRAM that a merged load may take
+_SRAM_PART = 16  # of the SRAM that a merged load may take
 _FIRST_PART = 4  # of that for the first one of a pass; each next one may be twice as long
 
 Places = dict[str, tuple[Buffer, int]]  # of buffers by name: what they are part of, from which byte

@@ -20,9 +20,10 @@ _BEAT = ALIGNING.axi_bytes
 
 class _Command:
     """One command, offered from the first cycle on, no gather. ``rows``; ``lines``, ``beats``,
-    ``size``: of a row; ``lead``: bytes in front of a row in its first beat."""
+    ``size``: of a row; ``lead``: bytes in front of a row in its first beat. With ``overlaps`` the
+    engine may be ready while it is busy."""
 
-    def __init__(self, bench: Bench, engine: wiring.Component) -> None:
+    def __init__(self, bench: Bench, engine: wiring.Component, overlaps: bool = False) -> None:
         payload, m = engine.command.payload, bench.m
         free_rows(bench, ALIGNING, payload, _ROW_BITS)
         bench.assume(payload.planes == 1)  # others are the walks' business
@@ -40,7 +41,9 @@ class _Command:
                 self.size.eq(payload.bytes),
             ]
         bench.assume(implies(bench.sticky(started), ~engine.command.valid))
-        bench.prove(engine.command.ready == ~self.busy)
+        bench.prove(implies(~self.busy, engine.command.ready))
+        if not overlaps:
+            bench.prove(implies(self.busy, ~engine.command.ready))
         bench.prove(implies(engine.done, self.busy))
 
 
@@ -106,8 +109,8 @@ def store(bench: Bench, unit: type) -> None:
 @proof(
     LoadDma,
     Mutant("(flying != self._config.load_bursts) & ready", "ready"),
-    Mutant("self.memory.ready.eq(filler.i.ready)", "self.memory.ready.eq(1)"),
-    Mutant("held.eq(lead)", "held.eq(0)"),
+    Mutant("self.memory.ready.eq(filler.i.ready & ~early)", "self.memory.ready.eq(1)"),
+    Mutant("held.eq(command.offset)", "held.eq(0)"),
     Mutant("self.done.eq(busy & ~addresses.active)", "self.done.eq(busy & ~bursts.active)"),
     depth=12,
     unbounded=False,
@@ -120,7 +123,7 @@ def load(bench: Bench, unit: type) -> None:
     engine, mux = bench.add("load", unit(ALIGNING)), bench.add("mux", ReadMux(ALIGNING))
     axi, port = mux.axi, engine.port
     wiring.connect(bench.m, engine.memory, mux.load)
-    command = _Command(bench, engine)
+    command = _Command(bench, engine, overlaps=True)
     for other in (mux.scalar, mux.fetch):
         bench.assume(~other.request.valid)
     _claim_burst(bench, axi.arvalid, axi.araddr, axi.arlen)

@@ -1,7 +1,7 @@
 """LoadDma: copies rows from HBM to the SRAM."""
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import fifo, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.config import ChipConfig
@@ -18,7 +18,9 @@ class LoadDma(wiring.Component):
     Latency: the first burst is requested 1 cycle after the command, of a gather 8; a line is
     written 1 cycle after its last beat. `done` comes 1 cycle after the last write. Throughput: one
     beat per cycle while ``config.load_bursts`` bursts cover the memory's latency, also from row to
-    row, but for what `LineFiller` takes. Refused writes stop the beats.
+    row, but for what `LineFiller` takes. Refused writes stop the beats. The next command, unless
+    it is a gather, is taken when all bursts have been requested: it asks for its own at once, and
+    its first beat is taken 3 cycles after the last one's if that made a line at once.
 
     Members
     -------
@@ -53,17 +55,23 @@ class LoadDma(wiring.Component):
         m.submodules.filler = filler = LineFiller(self._config)
         wiring.connect(m, wiring.flipped(self.list), numbers.port)
         wiring.connect(m, numbers.o, bursts.row)
-        busy, start, command = Signal(), Signal(), self.command.payload
-        m.d.comb += [self.command.ready.eq(~busy), start.eq(self.command.valid & ~busy)]
-        for unit in (bursts, addresses, numbers, filler):
-            m.d.comb += [unit.start.eq(start), unit.command.eq(command)]
-        m.d.comb += numbers.start.eq(start & (command.opcode == GATHER))
-        flying = self._request(m, bursts, self._leads(m, start, bursts, filler))
-        self._write(m, addresses, filler)
-        with m.If(start):
-            m.d.sync += busy.eq(1)
-        with m.Elif(self.done):
-            m.d.sync += busy.eq(0)
+        busy, follows = Signal(), Signal()  # lines are to be written; and another command's
+        start, command = Signal(), self.command.payload
+        gather = command.opcode == GATHER
+        m.d.comb += [
+            self.command.ready.eq(~busy | ~(follows | bursts.active | gather)),
+            start.eq(self.command.valid & self.command.ready),
+            bursts.start.eq(start),
+            numbers.start.eq(start & gather),
+        ]
+        for unit in (bursts, numbers):
+            m.d.comb += unit.command.eq(command)
+        begins, written = self._follow(m, start, busy, follows)
+        for unit in (addresses, filler):
+            m.d.comb += [unit.start.eq(begins), unit.command.eq(written)]
+        leads = self._leads(m, begins, written, bursts, filler)
+        flying, ended = self._request(m, bursts, leads)
+        self._write(m, addresses, filler, follows & self._all_came(m, start, flying, ended))
         starved = Signal()
         m.d.comb += [
             self.done.eq(busy & ~addresses.active),
@@ -73,13 +81,33 @@ class LoadDma(wiring.Component):
         ]
         return m
 
-    def _leads(self, m, start, bursts, filler):
+    def _follow(self, m, start, busy, follows):
+        """Keep the command whose bursts are requested until the one before is written; returns the
+        pulse with which lines of the next one begin, and that one."""
+        begins, held = Signal(), Signal(COMMAND)
+        free = ~busy | self.done
+        m.d.comb += begins.eq(free & (start | follows))
+        with m.If(start):
+            m.d.sync += held.eq(self.command.payload)
+        m.d.sync += [follows.eq(~free & (start | follows)), busy.eq(begins | ~free)]
+        return begins, data.View(COMMAND, Mux(follows, held, self.command.payload))
+
+    def _all_came(self, m, start, flying, ended):
+        """Whether all beats that were asked for before the last `start` have come."""
+        older = Signal(flying.shape())
+        with m.If(start):
+            m.d.sync += older.eq(flying - ended)
+        with m.Elif(ended & (older != 0)):
+            m.d.sync += older.eq(older - 1)
+        return older == 0
+
+    def _leads(self, m, begins, command, bursts, filler):
         """Tell `filler` where in its first beat each row begins; returns whether there is room for
         another row. Where beats are atoms or less, rows begin all alike."""
-        lead, parity = self.command.payload.offset, len(filler.lead) - len(filler.command.offset)
+        parity = len(filler.lead) - len(filler.command.offset)
         held = Signal(len(filler.command.offset))
-        with m.If(start):
-            m.d.sync += held.eq(lead)
+        with m.If(begins):
+            m.d.sync += held.eq(command.offset)
         if parity <= 0:
             m.d.comb += filler.lead.eq(held)
             return 1
@@ -93,7 +121,8 @@ class LoadDma(wiring.Component):
         return leads.w_rdy
 
     def _request(self, m, bursts, ready):
-        """Hand bursts to the memory, at most `load_bursts` unanswered, whose number is returned."""
+        """Hand bursts to the memory, at most `load_bursts` unanswered; returns their number, and
+        whether the last beat of one is taken."""
         flying, room = Signal(range(self._config.load_bursts + 1)), Signal()
         asked, ended, memory = Signal(), Signal(), self.memory
         m.d.comb += [
@@ -106,14 +135,14 @@ class LoadDma(wiring.Component):
             ended.eq(memory.valid & memory.ready & memory.last),
         ]
         m.d.sync += flying.eq(flying + asked - ended)
-        return flying
+        return flying, ended
 
-    def _write(self, m, addresses, filler):
-        """Offer lines to the SRAM."""
+    def _write(self, m, addresses, filler, early):
+        """Offer lines to the SRAM. ``early``: the beats that come now are the next command's."""
         m.d.comb += [
-            filler.i.valid.eq(self.memory.valid),
+            filler.i.valid.eq(self.memory.valid & ~early),
             filler.i.payload.eq(self.memory.data),
-            self.memory.ready.eq(filler.i.ready),
+            self.memory.ready.eq(filler.i.ready & ~early),
             self.port.valid.eq(filler.o.valid),
             self.port.addr.eq(addresses.o.payload),
             self.port.data.eq(filler.o.payload.data),

@@ -22,8 +22,7 @@ class Scheduler(wiring.Component):
     direction in banks that the present one does not use.
 
     Direction: reads, until ``high`` writes wait, or there are no reads, or the oldest write is old;
-    then writes, until ``low`` are left, or as many as fit the window have been made while reads
-    wait.
+    then writes, until none is left, or as many as fit the window have been made while reads wait.
 
     Members
     -------
@@ -105,11 +104,11 @@ class Scheduler(wiring.Component):
     def _direct(self, m: Module, reads: Window, writes: Window) -> Signal:
         """Whether writes are made, rather than reads."""
         depth = self._depth
-        high, low = depth - depth // 8, depth // 8
+        high = depth - depth // 8
         writing, turn, batch = Signal(), Signal(), Signal(range(depth + 1))
         some_reads, some_writes = reads.level != 0, writes.level != 0
         begin = (writes.level >= high) | (some_writes & ~some_reads) | (some_writes & writes.old)
-        end = ~some_writes | (some_reads & ((writes.level <= low) | (batch == depth)))
+        end = ~some_writes | (some_reads & (batch == depth))
         m.d.comb += turn.eq(Mux(writing, end, begin & ~((batch != depth) & reads.old)))
         with m.If(turn):
             m.d.sync += [writing.eq(~writing), batch.eq(0)]

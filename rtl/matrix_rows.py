@@ -128,6 +128,7 @@ class RowFeeder(wiring.Component):
     start, command : as in `RowSequence`
     tile_ready : the next tile's weights come early enough for its first row to be taken now
     tile_taken : pulse, the first row of a tile is taken: the shadows will be free
+    last : pulse, the last row of the command is taken
     activations : SRAM port
     row : to the array (`row_layout`), in the same cycle as its `control` (`control_layout`)
     waiting_operand : in that cycle there is no row, as its tile is not ready
@@ -142,6 +143,7 @@ class RowFeeder(wiring.Component):
                 "command": In(command_layout(MATRIX)),
                 "tile_ready": In(1),
                 "tile_taken": Out(1),
+                "last": Out(1),
                 "activations": Out(ReadPort(config)),
                 "row": Out(row_layout(config)),
                 "control": Out(control_layout(config)),
@@ -171,6 +173,7 @@ class RowFeeder(wiring.Component):
             reader.o.ready.eq(self.tile_ready | ~tag.swap),
             taken.eq(reader.o.valid & reader.o.ready),
             self.tile_taken.eq(taken & tag.swap),
+            self.last.eq(taken & tag.control.last),
             part.eq(reader.o.payload.data.word_select(tag.part, len(part))),
         ]
         m.d.sync += [

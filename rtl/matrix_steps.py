@@ -50,6 +50,7 @@ class TileSteps(wiring.Component):
     start : pulse; `command` must then stay until the last step
     go : the next tile may begin in this cycle
     begins : its first step is in this cycle
+    active : the last step is still to come
     step : `step_layout`; `packed` and `transposed` are also right for the tile that waits for `go`
     read, addr : the byte address whose line is to be read in this cycle
     """
@@ -62,6 +63,7 @@ class TileSteps(wiring.Component):
                 "command": In(command_layout(MATRIX)),
                 "go": In(1),
                 "begins": Out(1),
+                "active": Out(1),
                 "step": Out(step_layout(config)),
                 "read": Out(1),
                 "addr": Out(ADDRESS_BITS),
@@ -78,6 +80,7 @@ class TileSteps(wiring.Component):
         waits = Signal()
         m.d.comb += [
             waits.eq(more & ~inside),
+            self.active.eq(more | inside),
             rows.eq(Mux(step.packed, group_rows(config), 1)),
             last_step.eq(index == Mux(command.layout, config.cols - 1, config.rows - rows)),
             step.scales.eq(self._scales(m, waits, place.needs_scales, last_step)),

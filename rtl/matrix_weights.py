@@ -28,6 +28,7 @@ class WeightLoader(wiring.Component):
     -------
     start : pulse; `command` must then stay until the last tile is taken
     tile_ready, tile_taken : see `RowFeeder`
+    loading : something is still to be read. `command` may change in the cycle after its end
     port : SRAM port, which must accept every request at once
     weights : to the array (`weight_layout`)
     """
@@ -40,6 +41,7 @@ class WeightLoader(wiring.Component):
                 "command": In(command_layout(MATRIX)),
                 "tile_ready": Out(1),
                 "tile_taken": In(1),
+                "loading": Out(1),
                 "port": Out(ReadPort(config)),
                 "weights": Out(weight_layout(config)),
             }
@@ -54,6 +56,7 @@ class WeightLoader(wiring.Component):
             steps.start.eq(self.start),
             steps.command.eq(self.command),
             steps.go.eq(self._may_begin(m, steps)),
+            self.loading.eq(steps.active),
             self.port.valid.eq(steps.read),
             self.port.addr.eq(steps.addr[exact_log2(self._config.line_bytes) :]),
             expander.command.eq(self.command),

@@ -8,6 +8,7 @@ FETCH_DEPTH = 128  # instructions in the sequencer's buffer
 FETCH_BURST = 8  # instructions that are requested together: 256 bytes, never across 4 KiB
 FETCH_AHEAD = FETCH_DEPTH // 2  # the rest stays behind the program counter, for loops
 ACC_BANKS = 2  # of a column of accumulators: the array adds in one, the vector unit reads another
+COMMANDS_AT_WORK = 2  # of an engine: begun, and not yet retired
 CHECK_STAGES = 3  # registers of the legality check
 DIVIDE_CYCLES = 16  # of its division, one for each bit of a number of rows, and one to begin
 READER_DEPTH = 4  # lines that are requested ahead of who takes them
@@ -16,7 +17,7 @@ SPECIAL_CYCLES = 3  # stages of the special functions
 GATHER_STAGES = 3  # from a row's number to its place: number, product, place
 HBM_ORDER_DEPTH = 128  # pieces of bursts under way, of reads and of writes: they hide latency
 HBM_SLOTS = 2  # of a controller, for each access of its window and direction
-HBM_PATIENCE = 1000  # cycles that the oldest access may be passed over
+HBM_PATIENCE = 400  # cycles that the oldest access may be passed over
 REFRESH_IDLE_CYCLES = 16  # without accesses, until a refresh that is due is made at once
 REFRESH_POSTPONED = 7  # at most; a later one could miss the standard's 8
 

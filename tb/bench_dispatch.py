@@ -9,6 +9,7 @@ from collections import Counter, deque
 import cocotb
 
 from isa.table import SEMAPHORES, SIGNALS, WAIT_COUNT_BITS, WAITS, Engine
+from rtl.timing import COMMANDS_AT_WORK
 from tb.agents import STATES, Ports, Pulse, Sink, Source, cycle, reset
 from tb.coverage import Coverage
 from tb.dispatch_stimulus import Item, Items
@@ -23,14 +24,17 @@ class Line:
 
     def __init__(self, dut, engine: Engine, items: deque[Item], stall: float) -> None:
         self.name = engine.name.lower()
+        overlaps = engine in (Engine.LOAD, Engine.MATRIX)
+        self.most = COMMANDS_AT_WORK if overlaps else 1  # that the engine takes at once
         self.items, self.stall = items, stall
         self.source = Source(dut, f"{self.name}_i", stall)
         self.source.queue.extend(item.payload for item in items)
         self.commands = Sink(dut, f"{self.name}_command", stall)
         self.ports, self.retired = Ports(dut, self.name), Pulse(dut, f"{self.name}_retired")
-        self.running = 0  # cycles until the engine is done, counted down
+        self.running: deque[int] = deque()  # cycles until each is done, the first's counted down
         self.queued = 0
-        self.started = self.finished = False  # of the first item
+        self.started: deque[Item] = deque()  # what has not retired
+        self.finished = 0  # of these
 
     def idle(self) -> None:
         self.source.idle()
@@ -39,9 +43,9 @@ class Line:
 
     def drive(self) -> None:
         self.source.drive()
-        self.commands.refusal = 1.0 if self.running else self.stall
+        self.commands.refusal = 1.0 if len(self.running) == self.most else self.stall
         self.commands.drive()
-        self.ports.set("done", self.running == 1)
+        self.ports.set("done", bool(self.running) and self.running[0] == 1)
 
     def sample(self) -> None:
         """Order: what is seen in this cycle concerns the first item as it was before it."""
@@ -49,7 +53,12 @@ class Line:
         self.commands.sample()
         self.retired.sample()
         assert self.ports.get("idle") == (self.queued == 0)
-        assert self.ports.get("working") == (self.running > 0)
+        assert self.ports.get("working") == bool(self.running)
+
+    def next_command(self) -> int:
+        """The place in the queue of the first command that has not been started."""
+        behind = self.items.index(self.started[-1]) + 1 if self.started else 0
+        return next(i for i in range(behind, len(self.items)) if not self.items[i].is_nop)
 
 
 class Tokens:
@@ -79,6 +88,7 @@ async def items_wait_and_signal(dut) -> None:
     cover.point("queue", {"engine": names, "is": ("empty", "part", "full"), "offer": STATES},
                 _impossible())  # fmt: skip
     cover.point("waiting", {"engines at once": range(len(ENGINES) + 1)})
+    cover.point("at work", {"commands": range(COMMANDS_AT_WORK + 1)})
     items = Items(sizes["items"])
     lines = [Line(dut, engine, items.queues[engine], sizes["stall"]) for engine in ENGINES]
     await reset(dut, lines)
@@ -91,6 +101,7 @@ async def items_wait_and_signal(dut) -> None:
         for line in lines:
             is_ = "empty" if not line.queued else "part" if line.queued < sizes["depth"] else "full"
             cover.hit("queue", line.name, is_, line.source.state)
+            cover.hit("at work", len(line.running))
         for line in lines:
             _start(line, lines, tokens)
         for line in lines:
@@ -112,18 +123,21 @@ def _impossible() -> dict[tuple, str]:
 
 
 def _start(line: Line, lines: list[Line], tokens: Tokens) -> None:
-    """A command that the engine took in this cycle is the first item's, whose waits are met."""
+    """A command that the engine took in this cycle is the next one's, whose waits are met."""
     if line.running:
-        line.running -= 1
-        line.finished |= line.running == 0
+        line.running[0] -= 1
+        if not line.running[0]:
+            line.running.popleft()
+            line.finished += 1
     if not line.commands.received:
         return
-    item = line.items[0]
-    assert line.queued, f"{line.name}: a command that was not queued"
-    assert not line.started, f"{line.name}: a command was started twice"
-    assert not item.is_nop, f"{line.name}: a nop was started"
+    place = line.next_command()
+    item = line.items[place]
+    assert place < line.queued, f"{line.name}: a command that was not queued"
+    assert place < COMMANDS_AT_WORK, f"{line.name}: a command was started too early"
     assert line.commands.received.popleft() == item.command
-    line.started, line.running = True, random.choice([1, 1, 2, random.randint(3, 12)])
+    line.started.append(item)
+    line.running.append(random.choice([1, 1, 2, random.randint(3, 12)]))
     possible: Counter[int] = Counter()
     for other in lines:  # signals of items that are over but not retired
         head = other.items[0] if other.items else None
@@ -141,7 +155,9 @@ def _retire(line: Line, tokens: Tokens, cover: Coverage) -> None:
             tokens.acquire(item, Counter())
         tokens.raised.update(item.signals)
         line.queued -= 1
-        line.started = line.finished = False
+        if not item.is_nop:
+            assert line.started.popleft() is item
+            line.finished -= 1
         kind = "nop" if item.is_nop else "command"
         cover.hit("pattern", line.name, len(item.waits), len(item.signals), kind)
         seen = [semaphore for semaphore, _ in item.waits]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from isa.config import ChipConfig
 from isa.formats import FORMATS
-from isa.table import BY_MNEMONIC, MATRIX
+from isa.table import MATRIX
 from rtl.ports import command_layout
 from tb.agents import STATES, Ports, Pulse, Source, SramReads, Stable, cycle, reset, state_of
 from tb.coverage import Coverage
@@ -198,6 +198,33 @@ class _Bench:
             cycles += 1
             assert cycles < 100_000, f"still busy with {fields}"
 
+    async def follow(self, products: list[Product]) -> None:
+        """Products of which each is offered at once; then all of their rows. Operands are laid down
+        as a command is taken: nothing is left to be read of the one before."""
+        targets = [range(p.acc, p.acc + p.panels * p.shape[0]) for p in products]
+        for index, product in enumerate(products):
+            _note(self.cover, product)
+            ahead = set().union(*targets[:index])
+            product.accumulate &= (self.known | ahead).issuperset(targets[index])
+        scratch, waiting = self.memory.copy(), deque(products)
+        fields = [product.fields(scratch) for product in products]
+        self.commands.on_take = lambda payload: waiting.popleft().fields(self.memory)
+        self.activations.refusal, before = random.choice([0.0, 0.5]), self.done.count
+        self.commands.queue.extend(command_layout(MATRIX).const(f).as_bits() for f in fields)
+        while self.done.count < before + len(products):
+            await self.cycle()
+        self.commands.on_take = lambda payload: None
+        for product, target in zip(products, targets, strict=True):
+            product.apply(self.acc)
+            self.known |= set(target)
+        for row in sorted(set().union(*targets)):
+            self.ask(row)
+        await self._read()
+
+    async def _read(self) -> None:
+        while self.reader.asked or self.reader.due:
+            await self.cycle()
+
     async def product(self, product: Product) -> None:
         """One product, other rows being read meanwhile; then all of its rows."""
         m, k, _ = product.shape
@@ -216,8 +243,7 @@ class _Bench:
         self.known |= set(target)
         for row in target:
             self.ask(row)
-        while self.reader.asked or self.reader.due:
-            await self.cycle()
+        await self._read()
 
     async def _known(self, product: Product, target: range) -> Product:
         if not self.known.issuperset(target):
@@ -240,8 +266,12 @@ async def random_products(dut) -> None:
     bench = _Bench(dut, config)
     await reset(dut, bench.agents)
     await bench.cycle()
-    for product in _products(config, parameters["rounds"]):
-        if random.random() < 0.2:
-            await bench.command({"opcode": BY_MNEMONIC["mnop"].opcode})
-        await bench.product(product)
+    left = list(_products(config, parameters["rounds"]))
+    while left:
+        if random.random() < 0.3:
+            count = random.randint(2, 4)
+            await bench.follow(left[:count])
+            left = left[count:]
+        else:
+            await bench.product(left.pop(0))
     bench.cover.save()

@@ -96,8 +96,7 @@ class Core {
     found |= sequencer_.guard.port.valid && sequencer_.guard.port.ready;
     for (int e = kLoad; e < kEngines; ++e) {
       const Dispatcher& queue = queues_[e];
-      found |= queue.start || queue.guard.retires();
-      found |= queue.guard.port.valid && queue.guard.port.ready;
+      found |= queue.begins || queue.retires || (queue.port.valid && queue.port.ready);
     }
     return found;
   }
@@ -153,14 +152,17 @@ class Core {
 
   // Semaphores, and what the sequencer does.
   void issue() {
-    const bool ready[] = {false, !load_.busy, !store_.busy, !matrix_.busy, !vector_.busy};
+    const Dispatcher& loads = queues_[kLoad];
+    const bool gather = loads.offers() && loads.next()->kind == kGather;
+    const bool ready[] = {false, load_.ready(gather), !store_.busy, matrix_.ready(), !vector_.busy};
     const bool done[] = {false, load_.done, store_.done, matrix_.done, vector_.done};
     SemaphorePort* ports[kEngines] = {&sequencer_.guard.port};
     for (int e = kLoad; e < kEngines; ++e) {
-      queues_[e].evaluate(ready[e], done[e]);
-      ports[e] = &queues_[e].guard.port;
+      queues_[e].ask(chip_, ready[e], done[e]);
+      ports[e] = &queues_[e].port;
     }
     semaphores_.serve(ports);
+    for (int e = kLoad; e < kEngines; ++e) queues_[e].settle();
     sequencer_.settle();
   }
 
@@ -197,7 +199,7 @@ class Core {
 
   void count_work() {
     bool retired[kEngines] = {sequencer_.retired};
-    for (int e = kLoad; e < kEngines; ++e) retired[e] = queues_[e].guard.retires();
+    for (int e = kLoad; e < kEngines; ++e) retired[e] = queues_[e].retires;
     for (int e = 0; e < kEngines; ++e) counts.retired[e] += retired[e];
     if (recorder_.wanted()) recorder_.note(retired, classes_, 1);
     if (marks_) mark();
@@ -228,7 +230,7 @@ class Core {
   void step(const MemoryOut& out, bool load_beaten) {
     const Command* starts[kEngines] = {};
     for (int e = kLoad; e < kEngines; ++e)
-      if (queues_[e].start) starts[e] = queues_[e].head();
+      if (queues_[e].start) starts[e] = queues_[e].next();
     const int64_t* numbers = numbers_;
     if (starts[kLoad] && starts[kLoad]->kind == kGather) numbers_ += starts[kLoad]->rows;
     const bool done[] = {false, load_.done, store_.done, matrix_.done, vector_.done};

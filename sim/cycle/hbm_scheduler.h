@@ -86,11 +86,11 @@ class Scheduler {
 
   // Whether reads are served from now on instead of writes, or the other way round.
   bool turn() {
-    const int depth = int(hbm_.depth), high = depth - depth / 8, low = depth / 8;
+    const int depth = int(hbm_.depth), high = depth - depth / 8;
     const bool some_reads = reads_.level != 0, some_writes = writes_.level != 0;
     const bool whole = batch_ == depth;
     const bool begin = some_writes && (writes_.level >= high || !some_reads || writes_.old);
-    const bool end = !some_writes || (some_reads && (writes_.level <= low || whole));
+    const bool end = !some_writes || (some_reads && whole);
     const bool turns = writing_ ? end : begin && !(!whole && reads_.old);
     if (turns) writing_ = !writing_, batch_ = 0;
     else if ((read_made || write_made) && !whole) ++batch_;

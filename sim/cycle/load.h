@@ -95,7 +95,7 @@ class LineFiller {
 
 class LoadEngine {
  public:
-  bool busy = false, done = false, requests = false;
+  bool busy = false, done = false, requests = false;  // busy: lines are to be written
   bool waiting_bank = false, waiting_memory = false;
   BurstWalk bursts;
 
@@ -111,16 +111,20 @@ class LoadEngine {
     requests = bursts.valid() && flying_ != chip_.load_bursts && lead_room;
   }
 
+  // Whether it takes a command.
+  bool ready(bool gather) const { return !busy || !(follows_ || bursts.active || gather); }
+
   // Whether a beat that is offered is taken.
   bool evaluate(const SramPort& write, const SramPort& list, bool beat) {
     const int64_t lead = chip_.axi_bytes <= chip_.atom_bytes ? held_ & (chip_.axi_bytes - 1)
                          : leads_.empty()                    ? held_
                                                              : leads_.front();
-    filler_.evaluate(lead, beat, write.ready);
+    const bool early = follows_ && older_ == 0;  // the beats are the next command's
+    filler_.evaluate(lead, beat && !early, write.ready);
     const bool starved = list.refused() && flying_ == 0;
     waiting_bank = !filler_.moves && (write.refused() || starved);
     waiting_memory = lines_.active && !filler_.moves && !write.valid && !starved;
-    return filler_.ready;
+    return filler_.ready && !early;
   }
 
   void step(const SramPort& write, const SramPort& list, bool accepted, bool beat_ended,
@@ -138,23 +142,35 @@ class LoadEngine {
     lines_.step(write.accepted());
     filler_.step();
     flying_ += accepted - beat_ended;
+    if (start) older_ = flying_;
+    else if (beat_ended && older_) --older_;
+    if (start) {
+      bursts.begin(*start);
+      if (start->kind == kGather) numbers_.begin(*start, numbers);
+    }
     if (done) busy = false;
-    if (!start) return;
-    busy = true;
-    held_ = start->offset;
-    bursts.begin(*start);
-    lines_.begin(*start);
-    filler_.begin(*start);
-    if (start->kind == kGather) numbers_.begin(*start, numbers);
+    const Command* following = start ? start : follows_;
+    if (busy) follows_ = following;
+    else if (following) begin_lines(*following);
   }
 
  private:
+  // From now on the lines of this command.
+  void begin_lines(const Command& command) {
+    busy = true;
+    follows_ = nullptr;
+    held_ = command.offset;
+    lines_.begin(command);
+    filler_.begin(command);
+  }
+
   const Chip& chip_;
   LineWalk lines_;
   RowNumbers numbers_;
   LineFiller filler_;
   Ring<int64_t, 128> leads_;
-  int64_t flying_ = 0, held_ = 0;
+  const Command* follows_ = nullptr;  // its bursts are requested, lines of the last one written
+  int64_t flying_ = 0, held_ = 0, older_ = 0;  // older: bursts, asked for before it was taken
 };
 
 }  // namespace cycle

@@ -54,6 +54,9 @@ class WeightLoader {
     else if (scales_) take_scales();
   }
 
+  // Whether something is still to be read.
+  bool loading() const { return more_ || inside_; }
+
   // Whether nothing begins until the next tile is taken.
   bool quiet() const {
     const bool scales_there = !command_->scale_block || scales_done_;
@@ -186,7 +189,7 @@ class RowSequence {
 
 class MatrixUnit {
  public:
-  bool busy = false, done = false;
+  bool done = false;
   bool row = false, waiting_operand = false, waiting_bank = false;
 
   explicit MatrixUnit(const Chip& chip)
@@ -194,7 +197,7 @@ class MatrixUnit {
 
   void ask(SramPort& weights, SramPort& activations) {
     weights.valid = activations.valid = done = false;
-    if (!busy) {
+    if (!at_work_) {
       row = false;
       return;
     }
@@ -205,6 +208,9 @@ class MatrixUnit {
     count_adding(now_ - chip_.rows - chip_.cols, -1);
   }
 
+  // Whether it takes a command.
+  bool ready() const { return !feeding_; }
+
   // Whether the vector unit may read accumulators of a bank.
   bool readable(int bank) const { return adding_[bank] == 0; }
 
@@ -214,11 +220,14 @@ class MatrixUnit {
   }
 
   void step(const SramPort& activations, const Command* start) {
-    if (busy) {
+    bool last = false;
+    const bool loading = loader_.loading();
+    if (at_work_) {
       if (start_) loader_.begin(start_), sequence_.begin(start_);
       const bool offered = reader_.valid();
       const bool taken = offered && (loader_.tile_ready || !reader_.tag().swap);
       const RowTag tag = taken ? reader_.tag() : RowTag{};
+      last = tag.last;
       const bool accepted = activations.accepted();
       waiting_operand = offered && !taken;
       waiting_bank = !offered && refused_ & 2;
@@ -233,14 +242,17 @@ class MatrixUnit {
       run_bank_ = tag.bank;
       start_ = nullptr;
     }
-    if (done) busy = false;
-    if (start) busy = true, start_ = start;
+    const bool over = last || fed_;
+    fed_ = over && loading;
+    if (over && !loading) feeding_ = false;
+    if (start) feeding_ = true, start_ = start;
+    at_work_ += (start != nullptr) - done;
   }
 
   // For how many cycles a row enters in each and nothing else changes, if no other client of the
   // SRAM works: from inside a tile up to its last row.
   int64_t steady() {
-    if (!busy || start_ || !row || waiting_bank || waiting_operand || refused_ & 3) return 0;
+    if (at_work_ != 1 || !feeding_ || start_ || !row || waiting_bank || waiting_operand || refused_ & 3) return 0;
     if (!reader_.flows() || !loader_.quiet()) return 0;
     const int64_t rows = sequence_.inner_rows();
     if (!rows) return 0;
@@ -284,6 +296,8 @@ class MatrixUnit {
   const Command* start_ = nullptr;
   uint8_t controls_[kSlots] = {};
   uint64_t now_ = kSlots;
+  int64_t at_work_ = 0;  // commands
+  bool feeding_ = false, fed_ = false;  // the last one's rows or weights are read; its rows were
   int64_t adding_[kMostBanks] = {};  // rows that add, in the columns
   int64_t adding_run_ = 0;          // cycles without any other, to this bank:
   int run_bank_ = 0;

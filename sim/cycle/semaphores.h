@@ -35,7 +35,8 @@ struct SemaphoreFile {
   }
 };
 
-// Acquires an instruction's waits one by one; once it is executed, raises its signals.
+// Of an instruction of the sequencer: acquires its waits one by one; once it is executed, raises
+// its signals.
 struct Guard {
   SemaphorePort port;
   bool valid = false, acquired = false, finishing = false;
@@ -72,40 +73,64 @@ struct Guard {
   }
 };
 
-// An engine's queue: for each command waits, starts it, waits for `done`, signals.
+// An engine's queue: for each command waits, starts it; when it is done, signals.
 struct Dispatcher {
-  Ring<const Command*, 64> queue;
-  Guard guard;
-  bool started = false, finished = false, start = false, nop = false;
+  Ring<const Command*, 64> queue;  // all that have not retired, the first `begun` of them begun
+  SemaphorePort port;
+  bool start = false, retires = false;
+  bool valid = false, acquired = false, begins = false;  // of the next one to begin
 
   bool idle() const { return queue.empty(); }
-  bool waiting() const { return guard.valid && !guard.acquired; }
-  bool working() const { return started && !finished; }
-  const Command* head() const { return queue.front(); }
+  bool waiting() const { return begun_ == 0 && valid && !acquired; }
+  bool working() const { return running_ != 0; }
+  bool offers() const { return queue.size() > begun_; }
+  const Command* next() const { return queue[int(begun_)]; }
 
-  // `ready`: the engine is idle; `done`: its pulse.
-  void evaluate(bool ready, bool done) {
-    guard.ask(!queue.empty(), queue.empty() ? nullptr : head());
-    start = false;
-    if (queue.empty()) return;
-    nop = head()->kind == kNop;
-    guard.execute(nop || finished || (started && done));
-    start = guard.acquired && !nop && !started && ready;
+  // `ready`: the engine takes a command; `done`: its pulse.
+  void ask(const Chip& chip, bool ready, bool done) {
+    port.valid = start = begins = acquired = finishing_ = false;
+    valid = offers() && begun_ < chip.commands_at_work;
+    if (valid) {
+      const Command& command = *next();
+      acquired = lowered_ == command.waits;
+      const bool nop = command.kind == kNop;
+      begins = acquired && (nop || ready);
+      start = begins && !nop;
+      if (!acquired) {
+        port.valid = true, port.raises = false;
+        port.semaphore = command.wait_semaphore(lowered_), port.count = command.wait_count(lowered_);
+      }
+    }
+    if (begun_ == 0) return;
+    const Command& oldest = *queue.front();
+    finishing_ = oldest.kind == kNop || done || ended_ != 0;
+    if (!finishing_ || raised_ == oldest.signals) return;
+    port.valid = port.raises = true;
+    port.semaphore = oldest.signal(raised_), port.count = 0;
+  }
+
+  // Behind the semaphores' answer.
+  void settle() {
+    const int64_t left = finishing_ ? queue.front()->signals - raised_ : 0;
+    retires = finishing_ && (left == 0 || (left == 1 && port.ready));
   }
 
   void step(bool done) {
     if (queue.empty()) return;
-    const bool over = guard.retires();
-    guard.step();
-    if (over) {
-      started = finished = false;
-      queue.pop();
-      return;
-    }
-    const bool was = started;
-    started |= start;
-    finished |= was && done;
+    running_ += start - done;
+    const bool counts = retires && queue.front()->kind != kNop;
+    if (port.valid && port.ready) ++(port.raises ? raised_ : lowered_);
+    if (begins) ++begun_, lowered_ = 0;
+    ended_ += done - counts;
+    if (!retires) return;
+    raised_ = 0, --begun_;
+    queue.pop();
   }
+
+ private:
+  bool finishing_ = false;
+  int64_t begun_ = 0, running_ = 0, ended_ = 0;  // commands: begun, given to the engine, done
+  int lowered_ = 0, raised_ = 0;  // waits of the next one, signals of the oldest
 };
 
 }  // namespace cycle

@@ -14,7 +14,7 @@ namespace cycle {
   X(sram_banks) X(bank_digit_bits) X(axi_bytes) X(queue_depth) X(burst_beats) X(load_bursts)      \
   X(store_bursts) X(acc_bank_shift) X(group_rows) X(rows_ahead) X(array_row_bytes)                \
   X(operand_address_bits) X(latency) X(rate) X(instruction_bytes) X(atom_bytes) X(page_bytes) X(index_bytes)              \
-  X(fetch_depth) X(fetch_burst) X(fetch_ahead) X(check_stages) X(divide_cycles) X(reader_depth)   \
+  X(fetch_depth) X(fetch_burst) X(fetch_ahead) X(commands_at_work) X(check_stages) X(divide_cycles) X(reader_depth)   \
   X(operand_depth) X(special_cycles) X(gather_stages)
 
 struct Chip {
@@ -85,6 +85,7 @@ class Ring {
   T& front() { return items_[head_ % N]; }
   const T& front() const { return items_[head_ % N]; }
   T& operator[](int i) { return items_[(head_ + i) % N]; }
+  const T& operator[](int i) const { return items_[(head_ + i) % N]; }
   void push(const T& item) { items_[tail_++ % N] = item; }
   void pop() { ++head_; }
   void clear() { head_ = tail_; }

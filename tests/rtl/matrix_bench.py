@@ -39,19 +39,27 @@ class MatrixBench:
         self.entered: list[str] = []  # for each cycle of a command, what entered or was missing
         self._ended = False
 
-    def run(self, products: list[Product], *others: Callable) -> np.ndarray:
+    def run(self, products: list[Product], *others: Callable, follow: bool = False) -> np.ndarray:
         """Execute; returns the accumulators that the products name, others zero.
 
         `others` are test benches to run besides; they read instead of this one if there are any.
+        With ``follow`` a command is given as soon as it is taken, and accumulators are read when
+        all are done.
         """
         acc = np.zeros((self.config.acc_rows, self.config.cols), np.uint32)
 
+        async def collect(ctx, product: Product) -> None:
+            last = product.acc + product.panels * product.shape[0]
+            for row in range(product.acc, 0 if others else last):
+                acc[row] = await self.read(ctx, row)
+
         async def main(ctx) -> None:
+            if follow:
+                await self._follow(ctx, products)
             for product in products:
-                await self._command(ctx, product.fields(self.memory))
-                last = product.acc + product.panels * product.shape[0]
-                for row in range(product.acc, 0 if others else last):
-                    acc[row] = await self.read(ctx, row)
+                if not follow:
+                    await self._command(ctx, product.fields(self.memory))
+                await collect(ctx, product)
             self._ended = True
 
         async def weights(ctx) -> None:
@@ -77,6 +85,21 @@ class MatrixBench:
             self.entered.append("+".join(seen))
             cycles += 1
         self.cycles.append(cycles)
+
+    async def _follow(self, ctx, products: list[Product]) -> None:
+        """Operands overwrite those of the product before, of which nothing is to be read when the
+        unit is ready. ``cycles``: from one `done` to the next one."""
+        waiting, spent = list(products), 0
+        while len(self.cycles) < len(products):
+            ready = waiting and ctx.get(self.dut.command.ready)
+            if ready:
+                ctx.set(self.dut.command.payload, waiting.pop(0).fields(self.memory))
+            ctx.set(self.dut.command.valid, int(bool(ready)))
+            _, _, done = await ctx.tick().sample(self.dut.done)
+            spent += 1
+            if done:
+                self.cycles.append(spent)
+                spent = 0
 
     @property
     def rows(self) -> int:

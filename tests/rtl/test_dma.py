@@ -20,6 +20,7 @@ from tests.rtl.dma_traffic import (
 from tests.support import simulate
 
 EVERY = pytest.mark.parametrize("config", CHIPS, ids=lambda config: f"axi{config.axi_bytes}")
+GATHER = BY_MNEMONIC["gather"].opcode
 STALLS = pytest.mark.parametrize("stall", [0.0, 0.4])
 
 
@@ -37,6 +38,55 @@ def test_load_copies_rows(config, stall):
         assert 1 < load.model.most <= config.load_bursts
 
     simulate(load.dut, bench)
+
+
+@STALLS
+@EVERY
+def test_loads_follow_each_other(config, stall):
+    """Each is taken while the one before is written, a gather when nothing is."""
+    load, dice = Load(config, stall=stall), random.Random(4)
+    expected, overlaps = bytearray(load.sram), 0
+    given = commands(config, seed=8, count=24)
+    for place in range(0, len(given), 5):
+        (given[place],) = commands(config, seed=place, count=1, gather=True)
+
+    async def offer(ctx, command):
+        for name, value in command.items():
+            ctx.set(getattr(load.dut.command.payload, name), value)
+        ctx.set(load.dut.command.valid, 1)
+
+    def taken(command):
+        """What it is to copy; the list of a gather is there only from now on."""
+        if command["opcode"] != GATHER:
+            return command, rows_of(command)
+        numbers = [dice.randrange(50) for _ in range(command["rows"])]
+        for row, number in enumerate(numbers):
+            for memory in (load.sram, expected):
+                at = command["hplane"] + 4 * row
+                memory[at : at + 4] = number.to_bytes(4, "little")
+        return command, rows_of(command, numbers)
+
+    async def bench(ctx):
+        nonlocal overlaps
+        waiting, at_work, offered = list(given), [], None
+        while waiting or offered or at_work:
+            if waiting and not offered and dice.random() < 0.8:
+                offered = waiting.pop(0)
+                await offer(ctx, offered)
+            accepted, done = await load.cycle(ctx)
+            if done:
+                command, rows = at_work.pop(0)
+                expect_load(config, expected, load.hbm, command, rows)
+                assert load.sram == expected, command
+            if accepted:
+                ctx.set(load.dut.command.valid, 0)
+                at_work.append(taken(offered))
+                overlaps += len(at_work) > 1
+                assert len(at_work) == 1 or offered["opcode"] != GATHER
+                offered = None
+
+    simulate(load.dut, bench)
+    assert overlaps >= 5
 
 
 @STALLS

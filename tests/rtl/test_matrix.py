@@ -7,12 +7,9 @@ import pytest
 
 from isa import numbers
 from isa.config import ELEMENTS
-from isa.table import BY_MNEMONIC
-from rtl.matrix import MatrixUnit
 from tb.matrix_reference import taken
 from tb.matrix_stimulus import Product
 from tests.rtl.matrix_bench import MatrixBench, check_products, small_chip
-from tests.support import simulate
 
 SIZES = [(8, 8, 32), (4, 8, 32), (8, 4, 32), (4, 4, 64), (8, 8, 16), (16, 4, 32)]
 
@@ -155,20 +152,38 @@ def test_every_bubble_has_one_cause(m: int, refuse: float) -> None:
     assert ("waiting_operand" in between) == (m < 8)
 
 
-def test_nop_is_done_at_once() -> None:
-    dut = MatrixUnit(small_chip(4, 4))
+@pytest.mark.parametrize("refuse", [0.0, 0.4])
+def test_products_follow_each_other(refuse: float) -> None:
+    """Each begins while the one before drains, in another format, layout and size, or adds to its
+    accumulators."""
+    config, dice = small_chip(8, 8), random.Random(21)
+    kinds = [("bf16", "normal"), ("mxfp4", "normal"), ("i4", "transposed"), ("bf16", "transposed")]
+    products = []
+    for seed in range(12):
+        (wf, layout), acc = kinds[seed % 4], 100 * dice.randrange(2)
+        shape = dice.choice([1, 1, 2, 9]), dice.choice([1, 8, 19, 40]), dice.choice([3, 8, 20])
+        adds = seed > 5 and dice.random() < 0.7
+        first = next((p for p in products if p.acc == acc), None)
+        if adds and first is not None:
+            shape = first.shape[0], shape[1], first.shape[2]
+        products.append(
+            Product(config, shape, layout, seed % 3 > 0, accumulate=adds, acc=acc, wf=wf, seed=seed)
+        )
+    want = np.zeros((config.acc_rows, config.cols), np.uint32)
+    bench = MatrixBench(config, refuse)
+    got = bench.run(products, follow=True)
+    for product in products:
+        product.apply(want)
+    assert np.array_equal(got, want)
 
-    async def bench(ctx) -> None:
-        for _ in range(3):
-            ctx.set(dut.command.payload, {"opcode": BY_MNEMONIC["mnop"].opcode})
-            ctx.set(dut.command.valid, 1)
-            await ctx.tick().until(dut.command.ready)
-            ctx.set(dut.command.valid, 0)
-            assert ctx.get(dut.done)
-            await ctx.tick()
-            assert not ctx.get(dut.done)
 
-    simulate(dut, bench)
+def test_the_array_drains_while_the_next_product_begins() -> None:
+    """Of one row each: from the last row that is taken to the next command's first one 7 cycles, in
+    which it is taken, started, and its weights and its row are read."""
+    config = small_chip(8, 8)
+    bench = MatrixBench(config)
+    bench.run([Product(config, (1, 8, 8), seed=seed) for seed in range(4)], follow=True)
+    assert bench.cycles == [1 + 8 + 8 + 6] + 3 * [7]
 
 
 @pytest.mark.parametrize("row", [100, 400])
