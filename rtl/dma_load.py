@@ -16,11 +16,11 @@ class LoadDma(wiring.Component):
     """Requests bursts ahead of the data, makes lines of their beats and writes them.
 
     Latency: the first burst is requested 1 cycle after the command, of a gather 8; a line is
-    written 1 cycle after its last beat. `done` comes 1 cycle after the last write. Throughput: one
+    written 2 cycles after its last beat. `done` comes 1 cycle after the last write. Throughput: one
     beat per cycle while ``config.load_bursts`` bursts cover the memory's latency, also from row to
-    row, but for what `LineFiller` takes. Refused writes stop the beats. The next command, unless
-    it is a gather, is taken when all bursts have been requested: it asks for its own at once, and
-    its first beat is taken 3 cycles after the last one's if that made a line at once.
+    row, but for what `LineFiller` takes. A refused write stops the beats when the next line is
+    whole. The next command, unless it is a gather, is taken when all bursts have been requested: it
+    asks for its own at once, and its first beat is taken at most 5 cycles behind the last one.
 
     Members
     -------
@@ -139,15 +139,21 @@ class LoadDma(wiring.Component):
 
     def _write(self, m, addresses, filler, early):
         """Offer lines to the SRAM. ``early``: the beats that come now are the next command's."""
+        held, line = Signal(), Signal(filler.o.payload.shape())
+        taken = held & self.port.ready
+        with m.If(filler.o.valid & filler.o.ready):
+            m.d.sync += [held.eq(1), line.eq(filler.o.payload)]
+        with m.Elif(taken):
+            m.d.sync += held.eq(0)
         m.d.comb += [
             filler.i.valid.eq(self.memory.valid & ~early),
             filler.i.payload.eq(self.memory.data),
             self.memory.ready.eq(filler.i.ready & ~early),
-            self.port.valid.eq(filler.o.valid),
+            self.port.valid.eq(held),
             self.port.addr.eq(addresses.o.payload),
-            self.port.data.eq(filler.o.payload.data),
-            self.port.mask.eq(filler.o.payload.mask),
-            filler.o.ready.eq(self.port.ready),
-            addresses.o.ready.eq(filler.o.valid & self.port.ready),
-            self.lines.eq(filler.o.valid & self.port.ready),
+            self.port.data.eq(line.data),
+            self.port.mask.eq(line.mask),
+            filler.o.ready.eq(~held | self.port.ready),
+            addresses.o.ready.eq(taken),
+            self.lines.eq(taken),
         ]

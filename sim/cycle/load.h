@@ -103,7 +103,7 @@ class LoadEngine {
       : bursts(chip), chip_(chip), lines_(chip), numbers_(chip), filler_(chip) {}
 
   void ask(SramPort& write, SramPort& list) {
-    write.valid = filler_.line_valid, write.line = lines_.line;
+    write.valid = held_line_, write.line = lines_.line;
     numbers_.ask(list);
     done = busy && !lines_.active;
     const bool rows_alike = chip_.axi_bytes <= chip_.atom_bytes;
@@ -120,7 +120,7 @@ class LoadEngine {
                          : leads_.empty()                    ? held_
                                                              : leads_.front();
     const bool early = follows_ && older_ == 0;  // the beats are the next command's
-    filler_.evaluate(lead, beat && !early, write.ready);
+    filler_.evaluate(lead, beat && !early, !held_line_ || write.ready);
     const bool starved = list.refused() && flying_ == 0;
     waiting_bank = !filler_.moves && (write.refused() || starved);
     waiting_memory = lines_.active && !filler_.moves && !write.valid && !starved;
@@ -140,6 +140,7 @@ class LoadEngine {
     bursts.step(accepted, known, atom);
     numbers_.step(list, row);
     lines_.step(write.accepted());
+    held_line_ = filler_.line_valid || (held_line_ && !write.accepted());
     filler_.step();
     flying_ += accepted - beat_ended;
     if (start) older_ = flying_;
@@ -170,6 +171,7 @@ class LoadEngine {
   LineFiller filler_;
   Ring<int64_t, 128> leads_;
   const Command* follows_ = nullptr;  // its bursts are requested, lines of the last one written
+  bool held_line_ = false;  // a whole line is offered to its bank
   int64_t flying_ = 0, held_ = 0, older_ = 0;  // older: bursts, asked for before it was taken
 };
 
