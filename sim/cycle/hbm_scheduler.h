@@ -62,13 +62,15 @@ class Scheduler {
     const bool at_rest = idle();
     const bool read_open = reads && guard_.is_open(read);
     const bool write_open = writes && guard_.is_open(write);
-    const bool turned = turn();
+    const bool turned = turn(), read_old = reads_.old, write_old = writes_.old;
     still_ = !turned && !reads && !writes && !read_made && !write_made && !command_.any();
     guard_.take(command_);
     if (read_made) guard_.read(made.bank);
     if (write_made) guard_.write(made.bank);
     reads_.step(read_made ? reads_.column : -1, reads, read, read_open, command_);
     writes_.step(write_made ? writes_.column : -1, writes, write, write_open, command_);
+    // One that grows old may turn the direction in the next cycle.
+    still_ = still_ && read_old == reads_.old && write_old == writes_.old;
     refresh_.step(command_, at_rest);
   }
 
