@@ -69,6 +69,12 @@ class ChannelReads {
   }
   int64_t next() const { return landing_.next(); }
 
+  // Nothing is under way: in this cycle nothing happens but that a burst may be taken.
+  void pause() {
+    going = lands_ = fetched = false;
+    ready = true;
+  }
+
   // `room`: an access is taken; `fetch`: the write half's goes first.
   void evaluate(int64_t now, bool room, bool fetch) {
     going = burst.active && order_.size() != hbm_.slots && room && !fetch;
@@ -145,6 +151,12 @@ class ChannelWrites {
     return !burst.active && waits && !bvalid && !second_ && !busy_;
   }
   int64_t next() const { return making_.next(); }
+
+  // Nothing is under way: in this cycle nothing happens but that a burst may be taken.
+  void pause() {
+    wready = offers = fetches = taken_ = going_ = starts_ = commits_ = false;
+    ready = true;
+  }
 
   // Before it is known what the other half does: `wvalid`: a beat is offered, bytes `from` to
   // `to` of it are written; `room`: an access is taken.
@@ -238,19 +250,22 @@ class Channel {
 
   void evaluate(int64_t now, bool wvalid, int64_t from, int64_t to) {
     write_room_ = scheduler_.write_room();
-    writes.evaluate(now, wvalid, from, to, write_room_);
+    writes_work_ = wvalid || !writes.rests() || writes.next() != kNever;
+    if (writes_work_) writes.evaluate(now, wvalid, from, to, write_room_);
+    else writes.pause();
     read_room_ = scheduler_.read_room() && !writes.offers;
-    reads.evaluate(now, read_room_, writes.fetches);
-    scheduler_.decide(now);
+    reads_work_ = !reads.rests() || reads.next() != kNever;
+    if (reads_work_) reads.evaluate(now, read_room_, writes.fetches);
+    else reads.pause();
+    decides_ = now >= decided_until_;
+    if (decides_) decide(now);
   }
 
   // How many cycles behind `now` nothing can happen unless a burst comes; 0 if something may.
   int64_t rest(int64_t now) const {
-    if (!reads.rests() || !writes.rests() || !scheduler_.rests()) return 0;
-    const int64_t next = std::min({reads.next(), writes.next(), scheduler_.next(now)});
-    return std::min(next - now - 1, scheduler_.left_to_rest());
+    if (!reads.rests() || !writes.rests()) return 0;
+    return std::min({reads.next(), writes.next(), decided_until_}) - now - 1;
   }
-  void pass(int64_t cycles) { scheduler_.rest(cycles); }
 
   struct Asked {
     bool taken = false;
@@ -263,17 +278,35 @@ class Channel {
     const Access of_read = fetch_taken ? writes.fetch_access()
                            : reads.going ? reads.access() : Access{};
     const Access of_write = enters ? writes.access() : Access{};
-    const bool read_made = scheduler_.read_made, write_made = scheduler_.write_made;
+    const bool reads_enter = fetch_taken || reads.going;
+    if (!decides_ && (reads_enter || enters)) decide(now), decides_ = true;
+    const bool read_made = decides_ && scheduler_.read_made;
+    const bool write_made = decides_ && scheduler_.write_made;
     const Access made = scheduler_.made;
-    scheduler_.step(fetch_taken || reads.going, of_read, enters, of_write, counts);
-    writes.step(now, write_made, made, write.taken, write.beat, write.beats, bready, fetch_taken,
-                reads.fetched);
-    reads.step(now, read_made, made, read.taken, read.beat, read.beats, rready);
+    if (decides_) {
+      scheduler_.step(reads_enter, of_read, enters, of_write, counts);
+      decided_until_ = since_ = now + 1;
+      if (scheduler_.rests())
+        decided_until_ += std::min(scheduler_.next(now) - now - 1, scheduler_.left_to_rest());
+    }
+    if (writes_work_ || write.taken || write_made)
+      writes.step(now, write_made, made, write.taken, write.beat, write.beats, bready, fetch_taken,
+                  reads.fetched);
+    if (reads_work_ || read.taken || read_made)
+      reads.step(now, read_made, made, read.taken, read.beat, read.beats, rready);
   }
 
  private:
+  // The scheduler is left alone where it has nothing to decide; what grows old meanwhile is made up.
+  void decide(int64_t now) {
+    if (now > since_) scheduler_.rest(now - since_);
+    scheduler_.decide(now);
+  }
+
   Scheduler scheduler_;
+  int64_t since_ = 0, decided_until_ = 0;  // its state is of that cycle; nothing before that one
   bool read_room_ = false, write_room_ = false;
+  bool reads_work_ = false, writes_work_ = false, decides_ = false;  // in this cycle
 };
 
 }  // namespace cycle

@@ -18,11 +18,37 @@ struct RowCommand {
   bool any() const { return act || pre || pre_all || ref_all || ref_bank; }
 };
 
+// Until when one kind of command may not be given: to any bank, to a group's, to one.
+class Until {
+ public:
+  explicit Until(int group_shift) : shift_(group_shift) {}
+
+  int32_t all() const { return all_; }
+  int32_t of(int bank) const { return std::max({all_, groups_[bank >> shift_], banks_[bank]}); }
+  void wait_all(int32_t time) { all_ = std::max(all_, time); }
+  void wait_group(int bank, int32_t time) { raise(groups_[bank >> shift_], time); }
+  void wait(int bank, int32_t time) { raise(banks_[bank], time); }
+  // Times become smaller by so much: what is over is forgotten.
+  void rebase(int64_t by) {
+    const auto less = [by](int32_t& time) { time = int32_t(std::max<int64_t>(time - by, 0)); };
+    less(all_);
+    for (int b = 0; b < kBanks; ++b) less(groups_[b]), less(banks_[b]);
+  }
+
+ private:
+  static void raise(int32_t& until, int32_t time) { until = std::max(until, time); }
+  const int shift_;
+  int32_t all_ = 0, groups_[kBanks] = {}, banks_[kBanks] = {};
+};
+
 class Guard16 {
  public:
   BankSet open = 0;
 
-  explicit Guard16(const Hbm& hbm) : t_(hbm) { std::fill_n(acts_, 4, kLongAgo); }
+  explicit Guard16(const Hbm& hbm)
+      : t_(hbm), act_(shift(hbm)), pre_(shift(hbm)), read_(shift(hbm)), write_(shift(hbm)) {
+    std::fill_n(acts_, 4, kLongAgo);
+  }
 
   bool is_open(const Access& access) const {
     return open >> access.bank & 1 && rows_[access.bank] == access.row;
@@ -35,10 +61,12 @@ class Guard16 {
     BankSet read = 0, write = 0;
     may_act_ = may_pre_ = 0;
     const int32_t time = int32_t(now - based_);
+    const bool reads = time >= read_.all(), writes = time >= write_.all();
     for (BankSet left = banks; left; left &= left - 1) {
       const int b = __builtin_ctz(left);
-      may_act_ |= BankSet(time >= act_[b]) << b, may_pre_ |= BankSet(time >= pre_[b]) << b;
-      read |= BankSet(time >= read_[b]) << b, write |= BankSet(time >= write_[b]) << b;
+      may_act_ |= BankSet(time >= act_.of(b)) << b, may_pre_ |= BankSet(time >= pre_.of(b)) << b;
+      if (reads) read |= BankSet(time >= read_.of(b)) << b;
+      if (writes) write |= BankSet(time >= write_.of(b)) << b;
     }
     can_read = read & open;
     can_write = write & open;
@@ -60,7 +88,7 @@ class Guard16 {
     later(acts_[(count_ + 3) % 4] + t_.act_cycles);
     for (BankSet left = banks; left; left &= left - 1) {
       const int b = __builtin_ctz(left);
-      for (const Times* times : {&act_, &pre_, &read_, &write_}) later(based_ + (*times)[b]);
+      for (const Until* until : {&act_, &pre_, &read_, &write_}) later(based_ + until->of(b));
     }
     return found;
   }
@@ -70,70 +98,57 @@ class Guard16 {
     if (command.act) {
       open |= 1u << bank;
       rows_[bank] = command.row;
-      wait(act_, all(), std::max(t_.rrd_s, t_.act_cycles));
-      wait(act_, group(bank), t_.rrd_l);
-      wait(act_, one(bank), t_.rc);
-      wait(pre_, one(bank), t_.ras);
-      wait(read_, one(bank), t_.rcd_rd);
-      wait(write_, one(bank), t_.rcd_wr);
+      act_.wait_all(at(std::max(t_.rrd_s, t_.act_cycles)));
+      act_.wait_group(bank, at(t_.rrd_l));
+      act_.wait(bank, at(t_.rc));
+      pre_.wait(bank, at(t_.ras));
+      read_.wait(bank, at(t_.rcd_rd));
+      write_.wait(bank, at(t_.rcd_wr));
       acts_[count_++ % 4] = now_;
     } else if (command.pre) {
       open &= ~(1u << bank);
-      wait(act_, one(bank), t_.rp);
+      act_.wait(bank, at(t_.rp));
     } else if (command.pre_all) {
       open = 0;
-      wait(act_, all(), t_.rp);
+      act_.wait_all(at(t_.rp));
     } else if (command.ref_bank) {
-      wait(act_, all(), t_.rrefd);
-      wait(act_, one(bank), t_.rfc_pb);
+      act_.wait_all(at(t_.rrefd));
+      act_.wait(bank, at(t_.rfc_pb));
     } else if (command.ref_all) {
-      wait(act_, all(), t_.rfc_ab);
+      act_.wait_all(at(t_.rfc_ab));
     }
   }
 
   void read(int bank) {
-    wait(pre_, one(bank), t_.rtp);
-    wait(read_, all(), t_.ccd_s);
-    wait(read_, group(bank), t_.ccd_l);
-    wait(write_, all(), t_.rtw);
+    pre_.wait(bank, at(t_.rtp));
+    read_.wait_all(at(t_.ccd_s));
+    read_.wait_group(bank, at(t_.ccd_l));
+    write_.wait_all(at(t_.rtw));
   }
 
   void write(int bank) {
     const int64_t written = t_.cwl + t_.burst_cycles;
-    wait(pre_, one(bank), written + t_.wr);
-    wait(write_, all(), t_.ccd_s);
-    wait(write_, group(bank), t_.ccd_l);
-    wait(read_, all(), written + t_.wtr_s);
-    wait(read_, group(bank), written + t_.wtr_l);
+    pre_.wait(bank, at(written + t_.wr));
+    write_.wait_all(at(t_.ccd_s));
+    write_.wait_group(bank, at(t_.ccd_l));
+    read_.wait_all(at(written + t_.wtr_s));
+    read_.wait_group(bank, at(written + t_.wtr_l));
   }
 
  private:
   static constexpr int64_t kLongAgo = -(int64_t{1} << 40), kRange = 1 << 30;
-  using Times = int32_t[kBanks];  // since `based_`
-  struct Range {
-    int first, end;
-  };
 
-  static Range all() { return {0, kBanks}; }
-  static Range one(int bank) { return {bank, bank + 1}; }
-  Range group(int bank) const {
-    const int size = int(t_.banks_per_group), first = bank / size * size;
-    return {first, first + size};
-  }
-  void wait(Times& until, Range banks, int64_t cycles) const {
-    const int32_t time = int32_t(now_ - based_ + cycles);
-    for (int b = banks.first; b < banks.end; ++b) until[b] = std::max(until[b], time);
-  }
-  // Times stay small: all that is over is forgotten.
+  static int shift(const Hbm& hbm) { return ceil_log2(hbm.banks_per_group); }
+  // In so many cycles, since `based_`.
+  int32_t at(int64_t cycles) const { return int32_t(now_ - based_ + cycles); }
+  // Times stay small.
   void rebase() {
-    const int64_t by = now_ - based_;
-    for (Times* times : {&act_, &pre_, &read_, &write_})
-      for (int32_t& until : *times) until = int32_t(std::max<int64_t>(until - by, 0));
+    for (Until* until : {&act_, &pre_, &read_, &write_}) until->rebase(now_ - based_);
     based_ = now_;
   }
 
   const Hbm& t_;
-  Times act_ = {}, pre_ = {}, read_ = {}, write_ = {};
+  Until act_, pre_, read_, write_;
   int64_t acts_[4], now_ = 0, based_ = 0;
   int32_t rows_[kBanks] = {};
   uint32_t count_ = 0;

@@ -68,14 +68,14 @@ class HbmMemory {
     for (int i = 0; i < hbm.channels; ++i) channels_.emplace_back(hbm);
     gathered_.resize(hbm.channels), gather_part_.resize(hbm.channels);
     spread_.resize(hbm.channels), spread_part_.resize(hbm.channels);
-    until_.resize(hbm.channels), since_.resize(hbm.channels);
+    until_.resize(hbm.channels);
   }
 
   MemoryOut offer(bool) {
     if (now_ >= next_) rouse();
     for (uint64_t left = awake_; left; left &= left - 1) {
       const int i = __builtin_ctzll(left);
-      wake(i), evaluate(i);
+      evaluate(i);
     }
     read_next_ = read_pieces_.active && reads_.size() != hbm_.order_depth &&
                  channels_[read_pieces_.channel()].reads.ready;
@@ -136,11 +136,6 @@ class HbmMemory {
       if (until_[i] <= now_) awake_ |= uint64_t{1} << i;
       else next_ = std::min(next_, until_[i]);
   }
-  void wake(int i) {
-    if (now_ > since_[i]) channels_[i].pass(now_ - since_[i]);
-    since_[i] = now_ + 1;
-  }
-
   void evaluate(int i) {
     const bool valid = !spread_[i].empty();
     const WriteWord word = valid ? spread_[i].front() : WriteWord{0, 0};
@@ -178,7 +173,7 @@ class HbmMemory {
   void rouse(int i) {
     if (awake_ >> i & 1) return;
     awake_ |= uint64_t{1} << i;
-    wake(i), evaluate(i);
+    evaluate(i);
   }
 
   // Write beats to the channel of their piece. (What channels popped in this cycle was there.)
@@ -202,7 +197,7 @@ class HbmMemory {
   Pieces read_pieces_, write_pieces_;
   const int64_t parts_, waiting_;
   std::vector<Channel> channels_;
-  std::vector<int64_t> gathered_, gather_part_, spread_part_, until_, since_;
+  std::vector<int64_t> gathered_, gather_part_, spread_part_, until_;
   std::vector<Ring<WriteWord, 1024>> spread_;
   Ring<Piece, 128> reads_, routes_, ends_;
   MemoryOut out_{};
