@@ -20,7 +20,8 @@ An instruction is one 256-bit word, {table.INSTRUCTION_BYTES} bytes, little-endi
 all instructions share, then the fields of the engine's format. Bits that an instruction does not
 use are 0. The sequencer fetches instructions from HBM, executes its own and hands the others to
 the engines: in program order into one queue per engine. An engine executes its queue in order,
-concurrently with the other engines.
+concurrently with the other engines. It may begin an instruction whose waits are met while the one
+before is still at work, as if it had not: their effects are in order.
 
 ## Registers and operands
 

@@ -8,7 +8,7 @@ from compiler.virtual import Buffer, Item, Label, VirtualOp
 from isa.config import HBM_ATOM_BYTES, load_config
 
 TINY = load_config("tiny")
-LONGEST = TINY.sram_bytes // 8
+LONGEST = TINY.sram_bytes // 16
 
 
 def load(name: str, address: int, size: int, prefetch: bool = True) -> VirtualOp:
