@@ -118,7 +118,7 @@ def test_the_command(stories, tmp_path: Path, monkeypatch, capsys):
     words = " ".join(err.split())  # lines are as wide as the terminal
     node = 'node "/model/layers.0/self_attn/q_proj/MatMul" (MatMul)'
     assert words.startswith(f"{node}: linear; activations bf16, weights bf16 instr")
-    assert "4,096 MACs, 8,192 bytes read" in words  # by a load that it shares
+    assert "4,096 MACs, 8,192 bytes read" in words
     status, _, err = call("--explain", "layers.0/self_attn/Shape")
     assert err.count("node ") == " ".join(err.split()).count("): worked out when compiled")
     for name in ("r.html", "r.json"):
@@ -131,7 +131,7 @@ def test_the_command(stories, tmp_path: Path, monkeypatch, capsys):
     assert all(node.name in page for node in nodes)
     status, out, err = call("--node", "layers.0/self_attn/q_proj")
     assert status == 0
-    assert [line.split()[1] for line in out.splitlines()] == ["vmov", "matmul", "vmov"]
+    assert [line.split()[1] for line in out.splitlines()] == ["load", "vmov", "matmul", "vmov"]
     status, _, err = call("--node", "nowhere")
     assert status == 1
     assert "no node's name contains 'nowhere'" in err
