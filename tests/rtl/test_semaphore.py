@@ -144,6 +144,35 @@ def test_dispatchers_order_each_other():
     assert retired == [3, 3]
 
 
+def test_the_next_command_begins_while_one_is_at_work():
+    """Two are given to an engine that takes them, no third one; each raises its signal when it is
+    done, and the one that waits for the first's signal begins behind it."""
+    m, first, _ = _two_engines()
+
+    async def bench(ctx):
+        items = [
+            _item(LOAD, 1, signals=(3,)),
+            _item(LOAD, 2, signals=(3,)),
+            _item(LOAD, 3, waits=((3, 2),)),
+        ]
+        started, retired = [], 0
+        ctx.set(first.command.ready, 1)
+        for cycle in range(20):
+            ctx.set(first.i.valid, cycle < len(items))
+            ctx.set(first.i.payload, items[min(cycle, len(items) - 1)])
+            ctx.set(first.done, cycle in (8, 12, 18))
+            if ctx.get(first.command.valid):
+                started.append((cycle, ctx.get(first.command.payload.rows)))
+            retired += ctx.get(first.retired)
+            assert ctx.get(first.working) == (2 <= cycle <= 12 or 15 <= cycle <= 18), cycle
+            await ctx.tick()
+        assert started == [(1, 1), (2, 2), (14, 3)]
+        assert retired == 3
+        assert ctx.get(first.idle)
+
+    simulate(m, bench)
+
+
 def test_dispatcher_says_what_it_is_at():
     """Idle, then waiting for the semaphore, then working, then idle again; stopped, it does
     nothing."""
