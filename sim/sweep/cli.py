@@ -79,6 +79,7 @@ def sweep(
             if check_rtl:
                 _check_rtl(points, journal, folder)
         except KeyboardInterrupt:
+            journal.read()
             known = sum(point.key in journal.rows for point in points)
             console.print(
                 f"interrupted: {known:,} of {len(points):,} points are kept; again: the same "

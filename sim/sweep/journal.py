@@ -41,7 +41,10 @@ class Journal:
     def _merge(self, row: Row) -> None:
         self.rows[row["key"]] = self.rows.get(row["key"], {}) | row
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """All rows of the file, of which an interruption may have left one that is not known."""
+        if not self.path.is_file():
+            return
         whole = self.path.read_bytes()
         kept = whole[: whole.rfind(b"\n") + 1]
         if len(kept) != len(whole):
@@ -66,8 +69,7 @@ def open_journal(path: Path) -> Iterator[Journal]:
         except BlockingIOError:
             raise SweepError(f"{path}: another sweep is writing to it") from None
         journal = Journal(path, handle)
-        if path.is_file():
-            journal._read()
+        journal.read()
         yield journal
     finally:
         os.close(handle)
