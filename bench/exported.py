@@ -84,7 +84,10 @@ DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Hunyuan-MoE": ("HunYuanMoEV1ForCausalLM", _WIDE | {"num_experts": 4, "moe_topk": 2}),
     "GLM4-MoE": ("Glm4MoeForCausalLM", _WIDE | _ROUTED),
     "PhiMoE": ("PhimoeForCausalLM", _GROUPED | {"num_local_experts": 4}),
-    "GPT-OSS": ("GptOssForCausalLM", _WIDE | {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "GPT-OSS": (
+        "GptOssForCausalLM",
+        _WIDE | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 16},
+    ),
 }
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "BERT": ("BertModel", _PLAIN),

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compiler.attention_cache import check_heads, factor_of
 from compiler.attention_masks import EVERYTHING, FORBIDDEN, Mask, Visibility, visibility
-from compiler.attention_quantised import BOTH, joined_on_grid, quantise_scores, times
+from compiler.attention_quantised import BOTH, quantise_scores, times
 from compiler.attention_uncached import new_heads
 from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_operands import scalar
 from compiler.evaluate_node import results, source_of
 from compiler.graph import Grid, Operand, Scalar, Source, Tensor
-from compiler.movement import CacheRoot, Moved, Past
+from compiler.movement import CacheRoot, Moved
 from compiler.whole_numbers import factored
 
 BEFORE_SOFTMAX = ("scores", "capped")
@@ -42,50 +43,11 @@ class Scores:
     weight_grid: Grid | None = None
     weight_factor: float = 1.0
     zero: float = 0.0
+    sinks: tuple[float, ...] = ()  # of each head, one more score in the softmax's sum
 
     def then(self, node: onnx.NodeProto, **changes: Any) -> "Scores":
         """The scores after one more node."""
         return replace(self, sources=(*self.sources, source_of(node)), **changes)
-
-
-def append_to_cache(context: Context, node: onnx.NodeProto) -> bool:
-    """Handle Concat(past, new) on the token axis; False if `node` is something else."""
-    past = context.values.get(node.input[0])
-    if not isinstance(past, Past):
-        return False
-    cache, part = past.cache, past.part
-    axis = attribute(node, "axis") % 4
-    if len(node.input) != 2 or axis != 2 or context.is_known(node.input[1]):
-        refuse(node, "the cache must be the past and the new tokens, joined on axis 2")
-    layout = context.layout(node.input[1], node)
-    if layout.token_axis != 2 or layout.rest != (1, cache.heads, cache.width):
-        refuse(node, f"new {part}s must be [1, {cache.heads}, tokens, {cache.width}]")
-    root = CacheRoot(cache, part, context.tensor(node.input[1], node))
-    if past.grid:
-        root = joined_on_grid(context, node, root, past)
-    context.values[node.output[0]] = Moved(root, context.shapes(node.output[0]), scale=past.scale)
-    return True
-
-
-def scale_cache(context: Context, node: onnx.NodeProto) -> None:
-    """Mul or Div of moved keys by a number: remember it in the scale."""
-    name, factor = _factor(context, node)
-    value = context.values[name]
-    assert isinstance(value, Moved)
-    sources = (*value.sources, source_of(node))
-    moved = replace(value, scale=value.scale * factor, sources=sources)
-    context.values[node.output[0]] = moved
-
-
-def _factor(context: Context, node: onnx.NodeProto) -> tuple[str, float]:
-    """The activation and the number of a Mul or Div by a known scalar."""
-    name, other = node.input
-    if context.is_known(name) and node.op_type == "Mul":
-        name, other = other, name
-    factor = scalar(context, other)
-    if context.is_known(name) or factor is None or factor == 0:
-        refuse(node, "scores and caches can only be multiplied or divided by a number")
-    return name, factor if node.op_type == "Mul" else 1.0 / factor
 
 
 def start_scores(context: Context, node: onnx.NodeProto) -> None:
@@ -99,7 +61,7 @@ def start_scores(context: Context, node: onnx.NodeProto) -> None:
     if part != "key" or layout.token_axis != layout.rank - 2:
         refuse(node, "scores must be queries [heads, tokens, width] times transposed keys")
     if isinstance(moved.root, CacheRoot):
-        _check_heads(context, node, moved, q.groups, transposed=True)
+        check_heads(context, node, moved, q.groups, transposed=True)
         keys = moved.root
     else:
         new = new_heads(context, node, moved, q.groups, transposed=True)
@@ -122,33 +84,6 @@ def _peel_scale(context: Context, q: Tensor) -> tuple[Tensor, float, tuple[Sourc
     return q, scale, sources
 
 
-def _check_heads(
-    context: Context, node: onnx.NodeProto, moved: Moved, heads: int, transposed: bool
-) -> None:
-    """Check that head h of the moved cache is head h // (heads / cache heads) of the cache."""
-    assert isinstance(moved.root, CacheRoot)
-    cache = moved.root.cache
-    if moved.root.zero:
-        refuse(node, f"codes of {moved.root.part}s must be dequantised first")
-    if heads % cache.heads:
-        refuse(node, f"{heads} query heads must be a multiple of {cache.heads} key heads")
-    shapes = context.shapes(node.output[0])
-    for index, shape, sample in zip(moved.indices(), shapes, context.samples, strict=True):
-        size = cache.heads, sample.total, cache.width
-        order = np.arange(1, 1 + int(np.prod(size))).reshape(size)
-        want = np.repeat(order, heads // cache.heads, axis=0)
-        index = index.swapaxes(-1, -2) if transposed else index
-        lead = shape[:-2]
-        try:
-            index = np.broadcast_to(index, (*lead, *index.shape[-2:]))
-        except ValueError:
-            index = np.zeros(0)
-        if int(np.prod(lead)) != heads or index.size != want.size:
-            refuse(node, f"{moved.root.part}s must have {heads} heads, one for each query head")
-        if (index.reshape(heads, -1) != want.reshape(heads, -1)).any():
-            refuse(node, f"its {moved.root.part}s are not the cache in order, heads repeated")
-
-
 def continue_scores(context: Context, node: onnx.NodeProto) -> None:
     """A node with scores, attention weights or their IsNaN among its inputs."""
     value = next(v for n in node.input if isinstance(v := context.values.get(n), Scores))
@@ -165,11 +100,7 @@ def continue_scores(context: Context, node: onnx.NodeProto) -> None:
         mask = _mask(context, node)
         context.values[out] = value.then(node, masks=(*value.masks, mask))
     elif value.stage in BEFORE_SOFTMAX and kind == "Softmax":
-        shape = context.shapes(out)[0]
-        if attribute(node, "axis", -1) % len(shape) != len(shape) - 1:
-            refuse(node, "the Softmax of attention must be over the keys, its last axis")
-        seen = visibility(context, node, value.masks, value.q.groups)
-        context.values[out] = value.then(node, stage="weights", seen=seen)
+        context.values[out] = softened(context, node, value)
     elif value.stage == "weights" and kind == "IsNaN":
         context.values[out] = replace(value, stage="nan")
     elif kind == "Where" and _replaces_nan(context, node):
@@ -183,6 +114,17 @@ def continue_scores(context: Context, node: onnx.NodeProto) -> None:
             context.values[name] = value
     else:
         refuse(node, f"it cannot be applied to attention {value.stage}")
+
+
+def softened(context: Context, node: onnx.NodeProto, scores: Scores) -> Scores:
+    """The weights that the Softmax `node` makes of scores."""
+    shape = context.shapes(node.output[0])[0]
+    if attribute(node, "axis", -1) % len(shape) != len(shape) - 1:
+        refuse(node, "the Softmax of attention must be over the keys, its last axis")
+    seen = visibility(context, node, scores.masks, scores.q.groups)
+    if scores.sinks and (seen.bias is not None or seen.table is not None):
+        refuse(node, "beside attention sinks there can only be a causal mask or a window")
+    return scores.then(node, stage="weights", seen=seen)
 
 
 def _is_low(context: Context, node: onnx.NodeProto) -> bool:
@@ -205,7 +147,7 @@ def _keeps_order(context: Context, node: onnx.NodeProto, scores: Scores) -> bool
 
 def _multiplied(context: Context, node: onnx.NodeProto, scores: Scores) -> Scores:
     """Scores times a number, and what has been added to them so far."""
-    factor = _factor(context, node)[1]
+    factor = factor_of(context, node)[1]
     if scores.masks and factor < 0:
         refuse(node, f"masked scores must be multiplied by a positive number, not {factor}")
     masks = tuple(replace(mask, factor=mask.factor * factor) for mask in scores.masks)
@@ -264,7 +206,7 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     else:
         assert isinstance(moved.root, CacheRoot)
         value = moved.root
-        _check_heads(context, node, moved, q.groups, transposed=False)
+        check_heads(context, node, moved, q.groups, transposed=False)
     if value.part != "value" or value.cache != key.cache:
         refuse(node, f"it must use the values of the cache of layer {key.cache.layer}")
     sources = dict.fromkeys((*weights.sources, *moved.sources, source_of(node)))
@@ -283,6 +225,8 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     if weights.grids:
         attributes |= {"score_grids": weights.grids}
     if weights.weight_grid:
+        if weights.sinks:
+            refuse(node, "weights of attention with sinks cannot be quantised")
         attributes |= {"weight_grid": weights.weight_grid}
     name = f"{node.output[0]}.bias"
     if seen.bias is not None:
@@ -290,6 +234,10 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
         inputs.append(context.add_constant(name, rows))
     for head, table in enumerate(seen.table if seen.table is not None else ()):
         inputs.append(context.add_table(f"{name}.{head}", table))
+    if weights.sinks:
+        rows = np.array(weights.sinks, np.float32)[:, None]
+        inputs.append(context.add_constant(f"{node.output[0]}.sinks", rows))
+        attributes |= {"sinks": True}
     size = q.groups, value.cache.width
     out = node.output[0]
     result = context.emit("attention", inputs, size, out, tuple(sources), attributes)

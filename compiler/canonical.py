@@ -8,6 +8,7 @@ from onnx.shape_inference import InferenceError
 
 from compiler import (
     attention,
+    attention_sinks,
     canonical_elementwise as elementwise,
     canonical_experts as experts,
     canonical_flags as flags,
@@ -16,6 +17,7 @@ from compiler import (
     canonical_quantise as quantise,
     picked_token,
 )
+from compiler.attention_cache import append_to_cache, scale_cache
 from compiler.attention_quantised import BOTH, quantise_moved, quantise_past
 from compiler.attention_uncached import is_repeated
 from compiler.canonical_context import Context, refuse
@@ -166,14 +168,18 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
         picked_token.follow(context, node)
     if any(isinstance(value, experts.Fetched) for value in values):
         experts.follow(context, node)
+    elif any(isinstance(value, attention_sinks.WithSinks) for value in values):
+        attention_sinks.follow(context, node)
+    elif attention_sinks.join(context, node):
+        return
     elif any(isinstance(value, attention.Scores) for value in values):
         attention.continue_scores(context, node)
-    elif kind == "Concat" and attention.append_to_cache(context, node):
+    elif kind == "Concat" and append_to_cache(context, node):
         return
     elif kind in ("Mul", "Div") and (
         any(on_cache) or any(is_repeated(context, name) for name in node.input)
     ):
-        attention.scale_cache(context, node)
+        scale_cache(context, node)
     elif kind in BOTH and (any(on_cache) or is_repeated(context, node.input[0])):
         quantise_moved(context, node)
     elif kind in BOTH and isinstance(values[0], Past):

@@ -11,22 +11,19 @@ from compiler.canonical_rotary import rotated
 from compiler.canonical_select import select
 from compiler.contrib import integer
 from compiler.evaluate_node import source_of
-from compiler.graph import Source, Tensor
+from compiler.graph import Operand, Source, Tensor
 from compiler.movement import CacheRoot, Moved, Past
 
 # Inputs of GroupQueryAttention.
 _QUERY, _KEY, _VALUE, _PAST_KEY, _PAST_VALUE, _LAST, _TOTAL, _COS, _SIN = range(9)
-_FIXED = {"smooth_softmax": 0}
+_SINKS = 11
 
 
 def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
     """GroupQueryAttention: keys and values are appended, rotary positions are applied by tables."""
-    for name, wanted in _FIXED.items():
-        if (given := attribute(node, name, wanted)) != wanted:
-            refuse(node, f"its {name} must be {wanted}, not {given}")
-    names = [*node.input, *[""] * 12]
-    if any(names[_SIN + 1 :]):
-        refuse(node, "it must have no position ids, bias or sinks")
+    names = [*node.input, *[""] * 14]
+    if any(names[_SIN + 1 : _SINKS] + names[_SINKS + 1 :]):
+        refuse(node, "it must have no position ids, bias or scales of its cache")
     key_past, value_past = (context.values.get(names[i]) for i in (_PAST_KEY, _PAST_VALUE))
     if not isinstance(key_past, Past) or not isinstance(value_past, Past):
         refuse(node, "it must append to past keys and values of the graph's inputs")
@@ -52,7 +49,12 @@ def group_query_attention(context: Context, node: onnx.NodeProto) -> None:
         "softcap": attribute(node, "softcap", 0.0),
     }
     out, size = node.output[0], (heads, width)
-    result = context.emit("attention", (q, k, v), size, out, _sources(node), attributes)
+    inputs: list[Operand] = [q, k, v]
+    if names[_SINKS] or attribute(node, "smooth_softmax", 0) == 1:
+        sinks = _sinks(context, node, names[_SINKS], heads)
+        inputs.append(context.add_constant(f"{out}.sinks", sinks))
+        attributes |= {"sinks": True}
+    result = context.emit("attention", inputs, size, out, _sources(node), attributes)
     context.define(out, result, node)
 
 
@@ -87,6 +89,18 @@ def _parts(
             parts.append(part)
     sized = zip(parts, counts, strict=True)
     return [context.view(x, (n, width), node.output[0], _sources(node)) for x, n in sized]
+
+
+def _sinks(context: Context, node: onnx.NodeProto, name: str, heads: int) -> np.ndarray:
+    """A score of each head, (heads, 1); a smooth softmax has those of zeros."""
+    if not name:
+        return np.zeros((heads, 1), np.float32)
+    if not context.is_known(name) or name in context.evaluator.varying:
+        refuse(node, f'its sinks "{name}" must be constant')
+    sinks = context.evaluator.constant(name)
+    if sinks.shape != (heads,) or not np.isfinite(sinks).all():
+        refuse(node, f'its sinks "{name}" must be {heads} finite numbers, one for each head')
+    return sinks.reshape(heads, 1)
 
 
 def _table(context: Context, node: onnx.NodeProto, name: str, width: int) -> np.ndarray:

@@ -36,7 +36,8 @@ groups. Attention appends k and v to the cache `graph.caches[layer]` first. Toke
 i - `behind` to i + `ahead`, -1 for all; where any token sees later ones, P is 0 (an encoder). Query
 head h uses key head h // (H // Hkv). Scores are `scale` q Kᵀ, with a `softcap` c > 0 after that c
 tanh(scores / c), plus the bias: nothing, a constant (H, max_context) for each key, or one table for
-all heads, or one for each, whose rows hold a number for each key.
+all heads, or one for each, whose rows hold a number for each key. With `sinks` the last operand is
+a constant (H, 1): a score of each head more, whose weight is in the softmax's sum and nowhere else.
 
 Products, and attention on arrays of bytes, may have ``codes``: a format of 8 bits of the ISA to
 which what meets the weights is rounded, in units of a scale: that of its row, or of a linear the

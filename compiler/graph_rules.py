@@ -119,8 +119,13 @@ def _attention(graph: Graph, op: Op) -> bool:
         return False
     cache = graph.caches[op.attributes["layer"]]
     q, k, v = (_size(graph, x) for x in op.inputs[:3])
-    fits = k == v == (cache.heads, cache.width) and q[1] == cache.width
-    for bias in (biases := op.inputs[3:]):
+    fits = True
+    if op.attributes.get("sinks"):
+        fits = isinstance(op.inputs[-1], Constant) and _size(graph, op.inputs[-1]) == (q[0], 1)
+        fits &= "weight_grid" not in op.attributes
+    fits &= k == v == (cache.heads, cache.width) and q[1] == cache.width
+    biases = op.inputs[3:-1] if op.attributes.get("sinks") else op.inputs[3:]
+    for bias in biases:
         groups = q[0] if isinstance(bias, Constant) else 1
         fits &= _size(graph, bias) == (groups, graph.max_context)
         fits &= len(biases) == 1 or (isinstance(bias, Table) and len(biases) == q[0])

@@ -15,10 +15,10 @@ from compiler.graph import Cache, Graph, Op, Tensor
 from compiler.head_batches import HeadBatch, HeadRows
 from compiler.lower_activations import Rows, enter_codes
 from compiler.lower_attention_quantised import softmax_on_grid
+from compiler.lower_biases import load_biases, load_sinks
 from compiler.lower_scores import (
     batches_of,
     head_row,
-    load_biases,
     lower_scores,
     lower_values,
     padded_head,
@@ -154,7 +154,7 @@ def _attend(low: Lowering, op: Op, q: Tensor, rows: tuple[Buffer, Buffer]) -> No
     if low.caches.tiled:
         attend_to_tiles(low, op, list(zip(batches, queries, strict=True)), rows, _buffers(low, op))
         return
-    biases = load_biases(low, op)
+    biases, sinks = load_biases(low, op), load_sinks(low, op)
 
     def score(index: int) -> HeadRows:
         return lower_scores(low, op, batches[index], (queries[index], rows[0]), biases)
@@ -168,7 +168,7 @@ def _attend(low: Lowering, op: Op, q: Tensor, rows: tuple[Buffer, Buffer]) -> No
         mine = scores
         if index + 1 < len(batches):  # the array makes them while these go through softmax
             scores = score(index + 1)
-        softmax = Softmax(low, batch, codes)
+        softmax = Softmax(low, batch, codes, sinks)
         softmax.of_all(mine)
         lower_values(low, op, batch, (softmax.weights, rows[1]), softmax.sums)
 

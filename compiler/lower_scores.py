@@ -1,16 +1,14 @@
 """Lowering of attention's scores: products with all keys, softcap, bias, and what is not seen."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-
-import numpy as np
 
 from compiler import builder as b
 from compiler.builder import round_up
-from compiler.graph import Constant, Op, Table, Tensor
+from compiler.graph import Op, Tensor
 from compiler.head_batches import HeadBatch, HeadRows, fits, head_batches
 from compiler.lower_attention_quantised import score_steps
+from compiler.lower_biases import Bias, score_row_bytes
 from compiler.lowering import Entering, Lowering, Vectors, of_group
 from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
 from compiler.schedule import DoesNotFit
@@ -27,18 +25,6 @@ def padded_head(width: int, config: ChipConfig) -> int:
 def tile_unit(config: ChipConfig) -> int:
     """Keys whose multiples tiles begin at: whole vectors, and whole atoms of a bias in HBM."""
     return max(config.lanes, HBM_ATOM_BYTES // F32_BYTES)
-
-
-@dataclass(frozen=True)
-class Bias:
-    """What is added to a head's scores: rows in SRAM, from ``place`` on, ``stride`` bytes from one
-    token's to the next one's. ``whole``: they begin with key 0, whatever keys there are scores of.
-    """
-
-    rows: Buffer
-    place: int
-    stride: int
-    whole: bool
 
 
 def batches_of(low: Lowering, op: Op) -> list[HeadBatch]:
@@ -76,7 +62,7 @@ def lower_scores(
     build, config, (queries, keys) = low.builder, low.config, sources
     q = op.inputs[0]
     assert isinstance(q, Tensor)
-    row_bytes = _row_bytes(low)
+    row_bytes = score_row_bytes(low)
     scores = build.sram("scores", build.chunk * batch.count * row_bytes)
     for heads in batch.products():
         acc, rows = build.accumulators(), build.rows(batch.shared)
@@ -120,8 +106,8 @@ def _finish(
     build, (acc, number, panel), (scores, head) = low.builder, accumulated, target
     source: Buffer = acc
     for mnemonic, more, used in steps:  # one by one: they set registers
-        place = head_row(low, scores.at(), head, _row_bytes(low), b.SCRATCH2)
-        a, stride = (place, _row_bytes(low))
+        place = head_row(low, scores.at(), head, score_row_bytes(low), b.SCRATCH2)
+        a, stride = (place, score_row_bytes(low))
         fields: dict[str, FieldValue] = {"dst": place, "dstride": stride, "a": a, "astride": stride}
         if source is acc:
             fields |= {"a": head_row(low, acc.at(), number, 1, b.SCRATCH)}
@@ -136,11 +122,6 @@ def _uses_registers(low: Lowering, op: Op, bias: Bias | None) -> bool:
     """Whether `_steps` may leave a limit or a place in SCRATCH."""
     moving = bias is not None and bias.whole and low.caches.tiled
     return moving or op.attributes["ahead"] > 0 or op.attributes["behind"] >= 0
-
-
-def _row_bytes(low: Lowering) -> int:
-    """Of the scores of one head of one token."""
-    return F32_BYTES * round_up(low.caches.keys, low.config.lanes)
 
 
 def _key_head(low: Lowering, q: Tensor, head: int) -> int:
@@ -200,49 +181,6 @@ def _first_seen(low: Lowering, behind: int) -> None:
     build.scalar("max", rd=b.SCRATCH, rs=b.SCRATCH, x=least + behind + 1)
     build.scalar("sub", rd=b.SCRATCH, rs=b.SCRATCH, x=(1 << 30) + behind + 1)
     build.scalar("and", rd=b.SCRATCH, rs=b.SCRATCH, x=0xFFFF)
-
-
-def load_biases(low: Lowering, op: Op) -> list[Bias]:
-    """For each head, or one for all: what is added to its scores; brought to SRAM."""
-    found = []
-    for name in op.inputs:  # behind the tensors
-        if isinstance(name, Table):
-            assert low.tables is not None
-            tables = low.tables
-            found.append(Bias(tables.rows, tables.offset[name.name], tables.row_bytes, True))
-        elif isinstance(name, Constant):
-            rows, heads = _bias_rows(low, name)
-            found += [Bias(rows, head * _row_bytes(low), 0, False) for head in range(heads)]
-    return found
-
-
-def _bias_rows(low: Lowering, name: Constant) -> tuple[Buffer, int]:
-    """Of a constant (heads, context) the columns of the keys that are in SRAM; the heads."""
-    build, row_bytes = low.builder, _row_bytes(low)
-    heads, count = low.graph.constants[name.name].shape
-    width = row_bytes // F32_BYTES
-    if low.caches.tiled:
-        width += round_up(count, width)  # a tile may begin anywhere
-
-    def make(layer: int) -> np.ndarray:
-        return np.pad(low.constant(name.name, layer), ((0, 0), (0, width - count)))
-
-    if not low.caches.tiled:
-        return low.later_row(name.name, heads * width, make), heads
-    source = low.stored_row(name.name, heads * width, make)
-    rows = build.sram(name.name, heads * row_bytes)
-    build.scalar("shr", rd=b.SCRATCH, rs=b.TILE, x=(HBM_ATOM_BYTES // F32_BYTES).bit_length() - 1)
-    build.scalar("add", rd=b.SCRATCH, rs=b.SCRATCH, x=source.at(0, HBM_ATOM_BYTES))
-    fields: dict[str, FieldValue] = {
-        "hbm": b.SCRATCH,
-        "hstride": F32_BYTES * width // HBM_ATOM_BYTES,
-        "sram": rows.at(),
-        "sstride": row_bytes,
-        "rows": heads,
-        "bytes": row_bytes,
-    }
-    build.emit("load", (source.access(),), (rows.access(),), fields=fields)
-    return rows, heads
 
 
 def lower_values(

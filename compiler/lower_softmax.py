@@ -5,7 +5,8 @@ bytes take them as codes: times a number that makes the largest one as large as 
 (e4m3: a power of two), which the division takes away again. Over all
 keys at once, or tile by tile with a running maximum and a running sum: where the maximum rises from
 a to b, what there is so far is multiplied by 2^(a - b). It starts from a finite number below all
-scores, so a tile without a visible key changes nothing.
+scores, so a tile without a visible key changes nothing. A sink is one score more for each head, of
+the first tile: it takes part in maxima and sums.
 """
 
 from math import floor, log2
@@ -29,11 +30,14 @@ class Softmax:
     """Softmax of a batch of one attention's heads, (heads, m) rows of scores.
 
     ``weights``: of the scores that came last, bf16 or ``codes``. ``sums`` and maxima are vectors,
-    one a row, of which lane 0 counts; maxima are less log2 of the largest weight.
+    one a row, of which lane 0 counts; maxima are less log2 of the largest weight. ``sinks``: of all
+    heads, one a vector.
     """
 
-    def __init__(self, low: Lowering, batch: HeadBatch, codes: str = "") -> None:
-        self._low, self._batch, self._kind = low, batch, codes or "bf16"
+    def __init__(
+        self, low: Lowering, batch: HeadBatch, codes: str = "", sinks: Buffer | None = None
+    ) -> None:
+        self._low, self._batch, self._kind, self._sinks = low, batch, codes or "bf16", sinks
         self._largest = _LOG2_LARGEST[self._kind]
         self.weights: Entering
         build, size = low.builder, low.builder.chunk * batch.count * low.config.f32_vector_bytes
@@ -48,15 +52,12 @@ class Softmax:
 
     def of_all(self, scores: HeadRows) -> None:
         """Weights of all keys; ``sums`` become the reciprocals of their sums."""
-        self._shifted_maxima(self._maxima, scores)
-        self._weigh(scores, self._maxima, self.sums)
+        self._begin(scores)
         self._column("vrecip", self.sums, self.sums)
 
     def of_first(self, scores: HeadRows) -> None:
         """Weights of the first tile of keys."""
-        self._shifted_maxima(self._maxima, scores)
-        self._column("vmax", self._maxima, self._maxima, _BELOW_ALL)
-        self._weigh(scores, self._maxima, self.sums)
+        self._begin(scores, _BELOW_ALL)
 
     def of_next(self, scores: HeadRows, op: Op) -> None:
         """Weights of one more tile; the output of ``op`` so far is brought to the new maxima."""
@@ -81,8 +82,41 @@ class Softmax:
         self._column("vrecip", self.sums, self.sums)
         self._scale(op, self.sums)
 
-    def _shifted_maxima(self, target: Buffer, scores: HeadRows) -> None:
+    def _begin(self, scores: HeadRows, least: int | None = None) -> None:
+        """Of the first keys and the sinks; maxima are ``least`` or more."""
+        sinks = self._rows_of_sinks() if self._sinks else None
+        self._shifted_maxima(self._maxima, scores, sinks)
+        if least is not None:
+            self._column("vmax", self._maxima, self._maxima, least)
+        self._weigh(scores, self._maxima, self.sums)
+        if sinks:
+            self._column("vsub", sinks, sinks, self._maxima)
+            self._column("vexp2", sinks, sinks)
+            self._column("vadd", self.sums, self.sums, sinks)
+
+    def _rows_of_sinks(self) -> Buffer:
+        """The batch's sinks, one for each row of scores."""
+        low, vector, build = self._low, self._low.config.f32_vector_bytes, self._low.builder
+        rows = build.sram("rows of sinks", build.chunk * self._batch.count * vector)
+        assert self._sinks is not None
+        for head in range(self._batch.count):
+            fields: dict[str, FieldValue] = {
+                "dst": head_row(low, rows.at(), head, vector, b.SCRATCH),
+                "dstride": vector,
+                "a": self._sinks.at((self._batch.first + head) * vector),
+                "astride": 0,
+                "rows": b.M,
+                "cols": 1,
+            }
+            self._emit("vmov", rows, (self._sinks,), fields)
+        return rows
+
+    def _shifted_maxima(
+        self, target: Buffer, scores: HeadRows, sinks: Buffer | None = None
+    ) -> None:
         self._column("vrmax", target, scores)
+        if sinks:
+            self._column("vmax", target, target, sinks)
         if self._largest:
             self._column("vsub", target, target, float_bits(self._largest))
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from compiler import builder as b
 from compiler.graph import Op
 from compiler.head_batches import HeadBatch, HeadRows
-from compiler.lower_scores import load_biases, lower_scores, lower_values, tile_unit
+from compiler.lower_biases import load_biases, load_sinks
+from compiler.lower_scores import lower_scores, lower_values, tile_unit
 from compiler.lower_softmax import Softmax
 from compiler.lowering import Entering, Lowering
 from compiler.virtual import Access, Buffer, FieldValue, Item, Label, VirtualOp
@@ -72,7 +73,8 @@ def attend_to_tiles(
     the first tile of keys and values."""
     build, (keys, values) = low.builder, rows
     codes = str(op.attributes.get("codes", ""))
-    softmaxes = [Softmax(low, batch, codes) for batch, _ in batches]
+    sinks = load_sinks(low, op)
+    softmaxes = [Softmax(low, batch, codes, sinks) for batch, _ in batches]
     if low.graph.causal:
         _newest(low, b.TILE)
 

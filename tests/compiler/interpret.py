@@ -126,11 +126,12 @@ class Interpreter:
         return both
 
     def attention(
-        self, op: Op, q: np.ndarray, k: np.ndarray, v: np.ndarray, *biases: np.ndarray
+        self, op: Op, q: np.ndarray, k: np.ndarray, v: np.ndarray, *others: np.ndarray
     ) -> np.ndarray:
         cache, scale = self.graph.caches[op.attributes["layer"]], np.float32(op.attributes["scale"])
         behind, ahead, cap = (op.attributes[name] for name in ("behind", "ahead", "softcap"))
         key, value = k.swapaxes(0, 1), v.swapaxes(0, 1)
+        *biases, sinks = others if op.attributes.get("sinks") else (*others, None)
         if cache.past_key:
             key = self.joined(cache.past_key, cache.present_key, key, cache.key_grids)
             value = self.joined(cache.past_value, cache.present_value, value, cache.value_grids)
@@ -151,8 +152,10 @@ class Interpreter:
                 for bias in biases[:1] if len(biases) == 1 else biases[h : h + 1]:
                     by_token = bias[i, 0] if bias.ndim == 3 else bias[h]  # a table, a constant
                     scores = scores + by_token[first:end]
+                sink = sinks[h] if sinks is not None else np.array([-np.inf], np.float32)
+                scores = np.concatenate([scores, sink])
                 weights = np.exp(scores - scores.max())
-                weights /= weights.sum()
+                weights = weights[:-1] / weights.sum()
                 if weight_grid:
                     weights = on_grid(weights, weight_grid)
                 out[i, h] = weights @ value[shared, first:end]

@@ -171,6 +171,20 @@ CAPPED = (
     "raw = MatMul(q, keys_t) small = Div(raw, nine_f) curve = Tanh(small) "
     "scaled = Mul(curve, nine_f) masked = Add(scaled, mask) weights = Softmax<axis = -1>(masked)"
 )
+SINKS = """
+    raw = MatMul(q, keys_t) scaled = Mul(raw, half) masked = Add(scaled, mask)
+    new_size = Shape<start = 1>(input_ids) sink_size = Concat<axis = 0>(one, one, new_size, one)
+    sink_rows = Expand(sinks, sink_size) joined = Concat<axis = -1>(masked, sink_rows)
+    most = ReduceMax<keepdims = 1>(joined, last_axis) shifted = Sub(joined, most)
+    all_weights = Softmax<axis = -1>(shifted)
+    weights = Slice(all_weights, zero, last_axis, three, one)"""
+SINKS_FIRST = """
+    raw = MatMul(q, keys_t) small = Div(raw, nine_f) curve = Tanh(small)
+    capped = Mul(curve, nine_f) scaled = Add(capped, mask) masked = Cast<to = 1>(scaled)
+    new_size = Shape<start = 1>(input_ids) sink_size = Concat<axis = 0>(one, one, new_size, one)
+    sink_rows = Expand(sinks, sink_size) joined = Concat<axis = 3>(sink_rows, masked)
+    all_weights = Softmax(joined) parts = Concat<axis = 0>(one, total)
+    dropped, weights = Split<axis = 3>(all_weights, parts)"""
 KINDS = {  # parts of the decoder, and attributes or number of biases that show it
     "window": ({"mask": WINDOW}, {"behind": 8, "ahead": 0}, 0),
     "some keys": ({"mask": ODD_KEYS}, {"behind": -1, "ahead": 0}, 1),
@@ -182,8 +196,16 @@ KINDS = {  # parts of the decoder, and attributes or number of biases that show 
         {"softcap": 9.0, "behind": -1},  # the last token does not show the bias of all keys
         6,
     ),
+    "sinks": ({"scores": SINKS}, {"sinks": True, "behind": -1, "ahead": 0}, 1),
+    "sinks first, softcap and window": (
+        {"scores": SINKS_FIRST, "mask": WINDOW},
+        {"sinks": True, "softcap": 9.0, "behind": 8},
+        1,
+    ),
 }
 KIND_EXTRA = EXTRA | {
+    "sinks": np.array([-2, 0.5, 8, 3, -9, 1], np.float32).reshape(1, 6, 1, 1),
+    "last_axis": np.array([-1]),
     "nine": np.array(9, np.int64),
     "nine_f": np.array(9, np.float32),
     "slopes": (0.5 ** np.arange(1, 7, dtype=np.float32)).reshape(1, 6, 1, 1),

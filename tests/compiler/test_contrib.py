@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from compiler.canonical import canonicalise
 from compiler.contrib import dequantised
@@ -121,17 +121,32 @@ def with_attention(name: str, value: float) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("local_window_size", 8), ("softcap", 0.5), ("rotary_interleaved", 1)]
+    ("name", "value"),
+    [("local_window_size", 8), ("softcap", 0.5), ("rotary_interleaved", 1), ("smooth_softmax", 1)],
 )
 def test_kinds_of_attention(name, value):
     model, sizes = with_attention(name, value), [(12, 0), (1, 12), (7, 13), (1, 63)]
     assert difference(model, 64, sizes, seed=3) < 1e-4
 
 
-def test_reject_attention_of_another_kind():
-    text = r"GroupQueryAttention\): its smooth_softmax must be 0, not 1"
-    with pytest.raises(CompileError, match=text):
-        canonicalise(with_attention("smooth_softmax", 1), 64, "model")
+def with_sinks(sinks: np.ndarray) -> onnx.ModelProto:
+    model = load_model(model_path("exporters/qwen3/genai_fp32"))
+    model.graph.initializer.append(numpy_helper.from_array(sinks, "sinks"))
+    for node in model.graph.node:
+        if node.op_type == "GroupQueryAttention":
+            node.input[11] = "sinks"
+    return model
+
+
+def test_sinks_agree_with_onnxruntime():
+    model, sizes = with_sinks(np.array([3, -4, 0.5, 9], np.float32)), [(12, 0), (1, 12), (7, 13)]
+    assert difference(model, 64, sizes, seed=3) < 1e-4
+
+
+@pytest.mark.parametrize("sinks", [np.zeros(3, np.float32), np.full(4, -np.inf, np.float32)])
+def test_reject_sinks_that_are_not_a_number_for_each_head(sinks):
+    with pytest.raises(CompileError, match='its sinks "sinks" must be 4 finite numbers, one for'):
+        canonicalise(with_sinks(sinks), 64, "model")
 
 
 @pytest.mark.parametrize("name", ["num_heads", "kv_num_heads", "N", "K", "block_size"])

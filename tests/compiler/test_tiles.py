@@ -18,11 +18,11 @@ from isa.image import ProgramImage
 from sim.backends import make_backend
 from sim.check import check_image
 from sim.runtime import Session
-from tests.compiler.decoder import PARTS, decoder, feeds, past_of
+from tests.compiler.decoder import PARTS, decoder, decoder_without_cache, feeds, past_of
 from tests.compiler.models import model_path
-from tests.compiler.test_attention import KIND_EXTRA, KINDS, SEEN
+from tests.compiler.test_attention import KIND_EXTRA, KINDS, SEEN, SINKS
 from tests.compiler.test_compiled import BOUND, ODD, TINY, WIDE, reference, same_wherever_cut
-from tests.compiler.test_encoders import BANDS, NORM, encoder, encoder_of
+from tests.compiler.test_encoders import ALL as ALL_SEEN, BANDS, NORM, encoder, encoder_of
 from tests.compiler.test_integers import quantised
 from tests.compiler.test_kv_cache import rounded_cache
 from tests.support import rng
@@ -81,6 +81,9 @@ DECODERS = {
 ENCODERS = {
     "encoder": encoder,
     **{f"encoder, {name}": lambda name=name: encoder_of(name) for name in BANDS},
+    "encoder, sinks": lambda: decoder_without_cache(
+        KIND_EXTRA, mask=ALL_SEEN, feature=NORM, scores=SINKS
+    ),
 }
 ALL = DECODERS | ENCODERS
 

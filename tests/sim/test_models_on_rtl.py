@@ -53,6 +53,7 @@ def test_prefill_and_decode_are_identical(name, context, steps):
 
 LAYERS = {
     "softcap, window and bias": lambda: kind_of_attention("softcap, bias and window"),
+    "attention sinks": lambda: kind_of_attention("sinks"),
     "partial rotation": lambda: rotated("partial"),
     "encoder, a window to both sides": lambda: encoder_of("to both sides"),
     "encoder, a table by position": lambda: encoder_of("every third"),
