@@ -44,6 +44,7 @@ class Scores:
     weight_factor: float = 1.0
     zero: float = 0.0
     sinks: tuple[float, ...] = ()  # of each head, one more score in the softmax's sum
+    probe: bool = False  # the query is one for all tokens: (heads, 1, T)
 
     def then(self, node: onnx.NodeProto, **changes: Any) -> "Scores":
         """The scores after one more node."""
@@ -140,7 +141,9 @@ def _keeps_order(context: Context, node: onnx.NodeProto, scores: Scores) -> bool
     shapes = zip(context.shapes(node.output[0]), context.samples, strict=True)
     size = scores.q.groups
     return all(
-        len(s) > 1 and s[-2:] == (x.new, x.total) and int(np.prod(s[:-2])) == size
+        len(s) > 1
+        and s[-2:] == (1 if scores.probe else x.new, x.total)
+        and int(np.prod(s[:-2])) == size
         for s, x in shapes
     )
 
@@ -243,4 +246,6 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     result = context.emit("attention", inputs, size, out, tuple(sources), attributes)
     if (factor := weights.weight_factor * moved.scale) != 1:
         result = context.emit("mul", (result, Scalar(factor)), size, out, (source_of(node),))
+    if weights.probe:
+        context.picked[out] = "first"
     context.define(out, result, node)

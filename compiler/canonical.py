@@ -18,6 +18,7 @@ from compiler import (
     picked_token,
 )
 from compiler.attention_cache import append_to_cache, scale_cache
+from compiler.attention_probe import start_probe
 from compiler.attention_quantised import BOTH, quantise_moved, quantise_past
 from compiler.attention_uncached import is_repeated
 from compiler.canonical_context import Context, refuse
@@ -186,7 +187,11 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
         quantise_past(context, node)
     elif kind == "MatMul" and (on_cache[1:] == [True] or _multiplies_tokens(context, node)):
         attention.start_scores(context, node)
-    elif experts.take(context, node) or (kind == "ReduceMean" and mean_of_tokens(context, node)):
+    elif (
+        (kind == "MatMul" and start_probe(context, node))
+        or experts.take(context, node)
+        or (kind == "ReduceMean" and mean_of_tokens(context, node))
+    ):
         return
     elif kind == "Gather" and context.is_known(node.input[0]):
         linear.embed(context, node)

@@ -107,12 +107,14 @@ class Context:
     def layout(self, name: str, node: onnx.NodeProto) -> Layout:
         """Find the one axis of an activation that follows the number of tokens.
 
-        Of a token that was picked, the axis of the batch is that of its one token.
+        Of a token that was picked, the first axis of length 1 is that of its one token.
         """
         self._check_activation(name, node)
         dims = self.evaluator.symbols.get(name, ())
         if name in self.picked and 1 in dims:
-            return Layout(0, len(dims), tuple(dim for dim in dims[1:] if isinstance(dim, int)))
+            axis = dims.index(1)
+            others = (*dims[:axis], *dims[axis + 1 :])
+            return Layout(axis, len(dims), tuple(dim for dim in others if isinstance(dim, int)))
         fixed = tuple(dim for dim in dims if isinstance(dim, int))
         if fixed_tokens := self.evaluator.interface.tokens:
             axis = self._token_axis(name, fixed_tokens, node)

@@ -214,3 +214,65 @@ def test_an_encoder_has_no_past():
     wrong = inputs | {"token_type_ids": np.full((1, 12), 2)}
     with pytest.raises(InputError, match=r"^'token_type_ids' must be 0 … 1, not 2$"):
         session.run(wrong)
+
+
+PROBE = """
+    p_k = MatMul(y, wk)  p_v = MatMul(y, wv)
+    p_k_heads = Reshape(p_k, kv_shape)  p_v_heads = Reshape(p_v, kv_shape)
+    p_keys = Transpose<perm = [0, 2, 3, 1]>(p_k_heads)
+    p_values = Transpose<perm = [0, 2, 1, 3]>(p_v_heads)
+    p_scores = MatMul(probe, p_keys)  p_scaled = Mul(p_scores, half)
+    p_masked = Add(p_scaled, p_mask)  p_flat = Squeeze(p_masked, zero)
+    p_soft = Softmax<axis = -1>(p_flat)  p_weights = Unsqueeze(p_soft, zero)
+    p_mixed = MatMul(p_weights, p_values)  p_row = Reshape(p_mixed, one_row)
+    pooled = MatMul(p_row, p_head)  logits = MatMul(y, head)"""
+
+
+def asking(**parts: str) -> onnx.ModelProto:
+    """An encoder that ends in a learned query, which two heads of keys answer."""
+    random = rng(12)
+    extra = {
+        "probe": random.standard_normal((1, 2, 1, 4), np.float32),
+        "p_head": random.standard_normal((8, 33), np.float32),
+        "p_mask": np.zeros((1, 1, 1, 1), np.float32),
+        "one_row": np.array([1, 8]),
+    }
+    model = decoder_without_cache(
+        extra, **({"mask": ALL, "feature": NORM, "logits": PROBE} | parts)
+    )
+    return with_output(model, "pooled", 1, 33)
+
+
+@pytest.mark.parametrize("config", [TINY, WIDE], ids=lambda config: config.name)
+def test_a_learned_query(config):
+    """Its answer is one row, from however many tokens."""
+    model, errors = asking(), []
+    session, expected = compiled(model, config), reference(model)
+    for length, _ in LENGTHS:
+        inputs = feeds(model, rng(length).integers(0, 19, length), {})
+        (wanted,) = expected.run(["pooled"], inputs)
+        actual = session.run(inputs)["pooled"]
+        assert actual.shape == wanted.shape == (1, 33)
+        errors.append(np.abs(actual - wanted).mean() / wanted.std())
+    assert np.mean(errors) < BOUND
+
+
+def test_reject_a_query_of_the_number_of_tokens():
+    """What is known when compiled may still differ from length to length."""
+    longer = "p_size = Cast<to = 1>(total)  p_probe = Mul(probe, p_size)"
+    text = PROBE.replace("MatMul(probe,", "MatMul(p_probe,")
+    text = text.replace("p_k = MatMul(y, wk)", f"{longer} p_k = MatMul(y, wk)")
+    with pytest.raises(CompileError, match="the only query must be the same for any number of"):
+        canonicalise(asking(logits=text), 64, "model")
+
+
+def test_reject_a_query_of_more_heads_than_keys():
+    text = PROBE.replace("MatMul(probe, p_keys)", "MatMul(p_probe, p_wide)")
+    twice = "p_probe = Gather<axis = 1>(probe, p_twice) p_wide = Gather<axis = 1>(p_keys, p_twice)"
+    text = text.replace(
+        "p_scores =", f"p_twice = Concat<axis = 0>(zero, zero, one, one) {twice} p_scores ="
+    )
+    text = text.replace("MatMul(p_weights, p_values)", "MatMul(p_weights, p_v_wide)")
+    text = text.replace("p_mixed =", "p_v_wide = Gather<axis = 1>(p_values, p_twice) p_mixed =")
+    with pytest.raises(CompileError, match="the only query must have 2 heads, as many as keys"):
+        canonicalise(asking(logits=text), 64, "model")

@@ -51,6 +51,18 @@ LAYER = """
     mixed = MatMul(weights, v)  by_token = Transpose<perm = [0, 2, 1, 3]>(mixed)
     joined = Reshape(by_token, flat_shape)  attended = MatMul(joined, wo)  y = Add(x, attended)
     z = LayerNormalization<axis = -1>(y, gain, offset)"""
+PROBE = """
+    z_t = Transpose<perm = [1, 0, 2]>(z)  p_q = MatMul(probe, wq)
+    p_k = MatMul(z_t, wk)  p_v = MatMul(z_t, wv)
+    p_q_heads = Reshape(p_q, probe_shape)  p_k_heads = Reshape(p_k, by_head)
+    p_v_heads = Reshape(p_v, by_head)  p_q_t = Transpose<perm = [1, 0, 2]>(p_q_heads)
+    p_half = Mul(p_q_t, half)  p_keys = Transpose<perm = [1, 2, 0]>(p_k_heads)
+    p_scores = MatMul(p_half, p_keys)  p_weights = Softmax<axis = -1>(p_scores)
+    p_values = Transpose<perm = [1, 0, 2]>(p_v_heads)  p_mixed = MatMul(p_weights, p_values)
+    p_one = Transpose<perm = [1, 0, 2]>(p_mixed)  p_flat = Reshape(p_one, row_shape)
+    p_out = Gemm<transB = 1>(p_flat, wo)  p_row = Reshape(p_out, one_token)
+    p_norm = LayerNormalization<axis = -1>(p_row, gain, offset)  p_wide = MatMul(p_norm, wk)
+    p_sum = Add(p_row, p_wide)  out = Gather<axis = 1>(p_sum, zero_scalar)"""  # as torch has it
 ENDS = {
     "all tokens": ("out = Identity(z)", "float[N, T, 24]"),
     "the class token": (
@@ -68,6 +80,7 @@ ENDS = {
         "mean = ReduceMean<keepdims = 0>(rest, one)  out = Concat<axis = 1>(first_, mean)",
         "float[N, 48]",
     ),
+    "a learned query": (PROBE, "float[1, 24]"),
 }
 
 
@@ -78,6 +91,7 @@ def constants(tokens: int, heads: int) -> dict[str, np.ndarray]:
         "bias": (MODEL,),
         "class_token": (1, 1, MODEL),
         "registers": (1, 3, MODEL),
+        "probe": (1, 1, MODEL),
         "gain": (MODEL,),
         "offset": (MODEL,),
         "head": (7, MODEL),
@@ -90,6 +104,10 @@ def constants(tokens: int, heads: int) -> dict[str, np.ndarray]:
         "patch_shape": [0, MODEL, -1],
         "heads_shape": [0, tokens, heads, MODEL // heads],
         "flat_shape": [0, tokens, MODEL],
+        "by_head": [tokens, heads, MODEL // heads],
+        "probe_shape": [1, heads, MODEL // heads],
+        "row_shape": [1, MODEL],
+        "one_token": [1, 1, MODEL],
         "one": [1],
         "zero": [0],
         "big": [2**62],
@@ -140,7 +158,8 @@ def error(model: onnx.ModelProto, config=TINY, count: int = 2) -> float:
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("start", STARTS)
 def test_forms_of_exporters(start, end):
-    batches = start in ("class token", "patches alone")  # the others' graphs are of one image
+    # The others' graphs are of one image.
+    batches = start in ("class token", "patches alone") and end != "a learned query"
     assert error(image_model(start, end), count=2 if batches else 1) < BOUND
 
 
@@ -154,6 +173,7 @@ def test_as_many_tokens_as_heads_or_features_of_a_head(start):
     """Shapes alone do not tell which axis is the tokens'."""
     heads = {"patches alone": 8, "class token": 3}[start]  # 8 tokens of 8 heads; heads of 8
     assert error(image_model(start, heads=heads)) < BOUND
+    assert error(image_model(start, "a learned query", heads), count=1) < BOUND
     if start == "patches alone":
         assert error(image_model(start, heads=3)) < BOUND  # 8 tokens, heads of 8 features
 
