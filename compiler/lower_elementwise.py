@@ -93,6 +93,8 @@ def _with_table(low: Lowering, op: Op, a: Tensor, table: Table) -> None:
         "bstride": low.tables.row_bytes,
         "rep": a.groups,
     }
+    if low.graph.tables[table.name].shape[1] < a.width:  # one number for all features
+        fields["bt"] = "col"
     reads = (low.tables.rows.access(),)
     low.vector(BINARY[op.kind], (op.output, rows), (a, rows), reads, fields)
 

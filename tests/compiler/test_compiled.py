@@ -73,6 +73,12 @@ def test_a_decoder_with_odd_sizes(config):
         "b = Max(embedded, gain) x = Min(b, half)",
         "b = Erf(embedded) x = Mul(b, gain)",
         "b = LayerNormalization(embedded, gain) x = Add(b, embedded)",
+        # One number a position, for all features; for those of each group.
+        "c = Unsqueeze(position_ids, two) f = Cast<to = 1>(c) g = Cos(f) b = Tanh(embedded) "
+        "x = Mul(b, g)",
+        "c = Unsqueeze(position_ids, two) f = Cast<to = 1>(c) g = Cos(f) h = Unsqueeze(g, three) "
+        "p = MatMul(embedded, wq) r = Reshape(p, in_groups) b = Tanh(r) m = Sub(b, h) "
+        "x = Reshape(m, flat_shape)",
         "p = MatMul(embedded, wq) h = Slice(p, one, big, two, two) "
         "i = Slice(p, zero, big, two, two) j = Mul(h, i) t = Tanh(j) "
         "x_2 = MatMul(t, half_as_wide) x = Add(x_2, embedded)",
@@ -81,6 +87,7 @@ def test_a_decoder_with_odd_sizes(config):
 def test_operators(feature):
     half_as_wide = rng(6).standard_normal((12, 24)).astype(np.float32) / 4
     extra = {"minus_one": np.array([-1], np.int64), "half_as_wide": half_as_wide}
+    extra["in_groups"] = np.array([1, -1, 4, 6])
     assert compare(decoder(extra, feature=feature), TINY, [(4, 3), (1, 11)]) < BOUND
 
 
