@@ -28,7 +28,18 @@ _ROUTED = {
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 32,
     "first_k_dense_replace": 1,
+    "n_group": 4,
+    "topk_group": 2,
 }
+_LATENT = {
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 16,
+}
+_NEO = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_layers": 2, "num_heads": 4}
+_WINDOW = {"sliding_window": 16}
 _IMAGES = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
@@ -59,11 +70,41 @@ DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Falcon": ("FalconForCausalLM", _PLAIN | {"multi_query": True}),
     "StableLM": ("StableLmForCausalLM", _GROUPED | {"partial_rotary_factor": 0.25}),
     "OLMo2": ("Olmo2ForCausalLM", _GROUPED),
+    "OLMo3": ("Olmo3ForCausalLM", _GROUPED | _WINDOW),
+    "Cohere2": ("Cohere2ForCausalLM", _GROUPED | _WINDOW),
+    "EXAONE4": ("Exaone4ForCausalLM", _GROUPED | _WINDOW),
+    "SmolLM3": ("SmolLM3ForCausalLM", _GROUPED),
+    "Apertus": ("ApertusForCausalLM", _GROUPED),
+    "Arcee": ("ArceeForCausalLM", _GROUPED),
+    "Seed-OSS": ("SeedOssForCausalLM", _WIDE),
+    "ERNIE 4.5": ("Ernie4_5ForCausalLM", _GROUPED),
+    "BitNet": ("BitNetForCausalLM", _GROUPED),
+    "DiffLlama": ("DiffLlamaForCausalLM", _GROUPED),
+    "Persimmon": ("PersimmonForCausalLM", _PLAIN),
+    "CodeGen": ("CodeGenForCausalLM", _GPT2 | {"rotary_dim": 8}),
+    "GPT-Neo": (
+        "GPTNeoForCausalLM",
+        _NEO | {"attention_types": [[["global", "local"], 1]], "window_size": 16},
+    ),
+    "XGLM": (
+        "XGLMForCausalLM",
+        {"vocab_size": 256, "d_model": 64, "num_layers": 2, "attention_heads": 4, "ffn_dim": 128},
+    ),
+    "BioGPT": ("BioGptForCausalLM", _PLAIN),
+    "OPT, norm behind": (
+        "OPTForCausalLM",
+        _PLAIN | {"ffn_dim": 128, "word_embed_proj_dim": 32, "do_layer_norm_before": False},
+    ),
+    "Falcon, new": (
+        "FalconForCausalLM",
+        _PLAIN | {"new_decoder_architecture": True, "num_kv_heads": 2},
+    ),
     "Cohere": ("CohereForCausalLM", _GROUPED),
     "Granite": ("GraniteForCausalLM", _GROUPED | {"attention_multiplier": 0.25}),
     "StarCoder2": ("Starcoder2ForCausalLM", _GROUPED),
     "Nemotron": ("NemotronForCausalLM", _GROUPED),
     "GLM": ("GlmForCausalLM", _WIDE),
+    "GLM-4": ("Glm4ForCausalLM", _WIDE),
     "Helium": ("HeliumForCausalLM", _WIDE),
     "Mixtral": ("MixtralForCausalLM", _GROUPED | {"num_local_experts": 4}),
     "Qwen2-MoE": (
@@ -84,6 +125,10 @@ DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Hunyuan-MoE": ("HunYuanMoEV1ForCausalLM", _WIDE | {"num_experts": 4, "moe_topk": 2}),
     "GLM4-MoE": ("Glm4MoeForCausalLM", _WIDE | _ROUTED),
     "PhiMoE": ("PhimoeForCausalLM", _GROUPED | {"num_local_experts": 4}),
+    "DeepSeek-V3": (
+        "DeepseekV3ForCausalLM",
+        _PLAIN | _ROUTED | _LATENT | {"num_key_value_heads": 4},
+    ),
     "GPT-OSS": (
         "GptOssForCausalLM",
         _WIDE | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 16},
@@ -96,6 +141,18 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "DistilBERT": ("DistilBertModel", _PLAIN | {"dim": 64, "n_layers": 2, "hidden_dim": 128}),
     "ALBERT": ("AlbertModel", _PLAIN | {"embedding_size": 32}),
     "ELECTRA": ("ElectraModel", _PLAIN | {"embedding_size": 32}),
+    "XLM-RoBERTa": ("XLMRobertaModel", _LONG | {"pad_token_id": 1}),
+    "ModernBERT": (
+        "ModernBertModel",
+        _PLAIN | {"local_attention": 16, "global_attn_every_n_layers": 2},
+    ),
+    "NomicBERT": ("NomicBertModel", _PLAIN),
+    "RoFormer": ("RoFormerModel", _PLAIN | {"embedding_size": 64}),
+    "LayoutLM": ("LayoutLMModel", _PLAIN),
+    "ESM": (
+        "EsmModel",
+        _LONG | {"pad_token_id": 1, "mask_token_id": 3, "position_embedding_type": "rotary"},
+    ),
     "MPNet": ("MPNetModel", _LONG | {"pad_token_id": 1}),
 }
 VISION: dict[str, tuple[str, dict[str, Any]]] = {

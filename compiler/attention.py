@@ -18,8 +18,8 @@ from compiler.attention_uncached import new_heads
 from compiler.canonical_context import Context, attribute, refuse
 from compiler.canonical_operands import scalar
 from compiler.evaluate_node import results, source_of
-from compiler.graph import Grid, Operand, Scalar, Source, Tensor
-from compiler.movement import CacheRoot, Moved
+from compiler.graph import Cache, Grid, Operand, Scalar, Source, Tensor
+from compiler.movement import CacheRoot, FeatureMap, Moved
 from compiler.whole_numbers import factored
 
 BEFORE_SOFTMAX = ("scores", "capped")
@@ -200,15 +200,17 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     if not isinstance(moved, Moved) or isinstance(moved.root, CacheRoot) == hidden:
         refuse(node, "attention weights must be multiplied by the values of the cache")
     if hidden:
+        key = _own_cache(context, key)
         new = new_heads(context, node, moved, q.groups, False)
         new, of_values = factored(context, new) or (new, 1.0)
-        value = CacheRoot(key.cache, "value", new)
         moved = replace(moved, scale=moved.scale * of_values)
-        if (value.new.groups, value.new.width) != (key.cache.heads, key.cache.width):
-            refuse(node, "values must have as many heads as keys, of the same width")
+        if key.cache.heads % new.groups or new.width > key.cache.width:
+            refuse(node, "values must have as many heads as keys, no wider than theirs")
+        width, new = new.width, _fitted(context, node, new, key.cache)
+        value = CacheRoot(key.cache, "value", new)
     else:
         assert isinstance(moved.root, CacheRoot)
-        value = moved.root
+        value, width = moved.root, moved.root.cache.width
         check_heads(context, node, moved, q.groups, transposed=False)
     if value.part != "value" or value.cache != key.cache:
         refuse(node, f"it must use the values of the cache of layer {key.cache.layer}")
@@ -246,6 +248,39 @@ def _finish(context: Context, node: onnx.NodeProto, weights: Scores) -> None:
     result = context.emit("attention", inputs, size, out, tuple(sources), attributes)
     if (factor := weights.weight_factor * moved.scale) != 1:
         result = context.emit("mul", (result, Scalar(factor)), size, out, (source_of(node),))
+    if width < value.cache.width:
+        result = context.emit(
+            "arrange", (result,), (q.groups, width), out, (source_of(node),), _first(width, width)
+        )
     if weights.probe:
         context.picked[out] = "first"
     context.define(out, result, node)
+
+
+def _own_cache(context: Context, key: CacheRoot) -> CacheRoot:
+    """Of weights that meet several values, the second product has a cache of its own."""
+    used = {op.attributes["layer"] for op in context.ops.values() if op.kind == "attention"}
+    if key.cache.layer not in {context.caches[layer].layer for layer in used}:
+        return key
+    return replace(key, cache=context.add_cache(key.cache.heads, key.cache.width))
+
+
+def _fitted(context: Context, node: onnx.NodeProto, values: Tensor, cache: Cache) -> Tensor:
+    """Values like keys: heads that keys do not share are repeated, each is as wide."""
+    sources, name = (source_of(node),), values.name
+    if values.groups < cache.heads:
+        each = np.arange(values.size).reshape(values.groups, -1)
+        order = np.repeat(each, cache.heads // values.groups, axis=0).reshape(-1)
+        features, size = FeatureMap(order, np.ones_like(order)), (cache.heads, values.width)
+        moved = Moved(values, (), sources=sources)
+        values = context.features(moved, features, size, f"{name}.repeated", node)
+    if values.width < cache.width:
+        size, columns = (values.groups, cache.width), _first(values.width, cache.width)
+        return context.emit("arrange", (values,), size, f"{name}.wide", sources, columns)
+    return values
+
+
+def _first(count: int, width: int) -> dict[str, tuple[int, ...]]:
+    """An `arrange` of the first features of each group; up to the width the first one again."""
+    position = (*range(count), *(0,) * (width - count))
+    return {"source": (0,) * width, "position": position, "signs": (1,) * width}

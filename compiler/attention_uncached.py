@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from compiler.canonical_context import Context, refuse
+from compiler.canonical_operands import scalar
 from compiler.evaluate_sample import Sample, Shape
 from compiler.graph import Tensor
 from compiler.movement import FeatureMap, Moved
@@ -64,3 +65,15 @@ def is_repeated(context: Context, name: str) -> bool:
         return False
     index = value.index[0]
     return isinstance(value.root, Tensor) and np.unique(abs(index)).size < index.size
+
+
+def scales_repeated(context: Context, node: onnx.NodeProto) -> bool:
+    """Whether it multiplies or divides such heads by a number; not by a table, as rotations do."""
+    name, other = node.input
+    if context.is_known(name):
+        name, other = other, name
+    return (
+        context.is_known(other)
+        and scalar(context, other) is not None
+        and is_repeated(context, name)
+    )

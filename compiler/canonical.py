@@ -1,6 +1,6 @@
 """Turn a transformer in ONNX, as any exporter writes it, into the canonical graph."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import onnx
@@ -9,6 +9,7 @@ from onnx.shape_inference import InferenceError
 from compiler import (
     attention,
     attention_sinks,
+    canonical_choice as choice,
     canonical_elementwise as elementwise,
     canonical_experts as experts,
     canonical_flags as flags,
@@ -20,11 +21,13 @@ from compiler import (
 from compiler.attention_cache import append_to_cache, scale_cache
 from compiler.attention_probe import start_probe
 from compiler.attention_quantised import BOTH, quantise_moved, quantise_past
-from compiler.attention_uncached import is_repeated
+from compiler.attention_uncached import is_repeated, scales_repeated
 from compiler.canonical_context import Context, refuse
 from compiler.canonical_contrib import group_query_attention
+from compiler.canonical_finish import finish
 from compiler.canonical_movement import ALIASES, MOVES, alias, move
 from compiler.canonical_norm import layer_norm, rms_norm, skip_norm
+from compiler.canonical_pieces import take_pieces
 from compiler.canonical_pooling import mean_of_tokens
 from compiler.canonical_rotary import rotary_embedding
 from compiler.contrib import check_attributes, fix_caches, is_contrib
@@ -36,7 +39,7 @@ from compiler.expand_contrib import expand_contrib
 from compiler.expand_images import expand_images
 from compiler.expand_integers import expand_integers
 from compiler.expand_quantised import expand_quantised
-from compiler.graph import Constant, Graph, Op, Output, Source, Table, Tensor
+from compiler.graph import Graph, Source, Tensor
 from compiler.graph_rules import validate
 from compiler.importer import check_names, is_registered
 from compiler.importer_interface import check_shapes, check_types, find_interface
@@ -67,14 +70,17 @@ HANDLERS: dict[str, Handler] = {
     "DequantizeLinear": quantise.dequantise,
     "GatherBlockQuantized": linear.embed_quantised,
     "MatMul": linear.matmul,
-    "TopK": experts.top_k,
-    "ScatterElements": experts.scatter,
+    "TopK": choice.top_k,
+    "ArgMax": choice.arg_max,
+    "ScatterElements": choice.scatter,
     "Not": flags.negate,
+    **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"), flags.compare),
+    **dict.fromkeys(("And", "Or"), flags.join),
     "Where": flags.where,
     "Gemm": linear.gemm,
 }
 IN_ATTENTION = {"IsNaN"}  # and nowhere else
-SUPPORTED = {*HANDLERS, *MOVES, *ALIASES, *IN_ATTENTION}
+SUPPORTED = {*HANDLERS, *MOVES, *ALIASES, *IN_ATTENTION, "ScatterND"}
 CONTROL_FLOW = {"If", "Loop", "Scan"}
 MOST_NAMED = 3  # nodes named for each unsupported operator
 
@@ -108,7 +114,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
         for node in evaluator.live:
             if not evaluator.activations.isdisjoint(node.output):
                 _canonicalise_node(context, node)
-        graph = replace(_finish(context, source), images=images, tokens=interface.tokens)
+        graph = replace(finish(context, source), images=images, tokens=interface.tokens)
     except CompileError as error:
         raise CompileError(source, str(error)) from error
     try:
@@ -162,6 +168,8 @@ def _define_inputs(context: Context) -> None:
 
 
 def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
+    if take_pieces(context, node):
+        return
     values = [context.values.get(name) for name in node.input]
     on_cache = [isinstance(v, Moved) and isinstance(v.root, CacheRoot) for v in values]
     kind = node.op_type
@@ -177,9 +185,7 @@ def _canonicalise_node(context: Context, node: onnx.NodeProto) -> None:
         attention.continue_scores(context, node)
     elif kind == "Concat" and append_to_cache(context, node):
         return
-    elif kind in ("Mul", "Div") and (
-        any(on_cache) or any(is_repeated(context, name) for name in node.input)
-    ):
+    elif kind in ("Mul", "Div") and (any(on_cache) or scales_repeated(context, node)):
         scale_cache(context, node)
     elif kind in BOTH and (any(on_cache) or is_repeated(context, node.input[0])):
         quantise_moved(context, node)
@@ -210,84 +216,3 @@ def _multiplies_tokens(context: Context, node: onnx.NodeProto) -> bool:
     """Whether it is a product of activations in a graph without caches."""
     known = any(context.is_known(name) for name in node.input)
     return not known and not context.evaluator.interface.caches
-
-
-def _finish(context: Context, source: str) -> Graph:
-    """Check the outputs, drop dead operators and what only they used."""
-    interface = context.evaluator.interface
-    attended = [op.attributes["layer"] for op in context.ops.values() if op.kind == "attention"]
-    if not context.caches:
-        raise CompileError("it has no attention", "only transformers can run on the chip")
-    for layer, cache in enumerate(interface.caches):
-        if attended.count(layer) != 1:
-            raise CompileError(
-                f'input "{cache.past_key}"',
-                f"its cache must be used by one attention, not by {attended.count(layer)}",
-            )
-        for name, part in ((cache.present_key, "key"), (cache.present_value, "value")):
-            value = context.values.get(name)
-            root = value.root if isinstance(value, Moved) and value.index is None else None
-            if not isinstance(root, CacheRoot) or (root.cache, root.part) != (cache, part):
-                raise CompileError(f'output "{name}"', f"it must be layer {cache.layer}'s {part}s")
-    outputs = [_output(context, name) for name in interface.outputs]
-    ops = _live(context.ops, outputs)
-    used = {x for op in ops for x in op.inputs}
-    return Graph(
-        source=source,
-        max_context=context.max_context,
-        inputs=tuple(interface.elem_types),
-        ops=ops,
-        constants={k: v for k, v in context.constants.items() if Constant(k) in used},
-        tables={k: v for k, v in context.tables.items() if Table(k) in used},
-        caches=tuple(context.caches),
-        outputs=tuple(outputs),
-        excluded={name: sorted(ids) for name, ids in context.evaluator.excluded.items()},
-        fates=_fates(context.evaluator, ops),
-    )
-
-
-def _fates(evaluator: Evaluator, ops: Sequence[Op]) -> dict[str, str]:
-    """Every ONNX node, named with its operator, and what became of it."""
-    kinds: dict[str, dict[str, None]] = {}
-    for op in ops:
-        for source in op.sources:
-            kinds.setdefault(str(source), {})[op.kind] = None
-    live, found = {id(node) for node in evaluator.live}, {}
-    for node in evaluator.nodes:
-        name = str(source_of(node))
-        if name in kinds:
-            found[name] = ", ".join(kinds[name])
-        elif id(node) not in live:
-            found[name] = "no output needs it"
-        elif evaluator.activations.isdisjoint(node.output):
-            found[name] = "worked out when compiled"
-        else:
-            found[name] = "moves nothing: in the operators around it"
-    return found
-
-
-def _output(context: Context, name: str) -> Output:
-    """An output with a row of numbers for each token, or for the one that was picked."""
-    where, producer = f'output "{name}"', context.evaluator.producer.get(name)
-    if producer is None or context.is_known(name):
-        raise CompileError(where, "it must depend on the tokens")
-    tensor, pick = context.tensor(name, producer), context.picked.get(name, "")
-    layout, shape = context.layout(name, producer), context.shapes(name)[0]
-    wanted = 0 if pick else 1
-    squeezed = layout.rank == wanted + 1
-    if layout.token_axis != wanted or layout.rank > wanted + 2 or layout.heads > 1:
-        problem = (
-            f"it must be [batch, tokens, features], or one token's alone, not of shape {shape}"
-        )
-        raise CompileError(where, problem)
-    return Output(name, tensor, context.evaluator.interface.outputs[name], pick, squeezed)
-
-
-def _live(ops: dict[str, Op], outputs: Sequence[Output]) -> tuple[Op, ...]:
-    """The operators that outputs and caches need, in order."""
-    needed = {output.tensor.name for output in outputs}
-    needed.update(op.output.name for op in ops.values() if op.kind == "attention")
-    for op in reversed(list(ops.values())):
-        if op.output.name in needed:
-            needed.update(x.name for x in op.inputs if isinstance(x, Tensor))
-    return tuple(op for op in ops.values() if op.output.name in needed)

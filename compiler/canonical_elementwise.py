@@ -4,8 +4,9 @@ The first input of a canonical operator has the output's shape, so operands are 
 commute. There is no division: Div(a, b) = a · recip(b), and recip(sqrt(x)) = rsqrt(x).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,12 +33,31 @@ class Emitter:
     def sources(self) -> Sequence[Source]:
         return (source_of(self.node),)
 
-    def emit(self, kind: str, *inputs: Operand, groups: int = 0, width: int = 0) -> Tensor:
+    def emit(
+        self,
+        kind: str,
+        *inputs: Operand,
+        groups: int = 0,
+        width: int = 0,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Tensor:
         """An operator shaped as its first input unless `groups` or `width` say otherwise."""
         first = inputs[0]
         assert isinstance(first, Tensor)
         size = groups or first.groups, width or first.width
-        return self.context.emit(kind, inputs, size, self.node.output[0], self.sources)
+        name = self.node.output[0]
+        return self.context.emit(kind, inputs, size, name, self.sources, attributes)
+
+    def apart(self, x: Tensor) -> Tensor:
+        """x as rows of their own, where it is one row cut into groups: that row stays as it is."""
+        made, context = self.context.ops[x.name], self.context
+        root = made.inputs[0] if made.kind == "view" else x
+        if not isinstance(root, Tensor) or root.groups > 1:
+            return x
+        count = root.width
+        columns = {"source": (0,) * count, "position": tuple(range(count)), "signs": (1,) * count}
+        own = self.emit("arrange", root, groups=1, width=count, attributes=columns)
+        return context.view(own, (x.groups, x.width), f"{x.name}.groups", self.sources)
 
     def recip(self, x: Operand) -> Operand:
         """1 / x: an operator for a tensor, a value worked out now for a constant."""
@@ -81,13 +101,18 @@ def binary(context: Context, node: onnx.NodeProto) -> None:
     if len(node.input) != 2:
         refuse(node, f"it must have two inputs, not {len(node.input)}")
     out = context.layout(node.output[0], node)
-    left, right = (_input(context, name, node) for name in node.input)
+    left, right = operands(context, node)
     size = out.groups, out.width
     result = Emitter(context, node).binary(BINARY[node.op_type], left, right, size)
     context.define(node.output[0], result, node)
 
 
-def _input(context: Context, name: str, node: onnx.NodeProto) -> Operand:
+def operands(context: Context, node: onnx.NodeProto) -> list[Operand]:
+    """Both inputs of an element-wise node."""
+    return [operand_of(context, name, node) for name in node.input]
+
+
+def operand_of(context: Context, name: str, node: onnx.NodeProto) -> Operand:
     """An input of an element-wise node. The output has one axis of tokens: theirs coincide."""
     if context.is_known(name):
         return operand(context, name, context.layout(node.output[0], node), node)
@@ -155,6 +180,8 @@ def reduce(context: Context, node: onnx.NodeProto) -> None:
     if not layout.width_is_last or [a % layout.rank for a in axes or []] != [layout.rank - 1]:
         refuse(node, f"it must reduce the last axis, features of one token, not axes {axes}")
     x, emitter = context.tensor(node.input[0], node), Emitter(context, node)
+    if node.op_type == "ReduceMax" and x.groups > 1:  # of experts in groups
+        x = emitter.apart(x)
     result = emitter.emit("reduce_max" if node.op_type == "ReduceMax" else "reduce_sum", x, width=1)
     if node.op_type == "ReduceMean":
         result = emitter.emit("mul", result, Scalar(1.0 / x.width))

@@ -1,23 +1,21 @@
-"""Mixtures of experts: a choice of the k largest features, and weights that are fetched by it.
+"""Mixtures of experts: weights that are fetched by what each token chooses.
 
-TopK's indices are numbers of each token, (k, 1). A Gather of constants by them is remembered as
-`Fetched` until it meets a token: a product becomes `chosen_linear`, rows become `lookup`. Which
-weights are read, all or only the chosen ones, is for the lowering to decide.
+Indices are numbers of each token, (k, 1) (`compiler.canonical_choice`). A Gather of constants by
+them is remembered as `Fetched` until it meets a token: a product becomes `chosen_linear`, rows
+become `lookup`. Which weights are read, all or only the chosen ones, is for the lowering to decide.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx
 
+from compiler.canonical_choice import gather_elements, index_of, one_hot
 from compiler.canonical_context import Context, attribute, refuse
-from compiler.canonical_elementwise import LARGEST_FLOAT, Emitter
-from compiler.canonical_operands import scalar
+from compiler.canonical_elementwise import Emitter
 from compiler.deferred import LARGE_BYTES, Array, Deferred
 from compiler.evaluate_node import source_of
-from compiler.graph import Scalar, Source, Tensor
+from compiler.graph import Source, Tensor
 from compiler.movement import FeatureMap, Moved, feature_map
 from isa.config import F32_BYTES
 
@@ -32,53 +30,6 @@ class Fetched:
     sources: tuple[Source, ...]
 
 
-def top_k(context: Context, node: onnx.NodeProto) -> None:
-    """TopK of a token's features: indices, and from them the values."""
-    layout, count = context.layout(node.input[0], node), scalar(context, node.input[1])
-    axis = attribute(node, "axis", -1) % layout.rank
-    if count is None or not attribute(node, "largest", 1):
-        refuse(node, "it must choose a fixed number of the largest features")
-    if not layout.width_is_last or axis != layout.rank - 1 or layout.groups != 1:
-        refuse(node, f"it must choose from all features of one token, not along axis {axis}")
-    x, emitter, k = context.tensor(node.input[0], node), Emitter(context, node), int(count)
-    if not 1 <= k <= x.width:
-        refuse(node, f"it must choose 1 to {x.width} of {x.width} features, not {k}")
-    values, indices = (*node.output, "")[:2]
-    index = emitter.emit("top_index", x, groups=k, width=1)
-    if indices:
-        context.define(indices, index, node)
-    if values in context.evaluator.consumed:
-        context.define(values, _picked(context, emitter, x, index), node)
-
-
-def _picked(context: Context, emitter: Emitter, x: Tensor, index: Tensor) -> Tensor:
-    """x (1, E) at the indices, as (k, 1): the products with ones and zeros are added up."""
-    finite = emitter.emit("max", x, Scalar(-LARGEST_FLOAT))  # nothing times 0 may be NaN
-    chosen = emitter.emit("mul", one_hot(context, index, x.width, emitter.sources), finite)
-    return emitter.emit("reduce_sum", chosen, width=1)
-
-
-def one_hot(context: Context, index: Tensor, count: int, sources: Sequence[Source]) -> Tensor:
-    """(k, count): 1 at each index, else 0."""
-    size = index.groups, count
-    return context.once("one_hot", (index,), size, f"{index.name}.one_hot", sources)
-
-
-def index_of(context: Context, name: str) -> Tensor | None:
-    """The indices (k, 1) that `name` holds in their order, in any shape; None if it does not."""
-    value = context.values.get(name)
-    if not isinstance(value, Moved) or not isinstance(value.root, Tensor):
-        return None
-    op = context.ops.get(value.root.name)
-    if op is None or op.kind != "top_index":
-        return None
-    in_order = all(
-        (np.ravel(i) == np.arange(1, 1 + i.size)).all() and i.size == s.new * value.root.size
-        for i, s in zip(value.indices(), context.samples, strict=True)
-    )
-    return value.root if in_order else None
-
-
 def take(context: Context, node: onnx.NodeProto) -> bool:
     """Handle what chooses by indices, and products with a matrix for each group; False if it is
     something else."""
@@ -89,7 +40,7 @@ def take(context: Context, node: onnx.NodeProto) -> bool:
             _fetch(context, node, index)
         return index is not None
     if kind == "GatherElements":
-        return _gather_elements(context, node)
+        return gather_elements(context, node)
     return kind == "MatMul" and _batched_linear(context, node)
 
 
@@ -193,53 +144,6 @@ def _weights(context: Context, name: str, transposed: bool) -> Array:
         return evaluator.constant(name).transpose(axes)
     size = tuple(shape[axis] for axis in axes)
     return Deferred((name, axes), size, lambda: evaluator.constant(name).transpose(axes))
-
-
-def _filled_with(context: Context, name: str) -> float | None:
-    """The number that a known value is full of, in every sample."""
-    found = context.known(name) if context.is_known(name) else [np.array([0, 1])]
-    first = float(found[0].flat[0])
-    return first if all((array == first).all() for array in found) else None
-
-
-def scatter(context: Context, node: onnx.NodeProto) -> None:
-    """ScatterElements of numbers of the chosen features into zeros: (1, E)."""
-    index, data = index_of(context, node.input[1]), node.input[0]
-    layout = context.layout(node.output[0], node)
-    axis = attribute(node, "axis", 0) % layout.rank
-    zeros = context.is_known(data) and not any(array.any() for array in context.known(data))
-    ones = _filled_with(context, node.input[2]) == 1
-    known = context.is_known(node.input[2]) and not ones
-    if index is None or not zeros or axis != layout.rank - 1 or known:
-        refuse(node, "it must put numbers of a token's chosen features, or ones, into zeros")
-    if attribute(node, "reduction", b"none") != b"none":
-        refuse(node, "it must not add to what is there")
-    emitter = Emitter(context, node)
-    if ones:
-        hot = one_hot(context, index, layout.width, emitter.sources)
-        flags = emitter.emit("sum_groups", hot, groups=1)
-        context.flags.add(flags.name)
-        context.define(node.output[0], flags, node)
-        return
-    numbers = context.view(
-        context.tensor(node.input[2], node), (index.groups, 1), node.input[2], emitter.sources
-    )
-    hot = one_hot(context, index, layout.width, emitter.sources)
-    result = emitter.emit("sum_groups", emitter.emit("mul", hot, numbers), groups=1)
-    context.define(node.output[0], result, node)
-
-
-def _gather_elements(context: Context, node: onnx.NodeProto) -> bool:
-    """GatherElements of a token's features by chosen indices; False if it is something else."""
-    index = index_of(context, node.input[1])
-    if index is None or context.is_known(node.input[0]):
-        return False
-    layout = context.layout(node.input[0], node)
-    if attribute(node, "axis", 0) % layout.rank != layout.rank - 1 or layout.groups != 1:
-        refuse(node, "it must take features of one token")
-    emitter, x = Emitter(context, node), context.tensor(node.input[0], node)
-    context.define(node.output[0], _picked(context, emitter, x, index), node)
-    return True
 
 
 def _batched_linear(context: Context, node: onnx.NodeProto) -> bool:

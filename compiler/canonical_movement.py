@@ -6,8 +6,8 @@ import onnx
 
 from compiler import picked_token
 from compiler.canonical_arrange import joined
+from compiler.canonical_choice import index_of, join_choices
 from compiler.canonical_context import Context, is_ids, refuse
-from compiler.canonical_experts import index_of
 from compiler.canonical_flags import is_flag
 from compiler.evaluate import FLOATS
 from compiler.evaluate_node import results, source_of
@@ -32,7 +32,7 @@ def move(context: Context, node: onnx.NodeProto) -> None:
         if node.op_type == "Concat" and not known:
             if all(name in context.picked for name in names):
                 picked_token.follow(context, node)
-            if joined(context, node):
+            if join_choices(context, node) or joined(context, node):
                 return
         refuse(node, "it joins different values; only features of the same tokens can be joined")
     if node.op_type != "Concat" and names[0] in known:

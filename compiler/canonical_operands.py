@@ -75,7 +75,14 @@ def _table(
     key = (name, output.rank, output.token_axis)
     if key not in context.by_position:  # every layer asks for the same
         context.by_position[key] = _checked_rows(context, name, arrays, output, node)
-    return context.add_table(name, context.by_position[key])
+    rows = context.by_position[key]
+    if len(rows) > 1 and (rows == rows[0]).all():  # as of a mask
+        return (
+            Scalar(float(rows[0, 0]))
+            if rows.shape[1] == 1
+            else context.add_constant(name, rows[:1])
+        )
+    return context.add_table(name, rows)
 
 
 def _checked_rows(

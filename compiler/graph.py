@@ -18,7 +18,8 @@ The operators (`compiler.graph_rules.validate` checks their legality; `a` and `x
 | each_linear | x (1 or g, K), Constant [g, K, N] | x[j] @ W[j] as (g, N) |
 | chosen_linear | x (1 or g, K), i (g, 1), Constant [E, K, N] | x[j] @ W[i[j]] as (g, N) |
 | lookup | x (g, K), Constant [K, N] | the row of W where x[g] is 1, its others 0, as (g, N) |
-| top_index | x (1, E) | which features are the g largest, equals in order, as (g, 1) |
+| top_index | x (1, E) … | its g largest features, equals in order, or those of g x, as (g, 1) |
+| drop_max | x (g, d) | x, the first of the largest in each group far below all others |
 | one_hot | i (g, 1) | 1 at i[g], else 0, as (g, E) |
 | add, sub, mul, max, min | a, Tensor/Constant/Scalar/Table | element-wise, 1 broadcasts |
 | sigmoid, exp, sqrt, recip, rsqrt, tanh | x | element-wise |

@@ -60,7 +60,9 @@ def _linear(graph: Graph, op: Op) -> bool:
 def _top_index(graph: Graph, op: Op) -> bool:
     groups, width = _size(graph, op.inputs[0])
     out = op.output
-    return _tensors(op, 1) and groups == 1 == out.width and 1 <= out.groups <= width
+    alike = _tensors(op, count := len(op.inputs)) and len({_size(graph, x) for x in op.inputs}) == 1
+    most = width if count == 1 else count
+    return alike and groups == 1 == out.width and min(count, most) <= out.groups <= most
 
 
 def _one_hot(graph: Graph, op: Op) -> bool:
@@ -146,7 +148,8 @@ RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
     "embed": ((1,), _embed),
     "features": ((0,), lambda graph, op: op.output.groups == 1),
     "linear": ((2, 3), _linear),
-    "top_index": ((1,), _top_index),
+    "top_index": ((), _top_index),
+    "drop_max": ((1,), _unary),
     "one_hot": ((1,), _one_hot),
     "lookup": ((2,), _lookup),
     "sum_groups": ((1,), _sum_groups),

@@ -49,6 +49,7 @@ from compiler.lower_layers import after_layers, choose_layers, lower_layers
 from compiler.lower_linear import lower_linear, stores_itself
 from compiler.lower_outputs import bring, keep, reserve_outputs, store_output
 from compiler.lower_top_index import (
+    lower_drop_max,
     lower_lookup,
     lower_one_hot,
     lower_sum_groups,
@@ -77,6 +78,7 @@ HANDLERS: dict[str, Callable[[Lowering, Op], None]] = {
     "one_hot": lower_one_hot,
     "sum_groups": lower_sum_groups,
     "top_index": lower_top_index,
+    "drop_max": lower_drop_max,
     "append": lower_append,
     "attend": lower_attend,
     "embed": lower_embed,

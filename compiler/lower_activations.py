@@ -161,12 +161,12 @@ def _rows(low: Lowering, op: Op, tensor: Tensor, groups: int) -> Rows:
     stride = layout.row_bytes(groups, width) or layout.token_bytes
     pieces = [
         (placed.buffer.at(F32_BYTES * source), target, cols)
-        for source, target, cols in _pieces(low, op, tensor, groups)
+        for source, target, cols in pieces_of(low, op, tensor, groups)
     ]
     return Rows(placed.buffer, stride, groups, _physical_length(layout, width), pieces)
 
 
-def _pieces(low: Lowering, op: Op, tensor: Tensor, groups: int) -> list[tuple[int, int, int]]:
+def pieces_of(low: Lowering, op: Op, tensor: Tensor, groups: int) -> list[tuple[int, int, int]]:
     """(source element, target element, count) of the runs of one row."""
     layout, width = low.place(tensor).layout, tensor.size // groups
     if layout.row_bytes(groups, width) is not None:

@@ -1,8 +1,8 @@
 """Lowering of `arrange`: features in another order.
 
-Where all runs of features begin at vectors, copies move them. Else the array multiplies with a
-matrix of zeros and ±1: fp32 numbers go in as sums of three bf16 numbers, so that finite ones come
-out as they were, bit for bit.
+Where all runs of features begin at vectors, and rows have no gaps, copies move them. Else the array
+multiplies with a matrix of zeros and ±1: fp32 numbers go in as sums of three bf16 numbers, so that
+finite ones come out as they were, bit for bit.
 """
 
 from functools import partial
@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 
 from compiler.graph import Op, Tensor
-from compiler.lower_activations import entering
+from compiler.lower_activations import entering, pieces_of
 from compiler.lower_linear import Term, multiply
-from compiler.lowering import Lowering, Rows
+from compiler.lowering import Lowering, Rows, Vectors
 from compiler.matrix_source import Matrix
 from compiler.numerics import float_bits
 from compiler.virtual import FieldValue
-from isa.config import F32_BYTES
+from isa.config import BF16_BYTES, F32_BYTES
 
 Run = tuple[int, int, int, int, int]  # source, its first feature, first feature, count, sign
 
@@ -24,7 +24,9 @@ Run = tuple[int, int, int, int, int]  # source, its first feature, first feature
 def lower_arrange(low: Lowering, op: Op) -> None:
     """Copies of runs, or a product."""
     runs, lanes = _runs(op), low.config.lanes
-    if all(first % lanes == 0 == place % lanes for _, first, place, _, _ in runs):
+    tensors = [x for x in (*op.inputs, op.output) if isinstance(x, Tensor)]
+    evenly = all(low.place(x).layout.row_bytes(x.groups, x.width) for x in tensors)
+    if evenly and all(first % lanes == 0 == place % lanes for _, first, place, _, _ in runs):
         for run in runs:
             _copy(low, op, run)
         return
@@ -86,15 +88,18 @@ def _same(matrix: np.ndarray, layer: int) -> np.ndarray:
 
 def _thirds(low: Lowering, op: Op, x: Tensor) -> list[Tensor]:
     """x, x - bf16(x), and what is left once more: bf16 of each, added up, is x."""
-    found, rows = [x], low.rows_of(op, x, x.groups, x.width)
+    found, layout, groups = [x], low.layouts[x.name], x.groups
+    stride = layout.row_bytes(groups, x.width) or layout.token_bytes
     for order in ("second", "third"):
-        rest = Tensor(f"{x.name}.{order}", x.groups, x.width)
+        rest = Tensor(f"{x.name}.{order}", groups, x.width)
         if rest.name not in low.tensors:
-            low.layouts[rest.name] = low.layouts[x.name]
-            rounded = entering(low, op, found[-1], x.groups)
-            fields: dict[str, FieldValue] = {"b": rounded.at(0), "bstride": rounded.stride}
-            fields["bt"] = "bf16"
-            reads = (rounded.buffer.access(),)
-            low.vector("vsub", (rest, rows), (found[-1], rows), reads, fields)
+            low.layouts[rest.name] = layout
+            rounded = entering(low, op, found[-1], groups)
+            out, whole = low.place(rest).buffer, low.place(found[-1]).buffer
+            for source, target, count in pieces_of(low, op, x, groups):
+                place = F32_BYTES * source
+                part = Vectors(rounded.buffer, BF16_BYTES * target, rounded.stride, "bf16")
+                a = Vectors(whole, place, stride)
+                low.by_rows("vsub", Vectors(out, place, stride), a, count, part, groups)
         found.append(rest)
     return found

@@ -26,25 +26,52 @@ SIGNED_BYTE = 128
 
 
 def lower_top_index(low: Lowering, op: Op) -> None:
-    """Indices of the k largest features, the largest first, of equals the first first."""
-    (x,), count = op.inputs, op.output.groups
-    assert isinstance(x, Tensor)
-    build, (row,) = low.builder, low.by_token(op, x)
+    """Indices of the k largest features, the largest first, of equals the first first; or that of
+    the largest of each of k inputs."""
+    rows, width = [low.by_token(op, x)[0] for x in _tensors(op)], _tensors(op)[0].width
+    build, stride = low.builder, rows[0].stride
     pitch = round_up(low.config.f32_vector_bytes, low.config.line_bytes)
-    left = Vectors(build.sram("not chosen", build.chunk * row.stride), 0, row.stride)
     bits = Vectors(build.sram("index", build.chunk * pitch), 0, pitch)
-    other = Vectors(build.sram("others", build.chunk * row.stride), 0, row.stride)
-    low.by_rows("vmov", left, row, x.width)
-    for place, target in enumerate(low.by_token(op, op.output)):
-        low.by_rows("vargmax", bits, left, x.width)
-        _as_number(low, target, bits, x.width)
+    if single := len(rows) == 1:
+        left = Vectors(build.sram("not chosen", build.chunk * stride), 0, stride)
+        low.by_rows("vmov", left, rows[0], width)
+        rows = [left] * op.output.groups
+    for place, (row, target) in enumerate(zip(rows, low.by_token(op, op.output), strict=True)):
+        low.by_rows("vargmax", bits, row, width)
+        _as_number(low, target, bits, width)
         _store(low, op, bits, place)
-        if place < count - 1:
-            _distance(low, other, target, x.width)
-            low.by_rows("vmin", other, other, x.width, 1.0)
-            low.by_rows("vsub", other, other, x.width, 1.0)
-            low.by_rows("vmul", other, other, x.width, -BELOW)
-            low.by_rows("vadd", left, left, x.width, other)
+        if single and place < op.output.groups - 1:
+            _push_down(low, row, row, target, width)
+
+
+def lower_drop_max(low: Lowering, op: Op) -> None:
+    """The first of the largest features of each group, pushed below all others."""
+    (x,) = _tensors(op)
+    build, vector = low.builder, low.config.f32_vector_bytes
+    pitch = round_up(vector, low.config.line_bytes)
+    bits = Vectors(build.sram("index", build.chunk * x.groups * pitch), 0, pitch)
+    index = Vectors(build.sram("largest", build.chunk * x.groups * vector), 0, vector)
+    rows, out = low.all_rows(op, x), low.all_rows(op, op.output)
+    low.by_rows("vargmax", bits, rows, x.width, None, x.groups)
+    _as_number(low, index, bits, x.width, x.groups)
+    _push_down(low, out, rows, index, x.width, x.groups)
+
+
+def _tensors(op: Op) -> list[Tensor]:
+    return [x for x in op.inputs if isinstance(x, Tensor)]
+
+
+def _push_down(
+    low: Lowering, out: Vectors, x: Vectors, index: Vectors, width: int, multiple: int = 1
+) -> None:
+    """Rows of x, the feature at the index far below all others."""
+    size = low.builder.chunk * multiple * out.stride
+    other = Vectors(low.builder.sram("others", size), 0, out.stride)
+    _distance(low, other, index, width, multiple)
+    low.by_rows("vmin", other, other, width, 1.0, multiple)
+    low.by_rows("vsub", other, other, width, 1.0, multiple)
+    low.by_rows("vmul", other, other, width, -BELOW, multiple)
+    low.by_rows("vadd", out, x, width, other, multiple)
 
 
 def _store(low: Lowering, op: Op, bits: Vectors, place: int) -> None:
@@ -68,24 +95,25 @@ def _store(low: Lowering, op: Op, bits: Vectors, place: int) -> None:
     build.emit("store", (bits.buffer.access(),), (target.access(),), fields=fields)
 
 
-def _as_number(low: Lowering, out: Vectors, bits: Vectors, count: int) -> None:
+def _as_number(low: Lowering, out: Vectors, bits: Vectors, count: int, multiple: int = 1) -> None:
     """An integer below ``count`` in lane 0 as fp32: from its bytes, which are read as signed."""
     signed = Vectors(bits.buffer, bits.offset, bits.stride, "i8")
     if count <= SIGNED_BYTE:
-        low.by_rows("vmov", out, signed, 1)
+        low.by_rows("vmov", out, signed, 1, None, multiple)
         return
     build, vector = low.builder, low.config.f32_vector_bytes
-    number = Vectors(build.sram("bytes", build.chunk * vector), 0, vector)
-    below = Vectors(build.sram("negative", build.chunk * vector), 0, vector)
-    low.by_rows("vmov", number, signed, 2)
-    low.by_rows("vmul", below, number, 2, -1.0)
-    low.by_rows("vmax", below, below, 2, 0.0)
-    low.by_rows("vmin", below, below, 2, 1.0)
-    low.by_rows("vmul", below, below, 2, 256.0)
-    low.by_rows("vadd", number, number, 2, below)
+    size = build.chunk * multiple * vector
+    number = Vectors(build.sram("bytes", size), 0, vector)
+    below = Vectors(build.sram("negative", size), 0, vector)
+    low.by_rows("vmov", number, signed, 2, None, multiple)
+    low.by_rows("vmul", below, number, 2, -1.0, multiple)
+    low.by_rows("vmax", below, below, 2, 0.0, multiple)
+    low.by_rows("vmin", below, below, 2, 1.0, multiple)
+    low.by_rows("vmul", below, below, 2, 256.0, multiple)
+    low.by_rows("vadd", number, number, 2, below, multiple)
     weights = low.constant_row("weights of bytes", np.array([1, 256], np.float32))
-    low.by_rows("vmul", number, number, 2, Vectors(weights, 0, 0))
-    low.by_rows("vsum", out, number, 2)
+    low.by_rows("vmul", number, number, 2, Vectors(weights, 0, 0), multiple)
+    low.by_rows("vsum", out, number, 2, None, multiple)
 
 
 def _distance(low: Lowering, out: Vectors, index: Vectors, count: int, multiple: int = 1) -> None:

@@ -92,8 +92,13 @@ class Interpreter:
         if op.kind == "linear":
             return inputs[0] @ inputs[1]
         if op.kind == "top_index":
+            if len(inputs) > 1:
+                return np.concatenate([x.argmax(-1, keepdims=True) for x in inputs], axis=1)
             order = np.argsort(-inputs[0][:, 0], axis=-1, kind="stable")
             return order[:, : op.output.groups, None]
+        if op.kind == "drop_max":
+            first = inputs[0].argmax(-1, keepdims=True)
+            return np.where(np.arange(op.output.width) == first, np.float32(-1e38), inputs[0])
         if op.kind == "one_hot":
             return inputs[0] == np.arange(op.output.width)
         if op.kind == "lookup":

@@ -7,6 +7,7 @@ from onnx import helper
 
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
+from compiler.graph import Scalar
 from tests.compiler.agreement import kinds
 from tests.compiler.decoder import (
     MODEL,
@@ -63,6 +64,14 @@ def test_tables_have_a_row_for_each_position(max_context):
     angle = np.arange(max_context)[:, None] * np.array([1, 0.1, 1, 0.1])
     assert table.shape == (max_context, 4)
     np.testing.assert_allclose(table, np.cos(angle), atol=3e-5)
+
+
+def test_a_mask_as_a_factor_is_a_number():
+    """What is the same at every position is no table."""
+    feature = "m = Unsqueeze(attention_mask, two) f = Cast<to = 1>(m) x = Mul(embedded, f)"
+    model = decoder_without_cache(feature=feature)
+    op = next(op for op in canonicalise(model, 64, "model").ops if op.kind == "mul")
+    assert op.inputs[1] == Scalar(1.0)
 
 
 # Reject
