@@ -49,10 +49,10 @@ class Visibility:
     bias: np.ndarray | None = None
     table: np.ndarray | None = None
 
-    def allowed(self, sample: Sample) -> np.ndarray:
-        """(new, total): where keys are seen."""
-        keys, queries = np.arange(sample.total), np.arange(sample.past, sample.total)[:, None]
-        allowed = np.ones((sample.new, sample.total), bool)
+    def allowed(self, total: int, queries: np.ndarray) -> np.ndarray:
+        """(queries, total): where keys are seen, by tokens at these positions."""
+        keys, queries = np.arange(total), queries[:, None]
+        allowed = np.ones((len(queries), total), bool)
         if self.behind >= 0:
             allowed &= keys >= queries - self.behind
         if self.ahead >= 0:
@@ -60,8 +60,21 @@ class Visibility:
         return allowed
 
 
-EVERYTHING = Visibility()
-Case = tuple[Sample, np.ndarray]  # and what is added there: (heads or 1, new, total)
+EVERYTHING, CAUSAL = Visibility(), Visibility(ahead=0)
+SOME = 3  # queries at the beginning, in the middle and at the end of what is too large
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is ``added`` to the scores of ``queries``, by position: (heads or 1, queries, total)."""
+
+    total: int
+    queries: np.ndarray
+    added: np.ndarray
+
+    def agrees(self, seen: Visibility) -> bool:
+        """Whether the same keys are seen."""
+        return bool(((self.added > -np.inf) == seen.allowed(self.total, self.queries)).all())
 
 
 def visibility(
@@ -70,32 +83,40 @@ def visibility(
     """What ``masks`` together say, for the Softmax ``node``."""
     most, caches = context.max_context, bool(context.evaluator.interface.caches)
 
-    def evaluated(sample: Sample) -> Case:
-        run = context.evaluator.run(sample, [mask.name for mask in masks])
-        return sample, _added(context, node, masks, sample, run, heads)
+    def evaluated(sample: Sample, rows: np.ndarray | None = None) -> Case:
+        run = context.evaluator.run(sample, [mask.name for mask in masks], rows)
+        return case_of(sample, run, rows)
+
+    def case_of(sample: Sample, run: Values, rows: np.ndarray | None = None) -> Case:
+        rows = rows if rows is not None and run.rows else np.arange(sample.new)
+        added = _added(context, node, masks, (len(rows), sample.total), run, heads)
+        return Case(sample.total, sample.past + rows, added)
 
     # The last tokens of a full context show windows that short samples do not.
-    last = evaluated(Sample(min(3, most), max(0, most - 3)) if caches else Sample(most, 0))
+    some = np.unique([n + k for n in (0, most // 2, most) for k in range(-SOME, SOME)])
+    some = some[(some >= 0) & (some < most)]
+    last = evaluated(Sample(min(3, most), max(0, most - 3)) if caches else Sample(most, 0), some)
     pairs = zip(context.samples, context.runs, strict=True)
-    cases = [last, *((s, _added(context, node, masks, s, run, heads)) for s, run in pairs)]
-    for sample, added in cases:
-        if caches and (added[:, ~Visibility(ahead=0).allowed(sample)] > -np.inf).any():
-            refuse(node, f"its mask is not causal for {sample.new} tokens after {sample.past}")
-        if not (added > -np.inf).any(axis=2).all():
+    cases = [last, *(case_of(sample, run) for sample, run in pairs)]
+    for case in cases:
+        if caches and (case.added[:, ~CAUSAL.allowed(case.total, case.queries)] > -np.inf).any():
+            tokens = f"{len(case.queries)} tokens after {case.queries[0]}"
+            refuse(node, f"its mask is not causal for {tokens}")
+        if not (case.added > -np.inf).any(axis=2).all():
             refuse(node, "its mask forbids a token every key")
     band = _band(last, caches)
-    if all(((added > -np.inf) == band.allowed(sample)).all() for sample, added in cases):
-        if all((added[added > -np.inf] == 0).all() for _, added in cases):
+    if all(case.agrees(band) for case in cases):
+        if all((case.added[case.added > -np.inf] == 0).all() for case in cases):
             return band
         bias = _bias(last)
-        if all(_agrees(added, bias[:, None, : added.shape[2]]) for _, added in cases):
+        if all(_agrees(case.added, bias[:, None, : case.total]) for case in cases):
             return replace(band, bias=bias)
-    _, table = last if not caches else evaluated(Sample(most, 0))
-    for sample, added in cases:
-        rows = table[:, sample.past : sample.total, : sample.total]
-        if not _agrees(added, rows):
+    whole = len(last.queries) == most
+    table = (last if whole else evaluated(Sample(most, 0))).added
+    for case in cases:
+        if not _agrees(case.added, table[:, case.queries, : case.total]):
             refuse(node, "what is added to its scores must depend on heads, positions and keys")
-    later = (table[:, ~Visibility(ahead=0).allowed(Sample(most, 0))] > -np.inf).any()
+    later = (table[:, ~CAUSAL.allowed(most, np.arange(most))] > -np.inf).any()
     return Visibility(ahead=-1 if later else 0, table=table)
 
 
@@ -103,20 +124,19 @@ def _added(
     context: Context,
     node: onnx.NodeProto,
     masks: Sequence[Mask],
-    sample: Sample,
+    size: tuple[int, int],
     values: Values,
     heads: int,
 ) -> np.ndarray:
-    """The sum of all masks: (heads or 1, new, total)."""
-    total = np.zeros((1, sample.new, sample.total), np.float32)
+    """The sum of all masks: (heads or 1, *size)."""
+    total = np.zeros((1, *size), np.float32)
     for mask in masks:
         array = mask.added(context.evaluator.known(mask.name, values))
         count = int(np.prod(array.shape[:-2], dtype=np.int64))
         array = array.reshape(count, *((1, 1) + array.shape)[-2:])
         fits = all(a in (1, b) for a, b in zip(array.shape, (heads, *total.shape[1:]), strict=True))
         if not fits:
-            size = (heads, sample.new, sample.total)
-            refuse(node, f'mask "{mask.name}" of shape {array.shape} does not fit {size}')
+            refuse(node, f'mask "{mask.name}" of shape {array.shape} does not fit {(heads, *size)}')
         total = total + array
     return total
 
@@ -124,18 +144,17 @@ def _added(
 def _band(case: Case, caches: bool) -> Visibility:
     """The narrowest band around all that is allowed; limits that the sample does not show are
     none."""
-    sample, added = case
-    _, query, key = np.nonzero(added > -np.inf)
-    offset = key - query - sample.past
+    _, query, key = np.nonzero(case.added > -np.inf)
+    offset = key - case.queries[query]
     behind, ahead = -int(offset.min(initial=0)), int(offset.max(initial=0))
-    last = sample.total - 1
+    last = case.total - 1
     everything = 0 < ahead == last and not caches
     return Visibility(-1 if behind == last else behind, -1 if everything else ahead)
 
 
 def _bias(case: Case) -> np.ndarray:
     """(heads, total): what the last token's scores get, relative to its own."""
-    row = np.where(case[1][:, -1] > -np.inf, case[1][:, -1], np.float32(0))
+    row = np.where(case.added[:, -1] > -np.inf, case.added[:, -1], np.float32(0))
     return np.asarray(row - row[:, -1:], np.float32)
 
 

@@ -18,6 +18,7 @@ from compiler.contrib import infer, is_contrib
 from compiler.deferred import LARGE_BYTES
 from compiler.errors import CompileError
 from compiler.evaluate_node import Nodes, results, source_of
+from compiler.evaluate_rows import run_rows
 from compiler.evaluate_sample import Sample, Shape, Values
 from compiler.evaluate_shapes import Dim, concrete_shape, symbolic_shapes
 from compiler.importer_data import array_of
@@ -164,8 +165,14 @@ class Evaluator:
         self._elem_types = runs[0].elem_types
         return runs
 
-    def run(self, sample: Sample, names: Iterable[str] | None = None) -> Values:
-        """Evaluate the live graph (or what known `names` depend on) at one sample size."""
+    def run(
+        self,
+        sample: Sample,
+        names: Iterable[str] | None = None,
+        queries: np.ndarray | None = None,
+    ) -> Values:
+        """Evaluate the live graph (or what known `names` depend on) at one sample size; of what is
+        too large only the rows of these ``queries``."""
         values = Values()
         self._bind(sample, values)
         nodes = self.live if names is None else self._needed(names)
@@ -180,8 +187,13 @@ class Evaluator:
             elif self._looks_for_padding(node):
                 values.known[node.output[0]] = np.zeros((1, sample.new), bool)
             else:
-                arrays = [self._array(name, values) for name in node.input if name]
-                outputs = self._node.run(node, arrays)
+                inputs = [name for name in node.input if name]
+                arrays, outputs = [self._array(name, values) for name in inputs], None
+                if queries is not None:
+                    are_rows = [name in values.rows for name in inputs]
+                    outputs = run_rows(self._node, node, arrays, are_rows, queries, sample.new)
+                    values.rows.update(results(node) if outputs else ())
+                outputs = outputs or self._node.run(node, arrays)
                 values.known.update(zip(results(node), outputs, strict=True))
         return values
 

@@ -30,10 +30,14 @@ def results(node: onnx.NodeProto) -> list[str]:
     return [name for name in node.output if name]
 
 
-def _size(op_type: str, inputs: Sequence[np.ndarray]) -> int:
+def _size(node: onnx.NodeProto, inputs: Sequence[np.ndarray]) -> int:
     """Numbers that an output will have, at least roughly: of operators that make large values of
     small ones, and of all that broadcast."""
+    op_type = node.op_type
     try:
+        if op_type == "Gather":
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+            return inputs[0].size // inputs[0].shape[axis] * inputs[1].size
         if op_type == "Range":
             start, limit, delta = (float(x.reshape(())) for x in inputs)
             return math.ceil(abs((limit - start) / delta))
@@ -61,7 +65,7 @@ class Nodes:
         """
         inputs = list(inputs)
         given = 2 * max((x.size for x in inputs), default=0)  # weights may be large
-        if (size := _size(node.op_type, inputs)) > max(LARGEST, given):
+        if (size := _size(node, inputs)) > max(LARGEST, given):
             problem = f"its value would be {size} numbers, more than {LARGEST}"
             raise CompileError(str(source_of(node)), problem)
         try:

@@ -31,8 +31,10 @@ class Sample:
 
 @dataclass
 class Values:
-    """What one sample gave: arrays of known values, element type and shape of activations."""
+    """What one sample gave: arrays of known values, element type and shape of activations; the
+    names of known values of which only some rows were evaluated."""
 
     known: dict[str, np.ndarray] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     elem_types: dict[str, int] = field(default_factory=dict)
+    rows: set[str] = field(default_factory=set)

@@ -35,3 +35,13 @@ def test_large_weights_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(NODES.run(node, [codes, points])[0], codes - 1)
     with pytest.raises(CompileError, match="6000 numbers, more than 1000"):
         NODES.run(node, [codes[:1], points])
+
+
+def test_the_size_of_a_gather_is_that_of_what_it_takes():
+    """A column and a row of indices are no square."""
+    rows, columns = np.arange(20_000)[:, None], np.arange(20_000)[None]
+    (found,) = NODES.run(helper.make_node("Gather", ["x", "i"], ["y"]), [rows, columns])
+    assert found.shape == (1, 20_000, 1)
+    node = helper.make_node("Gather", ["x", "i"], ["y"], axis=0)
+    with pytest.raises(CompileError, match="its value would be 400000000 numbers, more than"):
+        NODES.run(node, [columns, np.zeros(20_000, np.int64)])
