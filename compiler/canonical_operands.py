@@ -29,12 +29,27 @@ def scalar(context: Context, name: str) -> float | None:
 def operand(context: Context, name: str, output: Layout, node: onnx.NodeProto) -> Operand:
     """The known value `name` as an operand of a node whose output has the layout `output`."""
     arrays = [_widen(array, output.rank, node) for array in context.known(name)]
+    number = _everywhere(context, name, arrays)
+    if number is not None:
+        return Scalar(number)
     sizes = tuple(array.shape[output.token_axis] for array in arrays)
     if set(sizes) == {1}:
         return _constant(context, name, arrays, output, node)
     if sizes != tuple(sample.new for sample in context.samples):
         refuse(node, f'"{name}" has {sizes[0]} rows for {context.samples[0].new} tokens')
     return _table(context, name, arrays, output, node)
+
+
+def _everywhere(context: Context, name: str, arrays: list[np.ndarray]) -> float | None:
+    """The number that all of a value is, whose size depends on the tokens: as a mask's ones, or
+    those of a norm without a scale. Weights stay what they are: layers should be alike."""
+    if name not in context.evaluator.varying or not arrays[0].size:
+        return None
+    first = arrays[0].flat[0]
+    same_number = all((array == first).all() for array in arrays)
+    if not same_number or not (_at_full_size(context, name) == first).all():
+        return None
+    return float(first)
 
 
 def _constant(
@@ -75,14 +90,7 @@ def _table(
     key = (name, output.rank, output.token_axis)
     if key not in context.by_position:  # every layer asks for the same
         context.by_position[key] = _checked_rows(context, name, arrays, output, node)
-    rows = context.by_position[key]
-    if len(rows) > 1 and (rows == rows[0]).all():  # as of a mask
-        return (
-            Scalar(float(rows[0, 0]))
-            if rows.shape[1] == 1
-            else context.add_constant(name, rows[:1])
-        )
-    return context.add_table(name, rows)
+    return context.add_table(name, context.by_position[key])
 
 
 def _checked_rows(

@@ -62,6 +62,9 @@ EXPRESSIONS = [
     "f = Reshape(embedded, by_row) x_2d = Gemm<transB = 1, alpha = 0.5>(f, square, gain) "
     "x = Unsqueeze(x_2d, zero)",
     "p = Gather(positions_table, position_ids) x = Add(embedded, p)",
+    # A number in the activation's own shape, as a norm without a scale has ones.
+    "h = Reshape(embedded, heads_6) s = Shape(h) z = ConstantOfShape(s) t = Sub(z, half) "
+    "m = Mul(h, t) x = Reshape(m, flat_shape)",
     "t = Transpose<perm = [0, 2, 1]>(embedded) u = Mul(t, gain_column) "
     "x = Transpose<perm = [0, 2, 1]>(u)",
     "h = Reshape(embedded, heads_6) m = Mul(h, gain_heads) n = ReduceMax(m, three) "
