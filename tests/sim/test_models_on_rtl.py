@@ -24,6 +24,7 @@ from tests.compiler.test_attention import kind_of_attention
 from tests.compiler.test_encoders import encoder_of
 from tests.compiler.test_experts import FORMS, mixture
 from tests.compiler.test_images import image_model, images
+from tests.compiler.test_routers import GROUPS, routed
 from tests.support import ROOT, rng
 
 TINY = load_config("tiny")
@@ -59,6 +60,7 @@ LAYERS = {
     "encoder, a table by position": lambda: encoder_of("every third"),
     "quantised activations": lambda: static(decoder(), "uint8"),
     "mixture of experts": lambda: mixture(FORMS["gathered, softmax of the best"]),
+    "experts in groups": lambda: routed(GROUPS),
 }
 
 
