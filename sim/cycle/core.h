@@ -61,6 +61,7 @@ class Core {
       tick();
       leap(most - counts.cycles);
     }
+    memory_.settle();
     return sequencer_.halted;
   }
 
@@ -211,6 +212,7 @@ class Core {
 
   void mark() {
     const int64_t front = recorder_.front();
+    if (marked_ < std::min(front, length_)) memory_.settle();
     for (; marked_ < length_ && marked_ < front; ++marked_)
       marks_[marked_] = {counts, memory_.counts};
   }

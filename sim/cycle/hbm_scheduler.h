@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hbm_guard.h"
+#include "hbm_refresh.h"
 #include "hbm_types.h"
 #include "hbm_window.h"
 
@@ -11,71 +12,69 @@ namespace cycle {
 class Scheduler {
  public:
   bool read_made = false, write_made = false;
-  Access made;  // the column access of this cycle
+  Access made;       // the column access of the last step
+  int64_t next = 0;  // before that cycle nothing can be decided, and no step is needed
 
   explicit Scheduler(const Hbm& hbm)
       : hbm_(hbm), guard_(hbm), refresh_(hbm), reads_(hbm), writes_(hbm) {}
 
   bool read_room() const { return reads_.room(); }
   bool write_room() const { return writes_.room(); }
-  bool idle() const { return reads_.level == 0 && writes_.level == 0; }
 
-  // Whether nothing can happen before cycle `next(now)` and before a refresh becomes due or an
-  // access old, which is after `left_to_rest()` cycles.
-  bool rests() const { return still_ && refresh_.rests(); }
-  int64_t next(int64_t now) const {
-    return idle() ? kNever : guard_.next(now, reads_.used | writes_.used);
-  }
-  int64_t left_to_rest() const {
-    return std::min({refresh_.left_to_rest(), reads_.left_to_age(), writes_.left_to_age()});
-  }
-  void rest(int64_t cycles) {
-    refresh_.rest(cycles, idle());
-    reads_.rest(cycles), writes_.rest(cycles);
-  }
-
-  // The commands of cycle `now`.
-  void decide(int64_t now) {
-    guard_.look(now, refresh_.works() ? kAllBanks : reads_.used | writes_.used);
-    command_ = RowCommand{};
-    const bool refreshes = refresh_.wants(guard_, command_);
-    from_refresh_ = refreshes;
-    const BankSet free = ~refresh_.hold;
-    read_made = write_made = false;
-    if (idle()) return;
-    const BankSet for_reads = free & (writing_ ? ~writes_.used : ~0u);
-    const BankSet for_writes = free & (writing_ ? ~0u : ~reads_.used);
-    reads_.pick(guard_.can_read & free, guard_.can_act & for_reads, guard_.can_pre & for_reads);
-    writes_.pick(guard_.can_write & free, guard_.can_act & for_writes,
-                 guard_.can_pre & for_writes);
-    read_made = !writing_ && reads_.column >= 0;
-    write_made = writing_ && writes_.column >= 0;
-    if (read_made) made = reads_[reads_.column];
-    if (write_made) made = writes_[writes_.column];
-    if (refreshes) return;
-    if (!choose(writing_ ? writes_ : reads_)) choose(writing_ ? reads_ : writes_);
-  }
-
-  // `reads`, `writes`: an access is taken into the window.
-  void step(bool reads, const Access& read, bool writes, const Access& write, HbmCounts& counts) {
+  // Cycle `now`, but for accesses that come in it.
+  void step(int64_t now, HbmCounts& counts) {
+    decide(now);
     count(counts);
-    const bool at_rest = idle();
-    const bool read_open = reads && guard_.is_open(read);
-    const bool write_open = writes && guard_.is_open(write);
-    const bool turned = turn(), read_old = reads_.old, write_old = writes_.old;
-    still_ = !turned && !reads && !writes && !read_made && !write_made && !command_.any();
+    const bool at_rest = idle(), turned = turn(now);
     guard_.take(command_);
-    if (read_made) guard_.read(made.bank);
-    if (write_made) guard_.write(made.bank);
-    reads_.step(read_made ? reads_.column : -1, reads, read, read_open, command_);
-    writes_.step(write_made ? writes_.column : -1, writes, write, write_open, command_);
-    // One that grows old may turn the direction in the next cycle.
-    still_ = still_ && read_old == reads_.old && write_old == writes_.old;
-    refresh_.step(command_, at_rest);
+    tell(reads_), tell(writes_);
+    if (read_made) guard_.read(made.bank), reads_.remove(now, reads_.column);
+    if (write_made) guard_.write(made.bank), writes_.remove(now, writes_.column);
+    refresh_.step(now, command_, at_rest);
+    next = std::min({after(now, turned), refresh_.next(now), next_old(reads_, now),
+                     next_old(writes_, now)});
+  }
+
+  // An access comes in cycle `now`, behind its step if there is one.
+  void enter(int64_t now, bool write, const Access& access) {
+    const bool first = idle();
+    (write ? writes_ : reads_).enter(now, access, guard_.is_open(access));
+    const bool waits = !first && !turns(now + 1);
+    const int64_t then = waits ? std::max(guard_.next_of(access, write), now + 1) : now + 1;
+    next = std::min({next, then, next_old(write ? writes_ : reads_, now)});
   }
 
  private:
-  bool choose(const Window& window) {
+  bool idle() const { return reads_.level == 0 && writes_.level == 0; }
+
+  void decide(int64_t now) {
+    guard_.look(now);
+    command_ = RowCommand{};
+    from_refresh_ = refresh_.wants(guard_, command_);
+    read_made = write_made = false;
+    if (idle()) return;
+    const BankSet free = ~refresh_.hold;
+    if (!writing_ && reads_.level) {
+      reads_.pick_column(guard_.can_read() & free, now);
+      read_made = reads_.column >= 0;
+      if (read_made) made = reads_[reads_.column];
+    } else if (writing_ && writes_.level) {
+      writes_.pick_column(guard_.can_write() & free, now);
+      write_made = writes_.column >= 0;
+      if (write_made) made = writes_[writes_.column];
+    }
+    if (from_refresh_ || !(reads_.some_miss() || writes_.some_miss())) return;
+    const BankSet acts = guard_.can_act() & free, pres = guard_.can_pre() & free;
+    if (!(acts | pres)) return;
+    Window& served = writing_ ? writes_ : reads_;
+    Window& other = writing_ ? reads_ : writes_;
+    const BankSet others = ~served.used;
+    if (!choose(served, acts, pres, now)) choose(other, acts & others, pres & others, now);
+  }
+
+  bool choose(Window& window, BankSet acts, BankSet pres, int64_t now) {
+    if (!window.some_miss()) return false;
+    window.pick_row(acts, pres, now);
     if (window.act >= 0) {
       command_.act = true;
       command_.bank = window[window.act].bank, command_.row = window[window.act].row;
@@ -86,17 +85,45 @@ class Scheduler {
     return window.act >= 0 || window.pre >= 0;
   }
 
-  // Whether reads are served from now on instead of writes, or the other way round.
-  bool turn() {
+  // Of the rows that are opened and closed.
+  void tell(Window& window) const {
+    const RowCommand& command = command_;
+    if (command.act) window.open(command.bank, command.row);
+    if (command.pre || command.pre_all) window.close(command.pre ? 1u << command.bank : kAllBanks);
+  }
+
+  // Whether from now on reads are served instead of writes, or the other way round.
+  bool turns(int64_t now) const {
     const int depth = int(hbm_.depth), high = depth - depth / 8;
     const bool some_reads = reads_.level != 0, some_writes = writes_.level != 0;
     const bool whole = batch_ == depth;
-    const bool begin = some_writes && (writes_.level >= high || !some_reads || writes_.old);
-    const bool end = !some_writes || (some_reads && whole);
-    const bool turns = writing_ ? end : begin && !(!whole && reads_.old);
-    if (turns) writing_ = !writing_, batch_ = 0;
-    else if ((read_made || write_made) && !whole) ++batch_;
-    return turns;
+    if (writing_) return !some_writes || (some_reads && whole);
+    const bool begin = some_writes && (writes_.level >= high || !some_reads || writes_.old(now));
+    return begin && !(!whole && reads_.old(now));
+  }
+  bool turn(int64_t now) {
+    const bool found = turns(now);
+    if (found) writing_ = !writing_, batch_ = 0;
+    else if ((read_made || write_made) && batch_ != hbm_.depth) ++batch_;
+    return found;
+  }
+
+  // When something may be decided behind the step of cycle `now`, but for time that passes there.
+  int64_t after(int64_t now, bool turned) const {
+    if (turned || command_.any() || refresh_.changed) return now + 1;
+    if (!read_made && !write_made) {
+      if (refresh_.works()) return guard_.next(kAllBanks);
+      return idle() ? kNever : guard_.next(reads_.used | writes_.used);
+    }
+    // A stream of row hits in one direction: the next one.
+    const Window& served = writing_ ? writes_ : reads_;
+    const Window& other = writing_ ? reads_ : writes_;
+    const bool streams = served.level && !other.level && !served.some_miss() && !refresh_.works();
+    return streams ? std::max(guard_.next_column(writing_), now + 1) : now + 1;
+  }
+  // When it shows that the oldest has waited too long.
+  static int64_t next_old(const Window& window, int64_t now) {
+    return window.next_old() > now ? window.next_old() : kNever;
   }
 
   void count(HbmCounts& counts) {
@@ -120,8 +147,7 @@ class Scheduler {
   Window reads_, writes_;
   RowCommand command_;
   int batch_ = 0;
-  BankSet used_ = 0;
-  bool still_ = false;  // nothing was decided or taken in this cycle
+  BankSet used_ = 0;  // banks that were read or written since they were opened
   bool writing_ = false, from_refresh_ = false, some_ = false, wrote_ = false;
 };
 
