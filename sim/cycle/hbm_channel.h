@@ -151,6 +151,7 @@ class Channel {
   void enter_write() {
     const Burst& burst = writes_.burst;
     Access access = places_.column(burst.begin, burst.beat * hbm_.beat_bytes);
+    read_ready_at_ = 0;  // what is decided next may come earlier now
     access.slot = writes_.next_slot();
     scheduler_.enter(now_, true, access);
   }

@@ -29,12 +29,12 @@ class Until {
     for (int b = 0; b < kBanks; ++b) found |= time >= banks_[b] ? 1u << b : 0;
     return found;
   }
-  // The first time behind `time` that a bank of these waits for.
-  int32_t next(int32_t time, BankSet banks) const {
+  // The first time behind `now` that one of these banks waits for; none waits for less than `least`.
+  int32_t next(int32_t now, BankSet banks, int32_t least) const {
     int32_t found = INT32_MAX;
-    for (int b = 0; b < kBanks; ++b) {
-      const int32_t until = of(b);
-      if (banks >> b & 1 && until > time) found = std::min(found, until);
+    for (BankSet left = banks; left; left &= left - 1) {
+      const int32_t time = std::max(of(__builtin_ctz(left)), least);
+      if (time > now) found = std::min(found, time);
     }
     return found;
   }
@@ -79,21 +79,16 @@ class Guard16 {
   bool can_ref_all() const { return (act_.over(at(0)) & ~open & kAllBanks) == kAllBanks; }
   bool can_ref_bank(int bank) const { return act_.over(at(0)) & ~open & 1u << bank; }
 
-  // The first cycle behind `now()` in which something more may be decided of these banks.
-  int64_t next(BankSet banks) const {
-    const int32_t now = at(0);
-    int64_t found = kNever;
-    const auto later = [&found, this](int64_t time) {
-      if (time > now_ && time < found) found = time;
-    };
-    later(acts_[count_ % 4] + t_.faw);
-    later(acts_[(count_ + 3) % 4] + t_.act_cycles);
-    const int32_t first = std::min({act_.next(now, banks), pre_.next(now, banks),
-                                    read_.next(now, banks), write_.next(now, banks)});
-    return first == INT32_MAX ? found : std::min(found, based_ + first);
+  // When a column of one of these banks may be read, or written, that may not be now.
+  int64_t next_column(BankSet banks, bool write) const {
+    return cycle((write ? write_ : read_).next(at(0), banks & open, 0));
   }
-  // Before that cycle no column of these banks is read, or written.
-  int64_t next_column(bool write) const { return based_ + (write ? write_ : read_).all(); }
+  // The same of row commands.
+  int64_t next_row(BankSet banks) const {
+    const int64_t four = acts_[count_ % 4] + t_.faw, bus = acts_[(count_ + 3) % 4] + t_.act_cycles;
+    return cycle(std::min(act_.next(at(0), banks & ~open, time(four)),
+                          pre_.next(at(0), banks & open, time(bus))));
+  }
   // Before that cycle nothing is done for an access that comes.
   int64_t next_of(const Access& access, bool write) const {
     const int b = access.bank;
@@ -151,7 +146,10 @@ class Guard16 {
   void wait_group(Until& until, int bank, int64_t cycles) {
     until.wait_group(bank & ~int(t_.banks_per_group - 1), t_.banks_per_group, at(cycles));
   }
-  // In so many cycles, since `based_`.
+  // Times are cycles since `based_`.
+  int32_t time(int64_t cycle) const { return int32_t(std::max<int64_t>(cycle - based_, 0)); }
+  int64_t cycle(int32_t time) const { return time == INT32_MAX ? kNever : based_ + time; }
+  // In so many cycles.
   int32_t at(int64_t cycles) const { return int32_t(now_ - based_ + cycles); }
   // Times stay small.
   void rebase() {

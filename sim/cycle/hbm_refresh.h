@@ -19,6 +19,7 @@ class Refresh {
         limit_(hbm.postpone * (hbm.per_bank ? kBanks : 1)), tick_(interval_ - 1) {}
 
   bool works() const { return working_; }
+  bool due() const { return due_; }
 
   // The command that it wants in this cycle; whether there is one.
   bool wants(const Guard16& guard, RowCommand& command) {
@@ -43,17 +44,18 @@ class Refresh {
     return std::max(std::min(tick_, quiet), now + 1);
   }
 
-  // `idle`: no access waits at the beginning of cycle `now`. Steps in which nothing changes may be
-  // left out, not those behind one in which accesses begin or cease to wait.
-  void step(int64_t now, const RowCommand& command, bool idle) {
+  // No access waits from cycle `from` on, or some do again.
+  void begin_idle(int64_t from) { idle_from_ = from; }
+  void end_idle() { idle_from_ = kNever; }
+
+  // Steps in which nothing changes may be left out.
+  void step(int64_t now, const RowCommand& command) {
     const bool made = command.ref_all || command.ref_bank;
     const bool quiet = idle_from_ != kNever && now - idle_from_ >= hbm_.refresh_idle_cycles;
     const bool wanted = due_ > limit_ || (due_ && quiet);
     const bool tick = now == tick_, worked = working_;
     if (tick) tick_ += interval_;
     due_ += tick - made;
-    if (!idle) idle_from_ = kNever;
-    else if (idle_from_ == kNever) idle_from_ = now;
     working_ = !made && (working_ || wanted);
     changed = tick || made || worked != working_;
     if (made && hbm_.per_bank) bank_ = (bank_ + 1) % kBanks;
@@ -62,7 +64,7 @@ class Refresh {
  private:
   const Hbm& hbm_;
   const int64_t interval_, limit_;
-  int64_t tick_, due_ = 0, idle_from_ = kNever;  // cycles: of the next interval, without accesses
+  int64_t tick_, due_ = 0, idle_from_ = 0;  // cycles: of the next interval, without accesses
   int bank_ = 0;
   bool working_ = false;
 };

@@ -25,23 +25,32 @@ class Scheduler {
   void step(int64_t now, HbmCounts& counts) {
     decide(now);
     count(counts);
-    const bool at_rest = idle(), turned = turn(now);
+    const bool turned = turn(now);
     guard_.take(command_);
     tell(reads_), tell(writes_);
     if (read_made) guard_.read(made.bank), reads_.remove(now, reads_.column);
     if (write_made) guard_.write(made.bank), writes_.remove(now, writes_.column);
-    refresh_.step(now, command_, at_rest);
+    refresh_.step(now, command_);
+    if (ended_) refresh_.end_idle(), ended_ = false;
+    if ((read_made || write_made) && idle()) refresh_.begin_idle(now + 1);
     next = std::min({after(now, turned), refresh_.next(now), next_old(reads_, now),
                      next_old(writes_, now)});
   }
 
   // An access comes in cycle `now`, behind its step if there is one.
   void enter(int64_t now, bool write, const Access& access) {
-    const bool first = idle();
-    (write ? writes_ : reads_).enter(now, access, guard_.is_open(access));
-    const bool waits = !first && !turns(now + 1);
-    const int64_t then = waits ? std::max(guard_.next_of(access, write), now + 1) : now + 1;
-    next = std::min({next, then, next_old(write ? writes_ : reads_, now)});
+    Window& window = write ? writes_ : reads_;
+    // A refresh that waited for quiet has seen it up to this cycle.
+    bool soon = false;
+    if (idle()) {
+      soon = refresh_.due();
+      if (!soon) refresh_.end_idle();
+      ended_ = soon;
+    }
+    window.enter(now, access, guard_.is_open(access));
+    if (soon || turns(now + 1)) next = now + 1;
+    else next = std::min(next, std::max(guard_.next_of(access, write), now + 1));
+    if (window.level == 1) next = std::min(next, window.next_old());
   }
 
  private:
@@ -108,18 +117,16 @@ class Scheduler {
     return found;
   }
 
-  // When something may be decided behind the step of cycle `now`, but for time that passes there.
+  // When something may be decided behind the step of cycle `now`, or the direction turns.
   int64_t after(int64_t now, bool turned) const {
-    if (turned || command_.any() || refresh_.changed) return now + 1;
-    if (!read_made && !write_made) {
-      if (refresh_.works()) return guard_.next(kAllBanks);
-      return idle() ? kNever : guard_.next(reads_.used | writes_.used);
-    }
-    // A stream of row hits in one direction: the next one.
+    if (turned || command_.any() || refresh_.changed || turns(now + 1)) return now + 1;
+    if (refresh_.works()) return now + 1;
     const Window& served = writing_ ? writes_ : reads_;
-    const Window& other = writing_ ? reads_ : writes_;
-    const bool streams = served.level && !other.level && !served.some_miss() && !refresh_.works();
-    return streams ? std::max(guard_.next_column(writing_), now + 1) : now + 1;
+    const bool some_miss = reads_.some_miss() || writes_.some_miss();
+    // A bank may be closed once its last hit has gone.
+    if (some_miss && (read_made || write_made)) return now + 1;
+    const int64_t row = some_miss ? guard_.next_row(reads_.used | writes_.used) : kNever;
+    return served.some_hit() ? std::min(row, guard_.next_column(served.used, writing_)) : row;
   }
   // When it shows that the oldest has waited too long.
   static int64_t next_old(const Window& window, int64_t now) {
@@ -149,6 +156,7 @@ class Scheduler {
   int batch_ = 0;
   BankSet used_ = 0;  // banks that were read or written since they were opened
   bool writing_ = false, from_refresh_ = false, some_ = false, wrote_ = false;
+  bool ended_ = false;  // accesses came to a refresh that waited for quiet
 };
 
 }  // namespace cycle

@@ -56,21 +56,21 @@ struct Access {
 // that of its beginning and one of a table.
 class Places {
  public:
-  explicit Places(const Hbm& hbm) : hbm_(hbm), mask_(hbm.piece_bytes - 1) {
-    for (int64_t low = 0; low < hbm.piece_bytes; low += kColumnBytes) columns_.push_back(of(low));
+  explicit Places(const Hbm& hbm)
+      : hbm_(hbm), mask_(hbm.piece_bytes - 1), shift_(ceil_log2(hbm.column_bytes)) {
+    for (int64_t low = 0; low < hbm.piece_bytes; low += hbm.column_bytes)
+      columns_.push_back(of(low));
   }
 
   Access begin(int64_t address) const { return of(address & ~mask_); }
   // Of a column in the piece that begins like that.
   Access column(const Access& begin, int64_t address) const {
-    Access found = columns_[(address & mask_) / kColumnBytes];
+    Access found = columns_[(address & mask_) >> shift_];
     found.row ^= begin.row, found.bank ^= begin.bank;
     return found;
   }
 
  private:
-  static constexpr int64_t kColumnBytes = 32;  // isa.hbm.COLUMN_BYTES; a shift, not a division
-
   Access of(int64_t address) const {
     const int64_t group = hbm_.field(address, kGroup);
     const int64_t bank = group * hbm_.banks_per_group + hbm_.field(address, kBankOfGroup);
@@ -78,7 +78,7 @@ class Places {
   }
 
   const Hbm& hbm_;
-  const int64_t mask_;
+  const int64_t mask_, shift_;
   std::vector<Access> columns_;
 };
 

@@ -17,6 +17,7 @@ class Window {
   explicit Window(const Hbm& hbm) : depth_(int(hbm.depth)), patience_(hbm.patience) {}
 
   bool room() const { return level != depth_; }
+  bool some_hit() const { return hits_; }
   bool some_miss() const { return misses_; }
   const Access& operator[](int age) const { return accesses_[(head_ + age) % kPlaces]; }
 
