@@ -69,8 +69,7 @@ class Guard16 {
     now_ = now;
     if (now - based_ > kRange) rebase();
   }
-  BankSet can_read() const { return read_.over(at(0)) & open; }
-  BankSet can_write() const { return write_.over(at(0)) & open; }
+  BankSet can_column(bool write) const { return (write ? write_ : read_).over(at(0)) & open; }
   BankSet can_act() const { return four() ? act_.over(at(0)) & ~open : 0; }
   BankSet can_pre() const { return bus() ? pre_.over(at(0)) & open : 0; }
   bool can_pre_all() const {
@@ -90,9 +89,9 @@ class Guard16 {
                           pre_.next(at(0), banks & open, time(bus))));
   }
   // Before that cycle nothing is done for an access that comes.
-  int64_t next_of(const Access& access, bool write) const {
+  int64_t next_of(const Access& access, bool hits, bool write) const {
     const int b = access.bank;
-    if (is_open(access)) return based_ + (write ? write_ : read_).of(b);
+    if (hits) return based_ + (write ? write_ : read_).of(b);
     return based_ + (open >> b & 1 ? pre_ : act_).of(b);
   }
 
@@ -122,12 +121,16 @@ class Guard16 {
     }
   }
 
-  void read(int bank) {
+  void column(int bank, bool write) {
+    if (write) return this->write(bank);
     pre_.wait(bank, at(t_.rtp));
     read_.wait_all(at(t_.ccd_s));
     wait_group(read_, bank, t_.ccd_l);
     write_.wait_all(at(t_.rtw));
   }
+
+ private:
+  static constexpr int64_t kLongAgo = -(int64_t{1} << 40), kRange = 1 << 30;
 
   void write(int bank) {
     const int64_t written = t_.cwl + t_.burst_cycles;
@@ -137,9 +140,6 @@ class Guard16 {
     read_.wait_all(at(written + t_.wtr_s));
     wait_group(read_, bank, written + t_.wtr_l);
   }
-
- private:
-  static constexpr int64_t kLongAgo = -(int64_t{1} << 40), kRange = 1 << 30;
 
   bool four() const { return now_ - acts_[count_ % 4] >= t_.faw; }
   bool bus() const { return now_ - acts_[(count_ + 3) % 4] >= t_.act_cycles; }

@@ -23,23 +23,14 @@ class Scheduler {
 
   // Cycle `now`, but for accesses that come in it.
   void step(int64_t now, HbmCounts& counts) {
-    decide(now);
-    count(counts);
-    const bool turned = turn(now);
-    guard_.take(command_);
-    tell(reads_), tell(writes_);
-    if (read_made) guard_.read(made.bank), reads_.remove(now, reads_.column);
-    if (write_made) guard_.write(made.bank), writes_.remove(now, writes_.column);
-    refresh_.step(now, command_);
-    if (ended_) refresh_.end_idle(), ended_ = false;
-    if ((read_made || write_made) && idle()) refresh_.begin_idle(now + 1);
-    next = std::min({after(now, turned), refresh_.next(now), next_old(reads_, now),
-                     next_old(writes_, now)});
+    if (streams_ && now < quiet_until_) stream(now, counts);
+    else decide_all(now, counts);
   }
 
   // An access comes in cycle `now`, behind its step if there is one.
   void enter(int64_t now, bool write, const Access& access) {
     Window& window = write ? writes_ : reads_;
+    const bool hits = guard_.is_open(access), goes_on = streams_ && write == writing_ && hits;
     // A refresh that waited for quiet has seen it up to this cycle.
     bool soon = false;
     if (idle()) {
@@ -47,14 +38,56 @@ class Scheduler {
       if (!soon) refresh_.end_idle();
       ended_ = soon;
     }
-    window.enter(now, access, guard_.is_open(access));
-    if (soon || turns(now + 1)) next = now + 1;
-    else next = std::min(next, std::max(guard_.next_of(access, write), now + 1));
+    window.enter(now, access, hits);
+    if (!goes_on) streams_ = false;
+    if (soon || (!goes_on && turns(now + 1))) next = now + 1;
+    else next = std::min(next, std::max(guard_.next_of(access, hits, write), now + 1));
     if (window.level == 1) next = std::min(next, window.next_old());
   }
 
  private:
   bool idle() const { return reads_.level == 0 && writes_.level == 0; }
+
+  void decide_all(int64_t now, HbmCounts& counts) {
+    decide(now);
+    count(counts);
+    const bool turned = turn(now);
+    guard_.take(command_);
+    tell(reads_), tell(writes_);
+    if (read_made) guard_.column(made.bank, false), reads_.remove(now, reads_.column);
+    if (write_made) guard_.column(made.bank, true), writes_.remove(now, writes_.column);
+    refresh_.step(now, command_);
+    if (ended_) refresh_.end_idle(), ended_ = false;
+    if ((read_made || write_made) && idle()) refresh_.begin_idle(now + 1);
+    quiet_until_ = std::min({refresh_.next(now), next_old(reads_, now), next_old(writes_, now)});
+    next = std::min(after(now, turned), quiet_until_);
+    const Window& served = writing_ ? writes_ : reads_;
+    const Window& other = writing_ ? reads_ : writes_;
+    streams_ = next > now + 1 && other.level == 0 && served.some_hit() && !served.some_miss();
+  }
+
+  // The same while only row hits of one direction wait, and neither a refresh nor age counts.
+  void stream(int64_t now, HbmCounts& counts) {
+    Window& served = writing_ ? writes_ : reads_;
+    guard_.look(now);
+    const int age = served.first_of(guard_.can_column(writing_));
+    read_made = !writing_ && age >= 0, write_made = writing_ && age >= 0;
+    if (age >= 0) {
+      made = served[age];
+      command_ = RowCommand{};
+      count_column(counts);
+      guard_.column(made.bank, writing_);
+      served.remove(now, age);
+      if (batch_ != hbm_.depth) ++batch_;
+      if (age == 0) quiet_until_ = std::min(quiet_until_, std::max(served.next_old(), now + 1));
+      if (served.level == 0) {
+        refresh_.begin_idle(now + 1), streams_ = false;
+        next = writing_ ? now + 1 : std::min(refresh_.next(now), quiet_until_);
+        return;
+      }
+    }
+    next = std::min(guard_.next_column(served.used, writing_), quiet_until_);
+  }
 
   void decide(int64_t now) {
     guard_.look(now);
@@ -64,11 +97,11 @@ class Scheduler {
     if (idle()) return;
     const BankSet free = ~refresh_.hold;
     if (!writing_ && reads_.level) {
-      reads_.pick_column(guard_.can_read() & free, now);
+      reads_.pick_column(guard_.can_column(false) & free, now);
       read_made = reads_.column >= 0;
       if (read_made) made = reads_[reads_.column];
     } else if (writing_ && writes_.level) {
-      writes_.pick_column(guard_.can_write() & free, now);
+      writes_.pick_column(guard_.can_column(true) & free, now);
       write_made = writes_.column >= 0;
       if (write_made) made = writes_[writes_.column];
     }
@@ -134,18 +167,18 @@ class Scheduler {
   }
 
   void count(HbmCounts& counts) {
-    const bool some = read_made || write_made;
-    counts.reads += read_made, counts.writes += write_made;
-    counts.turnarounds += some && some_ && wrote_ != write_made;
     counts.row_misses += command_.act;
     counts.row_conflicts += command_.pre && !from_refresh_;
     counts.refreshes += command_.ref_all || command_.ref_bank;
-    if (some) {
-      counts.row_hits += used_ >> made.bank & 1;
-      used_ |= 1u << made.bank;
-      some_ = true, wrote_ = write_made;
-    }
+    if (read_made || write_made) count_column(counts);
     if (command_.act) used_ &= ~(1u << command_.bank);
+  }
+  void count_column(HbmCounts& counts) {
+    counts.reads += read_made, counts.writes += write_made;
+    counts.turnarounds += some_ && wrote_ != write_made;
+    counts.row_hits += used_ >> made.bank & 1;
+    used_ |= 1u << made.bank;
+    some_ = true, wrote_ = write_made;
   }
 
   const Hbm& hbm_;
@@ -156,6 +189,8 @@ class Scheduler {
   int batch_ = 0;
   BankSet used_ = 0;  // banks that were read or written since they were opened
   bool writing_ = false, from_refresh_ = false, some_ = false, wrote_ = false;
+  bool streams_ = false;  // nothing but row hits of the direction that is served waits
+  int64_t quiet_until_ = 0;  // the next step of a refresh, or access that is old
   bool ended_ = false;  // accesses came to a refresh that waited for quiet
 };
 
