@@ -34,8 +34,9 @@ class Channel {
   // All that happens before cycle `to`, which no other call may be behind.
   void follow(int64_t to) {
     while (now_ < to) {
-      if (next_ <= now_) cycle();
-      else now_ = std::min(next_, to);
+      if (next_ > now_) now_ = std::min(next_, to);
+      else if (reads_alone()) follow_reads(to);
+      else cycle();
     }
   }
 
@@ -45,6 +46,7 @@ class Channel {
     follow(now);
     if (!burst_.active) return true;
     if (burst_.last()) {
+      if (reads_alone()) return read_goes();
       prepare();
       return going_;
     }
@@ -113,6 +115,28 @@ class Channel {
     }
     read_room_ = scheduler_.read_room() && !writes_.offers;
     going_ = burst_.active && read_room_ && !writes_.fetches && returns_.room(now_);
+  }
+
+  // Nothing is to be written, and nothing will be unless the port brings it.
+  bool reads_alone() const {
+    const bool none = !scheduler_.some_write() && writes_.rests() && spread_.empty();
+    return none && writes_.next() == kNever && !write_.taken && fetched_at_ + 1 < now_;
+  }
+  bool read_goes() { return burst_.active && scheduler_.read_room() && returns_.room(now_); }
+
+  void follow_reads(int64_t to) {
+    while (now_ < to) {
+      const bool goes = read_goes();
+      if (scheduler_.next <= now_) {
+        scheduler_.step(now_, counts_);
+        if (scheduler_.read_made) returns_.read(now_, scheduler_.made.slot);
+      }
+      if (goes) enter_read(false), burst_.step();
+      if (read_.taken) start(burst_, read_), read_.taken = false;
+      ++now_;
+      next_ = burst_.active && scheduler_.read_room() ? now_ : std::max(scheduler_.next, now_);
+      if (next_ > now_) now_ = std::min(next_, to);
+    }
   }
 
   // Cycle `now_`.

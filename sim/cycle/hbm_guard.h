@@ -17,17 +17,24 @@ struct RowCommand {
   bool any() const { return act || pre || pre_all || ref_all || ref_bank; }
 };
 
-// Until when one kind of command may not be given: to any bank, to one.
+// Until when one kind of command may not be given: to any bank, to a group's, to one.
 class Until {
  public:
+  explicit Until(const Hbm& hbm)
+      : shift_(int(ceil_log2(hbm.banks_per_group))),
+        group_banks_((BankSet{1} << hbm.banks_per_group) - 1) {}
+
   int32_t all() const { return all_; }
-  int32_t of(int bank) const { return std::max(all_, banks_[bank]); }
+  int32_t of(int bank) const { return std::max(all_, behind_all(bank)); }
+  int32_t behind_all(int bank) const { return std::max(groups_[bank >> shift_], banks_[bank]); }
   // Banks that none of them holds up any more.
   BankSet over(int32_t time) const {
     if (time < all_) return 0;
-    BankSet found = 0;
+    BankSet found = 0, groups = 0;
     for (int b = 0; b < kBanks; ++b) found |= time >= banks_[b] ? 1u << b : 0;
-    return found;
+    for (int g = 0; g < kBanks >> shift_; ++g)
+      groups |= (time >= groups_[g] ? group_banks_ : 0) << (g << shift_);
+    return found & groups;
   }
   // The first time behind `now` that one of these banks waits for; none waits for less than `least`.
   int32_t next(int32_t now, BankSet banks, int32_t least) const {
@@ -39,26 +46,29 @@ class Until {
     return found;
   }
   void wait_all(int32_t time) { all_ = std::max(all_, time); }
-  void wait(int bank, int32_t time) { banks_[bank] = std::max(banks_[bank], time); }
-  void wait_group(int first, int64_t banks, int32_t time) {
-    for (int b = first; b < first + banks; ++b) wait(b, time);
-  }
+  void wait_group(int bank, int32_t time) { raise(groups_[bank >> shift_], time); }
+  void wait(int bank, int32_t time) { raise(banks_[bank], time); }
   // Times become smaller by so much: what is over is forgotten.
   void rebase(int64_t by) {
     const auto less = [by](int32_t& time) { time = int32_t(std::max<int64_t>(time - by, 0)); };
     less(all_);
-    for (int32_t& time : banks_) less(time);
+    for (int b = 0; b < kBanks; ++b) less(groups_[b]), less(banks_[b]);
   }
 
  private:
-  int32_t all_ = 0, banks_[kBanks] = {};
+  static void raise(int32_t& until, int32_t time) { until = std::max(until, time); }
+  const int shift_;
+  const BankSet group_banks_;
+  int32_t all_ = 0, groups_[kBanks] = {}, banks_[kBanks] = {};
 };
 
 class Guard16 {
  public:
   BankSet open = 0;
 
-  explicit Guard16(const Hbm& hbm) : t_(hbm) { std::fill_n(acts_, 4, kLongAgo); }
+  explicit Guard16(const Hbm& hbm) : t_(hbm), act_(hbm), pre_(hbm), read_(hbm), write_(hbm) {
+    std::fill_n(acts_, 4, kLongAgo);
+  }
 
   bool is_open(const Access& access) const {
     return open >> access.bank & 1 && rows_[access.bank] == access.row;
@@ -77,6 +87,17 @@ class Guard16 {
   }
   bool can_ref_all() const { return (act_.over(at(0)) & ~open & kAllBanks) == kAllBanks; }
   bool can_ref_bank(int bank) const { return act_.over(at(0)) & ~open & 1u << bank; }
+
+  // Of accesses that are row hits the oldest whose column may be read or written, or -1.
+  template <class Accesses>
+  int first_column(const Accesses& accesses, bool write) const {
+    const Until& until = write ? write_ : read_;
+    const int32_t now = at(0);
+    if (now < until.all()) return -1;
+    for (int age = 0; age < accesses.level; ++age)
+      if (now >= until.behind_all(accesses[age].bank)) return age;
+    return -1;
+  }
 
   // When a column of one of these banks may be read, or written, that may not be now.
   int64_t next_column(BankSet banks, bool write) const {
@@ -101,7 +122,7 @@ class Guard16 {
       open |= 1u << bank;
       rows_[bank] = command.row;
       act_.wait_all(at(std::max(t_.rrd_s, t_.act_cycles)));
-      wait_group(act_, bank, t_.rrd_l);
+      act_.wait_group(bank, at(t_.rrd_l));
       act_.wait(bank, at(t_.rc));
       pre_.wait(bank, at(t_.ras));
       read_.wait(bank, at(t_.rcd_rd));
@@ -125,7 +146,7 @@ class Guard16 {
     if (write) return this->write(bank);
     pre_.wait(bank, at(t_.rtp));
     read_.wait_all(at(t_.ccd_s));
-    wait_group(read_, bank, t_.ccd_l);
+    read_.wait_group(bank, at(t_.ccd_l));
     write_.wait_all(at(t_.rtw));
   }
 
@@ -136,16 +157,13 @@ class Guard16 {
     const int64_t written = t_.cwl + t_.burst_cycles;
     pre_.wait(bank, at(written + t_.wr));
     write_.wait_all(at(t_.ccd_s));
-    wait_group(write_, bank, t_.ccd_l);
+    write_.wait_group(bank, at(t_.ccd_l));
     read_.wait_all(at(written + t_.wtr_s));
-    wait_group(read_, bank, written + t_.wtr_l);
+    read_.wait_group(bank, at(written + t_.wtr_l));
   }
 
   bool four() const { return now_ - acts_[count_ % 4] >= t_.faw; }
   bool bus() const { return now_ - acts_[(count_ + 3) % 4] >= t_.act_cycles; }
-  void wait_group(Until& until, int bank, int64_t cycles) {
-    until.wait_group(bank & ~int(t_.banks_per_group - 1), t_.banks_per_group, at(cycles));
-  }
   // Times are cycles since `based_`.
   int32_t time(int64_t cycle) const { return int32_t(std::max<int64_t>(cycle - based_, 0)); }
   int64_t cycle(int32_t time) const { return time == INT32_MAX ? kNever : based_ + time; }

@@ -20,6 +20,7 @@ class Scheduler {
 
   bool read_room() const { return reads_.room(); }
   bool write_room() const { return writes_.room(); }
+  bool some_write() const { return writes_.level; }
 
   // Cycle `now`, but for accesses that come in it.
   void step(int64_t now, HbmCounts& counts) {
@@ -70,7 +71,7 @@ class Scheduler {
   void stream(int64_t now, HbmCounts& counts) {
     Window& served = writing_ ? writes_ : reads_;
     guard_.look(now);
-    const int age = served.first_of(guard_.can_column(writing_));
+    const int age = guard_.first_column(served, writing_);
     read_made = !writing_ && age >= 0, write_made = writing_ && age >= 0;
     if (age >= 0) {
       made = served[age];

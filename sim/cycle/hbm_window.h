@@ -25,13 +25,6 @@ class Window {
   bool old(int64_t now) const { return level && now > since_ + patience_; }
   int64_t next_old() const { return level ? since_ + patience_ + 1 : kNever; }
 
-  // The oldest of these banks if all are row hits and none is old.
-  int first_of(BankSet can) const {
-    for (int age = 0; age < level; ++age)
-      if (can >> (*this)[age].bank & 1) return age;
-    return -1;
-  }
-
   void pick_column(BankSet can, int64_t now) {
     column = -1;
     const uint64_t ready = hits_ & first(now);
