@@ -64,6 +64,7 @@ class Returns {
       }
       if (asked_ == left_) return;
       Column& column = slot(left_);
+      if (leaves_whole(column, to)) continue;
       // The second half of a column is there a cycle later.
       const int64_t leaves = std::max(column.at + 1 + column.half, free_);
       if (leaves >= to) return;
@@ -96,6 +97,18 @@ class Returns {
     bool half, both;
   };
   Column& slot(int64_t number) { return columns_[number & (slots_ - 1)]; }
+
+  // Both beats of a column at once, where all of that is before `to` and the port has room.
+  bool leaves_whole(Column& column, int64_t to) {
+    const int64_t leaves = std::max(column.at + 1, free_);
+    const bool whole = column.both && !second_ && parts_ > 1;
+    if (!whole || leaves + 2 >= to || (part_ + 2 >= parts_ && gathered >= waiting_ - 1))
+      return false;
+    free_ = leaves + 2, column.at = leaves + 1, ++left_;
+    part_ += 2;
+    if (part_ >= parts_) part_ -= parts_, ++gathered;
+    return true;
+  }
 
   // When the beat on offer is taken, `to` if not before: the last part of a beat of the port needs
   // room among those that wait for it.

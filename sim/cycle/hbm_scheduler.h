@@ -31,16 +31,21 @@ class Scheduler {
   // An access comes in cycle `now`, behind its step if there is one.
   void enter(int64_t now, bool write, const Access& access) {
     Window& window = write ? writes_ : reads_;
-    const bool hits = guard_.is_open(access), goes_on = streams_ && write == writing_ && hits;
+    const bool hits = guard_.is_open(access), first = idle();
     // A refresh that waited for quiet has seen it up to this cycle.
     bool soon = false;
-    if (idle()) {
+    if (first) {
       soon = refresh_.due();
       if (!soon) refresh_.end_idle();
       ended_ = soon;
     }
     window.enter(now, access, hits);
-    if (!goes_on) streams_ = false;
+    if (first) {
+      streams_ = !soon && !refresh_.works();
+      quiet_until_ = std::min(refresh_.next(now), window.next_old());
+    }
+    const bool goes_on = streams_ && write == writing_ && hits;
+    streams_ = goes_on;
     if (soon || (!goes_on && turns(now + 1))) next = now + 1;
     else next = std::min(next, std::max(guard_.next_of(access, hits, write), now + 1));
     if (window.level == 1) next = std::min(next, window.next_old());
