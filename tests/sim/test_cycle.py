@@ -15,7 +15,7 @@ from isa.image import ProgramImage, save_image
 from isa.program import Op
 from rtl import timing
 from sim.cli import app
-from sim.cycle.follow import NeedsValues, follow, trace_launch
+from sim.cycle.follow import NeedsValues, Stored, follow, trace_launch
 from sim.cycle.gemm import Gemm
 from sim.cycle.measure import Situation, on_rtl, trace_of
 from sim.cycle.model import run_trace
@@ -23,6 +23,7 @@ from sim.cycle.products import product
 from sim.cycle.record import Record
 from sim.cycle.trace import Trace
 from sim.errors import SimulationError
+from sim.footprint import Access
 from sim.fuzz import CHIPS, make_program
 from sim.host import Host
 from tests.compiler.models import model_path
@@ -112,6 +113,26 @@ def test_traces_without_values_are_those_with_values():
             refused += 1
         np.testing.assert_array_equal(memory, situation.hbm)  # as it was, whatever `st` wrote
     assert refused == 4  # read what a store has written
+
+
+def test_where_was_stored_is_known_to_the_byte():
+    """However stores lie: apart, side by side, over each other, in rows and planes."""
+    dice, met = rng(11), 0
+    for _ in range(40):
+        stored, covered = Stored(), np.zeros(700, bool)
+        for _ in range(30):
+            base, stride, rows, length = (int(dice.integers(*at)) for at in _STORES)
+            access = Access("hbm", base, stride, rows, length, True)
+            stored.add([access])
+            covered[base : base + (rows - 1) * stride + length] = True  # gaps of rows, too
+            for start in dice.integers(0, 690, 10).tolist():
+                found = stored.meets(Access("hbm", start, 0, 1, 4, False))
+                assert found == covered[start : start + 4].any()
+                met += found
+    assert 2000 < met < 10000
+
+
+_STORES = ((0, 600), (0, 9), (1, 4), (1, 9))  # bases, strides, rows, lengths
 
 
 def test_a_list_that_is_computed_needs_values():
