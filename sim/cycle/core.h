@@ -59,7 +59,7 @@ class Core {
     sequencer_.running = true;
     while (sequencer_.running && counts.cycles < most) {
       tick();
-      leap(most - counts.cycles);
+      if (kLeaps) leap(most - counts.cycles);
     }
     memory_.settle();
     return sequencer_.halted;

@@ -34,7 +34,7 @@ class Channel {
   // All that happens before cycle `to`, which no other call may be behind.
   void follow(int64_t to) {
     while (now_ < to) {
-      if (next_ > now_) now_ = std::min(next_, to);
+      if (kLeaps && next_ > now_) now_ = std::min(next_, to);
       else if (reads_alone()) follow_reads(to);
       else cycle();
     }
@@ -42,7 +42,7 @@ class Channel {
 
   // Whether in cycle `now` a burst is taken, a write is answered, a beat is there for the port.
   bool takes_read(int64_t now) {
-    if (now < read_ready_at_) return false;
+    if (kLeaps && now < read_ready_at_) return false;
     follow(now);
     if (!burst_.active) return true;
     if (burst_.last()) {
@@ -66,7 +66,7 @@ class Channel {
   }
   bool has_beat(int64_t now) {
     if (returns_.gathered) return true;
-    if (now < beat_at_) return false;
+    if (kLeaps && now < beat_at_) return false;
     if (now_ < returns_.needs(now)) follow(now);
     returns_.follow(now);
     if (returns_.gathered) return true;
@@ -120,7 +120,7 @@ class Channel {
   // Nothing is to be written, and nothing will be unless the port brings it.
   bool reads_alone() const {
     const bool none = !scheduler_.some_write() && writes_.rests() && spread_.empty();
-    return none && writes_.next() == kNever && !write_.taken && fetched_at_ + 1 < now_;
+    return kLeaps && none && writes_.next() == kNever && !write_.taken && fetched_at_ + 1 < now_;
   }
   bool read_goes() { return burst_.active && scheduler_.read_room() && returns_.room(now_); }
 
@@ -144,7 +144,7 @@ class Channel {
     prepare();
     const bool fetches = writes_.fetches && read_room_, enters = writes_.enters(write_room_);
     bool read_made = false, write_made = false;
-    if (scheduler_.next <= now_) {
+    if (!kLeaps || scheduler_.next <= now_) {
       scheduler_.step(now_, counts_);
       read_made = scheduler_.read_made, write_made = scheduler_.write_made;
     }

@@ -99,6 +99,7 @@ class HbmMemory {
     read_pieces_.step(read_next_, in.arvalid && out_.arready, in.araddr, in.arbeats, in.arid);
     write_pieces_.step(write_next_, in.awvalid && out_.awready, in.awaddr, in.awbeats, in.awid);
     ++now_;
+    if (!kLeaps) settle();
   }
 
   // For how many cycles nothing happens unless a burst comes; so many pass.

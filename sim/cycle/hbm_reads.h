@@ -101,7 +101,7 @@ class Returns {
   // Both beats of a column at once, where all of that is before `to` and the port has room.
   bool leaves_whole(Column& column, int64_t to) {
     const int64_t leaves = std::max(column.at + 1, free_);
-    const bool whole = column.both && !second_ && parts_ > 1;
+    const bool whole = kLeaps && column.both && !second_ && parts_ > 1;
     if (!whole || leaves + 2 >= to || (part_ + 2 >= parts_ && gathered >= waiting_ - 1))
       return false;
     free_ = leaves + 2, column.at = leaves + 1, ++left_;

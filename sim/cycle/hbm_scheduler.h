@@ -24,7 +24,7 @@ class Scheduler {
 
   // Cycle `now`, but for accesses that come in it.
   void step(int64_t now, HbmCounts& counts) {
-    if (streams_ && now < quiet_until_) stream(now, counts);
+    if (kLeaps && streams_ && now < quiet_until_) stream(now, counts);
     else decide_all(now, counts);
   }
 
