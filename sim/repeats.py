@@ -147,13 +147,14 @@ def _reached(ops: Sequence[Op], body: range, register: int) -> Sets | None:
         for other in _followers(ops, body, index):
             into[other - body.start].append(index - body.start)
     sets: Sets = [frozenset({register}) for _ in body]
+    writes = [_writes(ops[index]) for index in body]
+    reads = [frozenset(_reads(ops[index]).values()) for index in body]
 
     def after(place: int) -> frozenset[int]:
-        op, reached = ops[body.start + place], sets[place]
-        target = _writes(op)
+        reached, target = sets[place], writes[place]
         if target is None:
             return reached
-        flows = reached.intersection(_reads(op).values())
+        flows = reached & reads[place]
         return reached | {target} if flows else reached - {target}
 
     def before(place: int) -> frozenset[int]:
@@ -180,12 +181,13 @@ def _only_places(op: Op, reached: frozenset[int], register: int) -> bool:
 def _read_first(ops: Sequence[Op], body: range) -> frozenset[int]:
     """Registers that an iteration may read before it sets them, and does set."""
     sets: Sets = [frozenset() for _ in body]
+    writes = [frozenset({_writes(ops[index]) or 0}) for index in body]
+    reads = [frozenset(_reads(ops[index]).values()) for index in body]
+    ahead = [[other - body.start for other in _followers(ops, body, index)] for index in body]
 
     def change(place: int) -> frozenset[int]:
-        op = ops[body.start + place]
-        ahead = _followers(ops, body, body.start + place)
-        later = frozenset().union(*(sets[other - body.start] for other in ahead))
-        return (later - {_writes(op) or 0}) | set(_reads(op).values())
+        later = frozenset().union(*(sets[other] for other in ahead[place]))
+        return (later - writes[place]) | reads[place]
 
     _settle(sets, change, range(len(body) - 1, -1, -1))
     changed = {_writes(ops[index]) for index in body}

@@ -59,8 +59,9 @@ class Core {
     sequencer_.running = true;
     while (sequencer_.running && counts.cycles < most) {
       tick();
-      leap(most - counts.cycles);
+      if (kLeaps) leap(most - counts.cycles);
     }
+    memory_.settle();
     return sequencer_.halted;
   }
 
@@ -90,15 +91,15 @@ class Core {
 
   // Whether anything but the matrix unit does something in this cycle.
   bool moves(const MemoryOut& out) const {
-    bool found = load_.busy || store_.busy || vector_.moves();
-    found |= in_.arvalid || in_.awvalid || in_.wvalid || out.rvalid || out.bvalid;
-    found |= sequencer_.entered || sequencer_.taken || sequencer_.fetch.requests;
-    found |= sequencer_.guard.port.valid && sequencer_.guard.port.ready;
+    if (load_.busy || store_.busy || out.rvalid || out.bvalid) return true;
+    if (in_.arvalid || in_.awvalid || in_.wvalid || vector_.moves()) return true;
+    if (sequencer_.entered || sequencer_.taken || sequencer_.fetch.requests) return true;
+    if (sequencer_.guard.port.valid && sequencer_.guard.port.ready) return true;
     for (int e = kLoad; e < kEngines; ++e) {
       const Dispatcher& queue = queues_[e];
-      found |= queue.begins || queue.retires || (queue.port.valid && queue.port.ready);
+      if (queue.begins || queue.retires || (queue.port.valid && queue.port.ready)) return true;
     }
-    return found;
+    return false;
   }
 
   void tick() {
@@ -200,7 +201,9 @@ class Core {
   void count_work() {
     bool retired[kEngines] = {sequencer_.retired};
     for (int e = kLoad; e < kEngines; ++e) retired[e] = queues_[e].retires;
-    for (int e = 0; e < kEngines; ++e) counts.retired[e] += retired[e];
+    counts.retired[kSequencer] += retired[kSequencer];
+    for (int e = kLoad; e < kEngines; ++e)
+      if (retired[e]) ++counts.retired[e];
     if (recorder_.wanted()) recorder_.note(retired, classes_, 1);
     if (marks_) mark();
     counts.work[kLoad] += port(kLoadWrite).accepted();
@@ -211,6 +214,7 @@ class Core {
 
   void mark() {
     const int64_t front = recorder_.front();
+    if (marked_ < std::min(front, length_)) memory_.settle();
     for (; marked_ < length_ && marked_ < front; ++marked_)
       marks_[marked_] = {counts, memory_.counts};
   }

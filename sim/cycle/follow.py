@@ -4,6 +4,7 @@ The sequencer's instructions are executed, of the engines' commands only the loa
 of rows for `gather`. So a trace costs what its instructions cost, however large their tensors are.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -63,22 +64,22 @@ def _checked(
     loops: "_Loops",
 ) -> Iterator[Command]:
     """The same, unless an `ld` reads what an engine has stored; notes what `st` overwrites."""
-    stored: list[Access] = []
+    stored = Stored()
     for command in commands:
         if command.mnemonic == "store":
             written = [a for a in footprint(image.config, command) if a.write]
-            stored += written
+            stored.add(written)
             loops.stored += [(command.pc, access) for access in written]
         elif command.mnemonic == "ld":
             (word,) = footprint(image.config, command)
-            if any(_meets(access, word) for access in stored):
+            if stored.meets(word):
                 raise NeedsValues(f"instruction {command.pc} (ld) reads what a store has written")
         elif command.mnemonic == "st":
             (word,) = footprint(image.config, command)
             overwritten.append((word.base, memory[word.base : word.end].copy()))
         yield command
         if command.mnemonic == "sync":
-            stored += loops.pass_by(command.pc)
+            stored.add(loops.pass_by(command.pc))
 
 
 class _Loops:
@@ -122,8 +123,28 @@ class _Loops:
         ]
 
 
-def _meets(one: Access, other: Access) -> bool:
-    return one.base < other.end and other.base < one.end
+class Stored:
+    """Where in memory has been stored: intervals that neither meet nor touch, in order. (A long
+    prefill stores often, and looks it up before each pass.)"""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, accesses: list[Access]) -> None:
+        for access in accesses:
+            start, end = access.base, access.end
+            first = bisect_left(self._ends, start)
+            behind = bisect_right(self._starts, end)
+            if first < behind:
+                start = min(start, self._starts[first])
+                end = max(end, self._ends[behind - 1])
+            self._starts[first:behind] = [start]
+            self._ends[first:behind] = [end]
+
+    def meets(self, access: Access) -> bool:
+        place = bisect_right(self._ends, access.base)
+        return place < len(self._starts) and self._starts[place] < access.end
 
 
 def _numbers(

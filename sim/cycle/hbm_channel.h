@@ -2,311 +2,217 @@
 
 #pragma once
 
+#include <algorithm>
+
+#include "hbm_reads.h"
 #include "hbm_scheduler.h"
 #include "hbm_types.h"
+#include "hbm_writes.h"
 
 namespace cycle {
 
-// A burst, column by column (rtl/hbm_burst.py).
-struct Burst {
-  bool active = false;
-  int64_t beat = 0, left = 0;
-
-  bool half() const { return beat & 1; }
-  bool both() const { return !half() && left != 1; }
-  int64_t count() const { return both() ? 2 : 1; }
-  bool last() const { return left == count(); }
-
-  void step(bool next, bool taken, int64_t first_beat, int64_t beats) {
-    if (taken) {
-      active = true, beat = first_beat, left = beats;
-    } else if (next) {
-      const int64_t by = count();
-      active = left != by;
-      beat += by, left -= by;
-    }
-  }
+// A burst for a channel, in its beats.
+struct Asked {
+  bool taken = false;
+  int64_t beat = 0, beats = 0;
 };
 
-// What is kept of a column until it leaves.
-struct Column {
-  bool half, both, last;
+// Bytes of a beat of the port that are written, and when it came.
+struct WriteWord {
+  int64_t from, to, at;
 };
 
-// So many cycles after an access was decided, its tag comes out.
-class Pipe {
- public:
-  explicit Pipe(int64_t cycles) : cycles_(cycles) {}
-
-  bool here(int64_t now) const { return !tags_.empty() && tags_.front().at + cycles_ == now; }
-  const Access& tag() const { return tags_.front().access; }
-  // When the next one comes out.
-  int64_t next() const { return tags_.empty() ? kNever : tags_.front().at + cycles_; }
-  void pop() { tags_.pop(); }
-  void push(int64_t now, const Access& access) { tags_.push({now, access}); }
- private:
-  struct Entry {
-    int64_t at;
-    Access access;
-  };
-  const int64_t cycles_;
-  Ring<Entry, 256> tags_;
-};
-
-// The read half (rtl/hbm_reads.py).
-class ChannelReads {
- public:
-  Burst burst;
-  bool rvalid = false, rlast = false;  // on offer
-  bool fetched = false;                // a beat for the write half comes
-
-  explicit ChannelReads(const Hbm& hbm) : hbm_(hbm), landing_(hbm.cl + 1) {}
-
-  // Whether nothing happens but that an access lands in cycle `next()`.
-  bool rests() const {
-    const bool waits = order_.empty() || !done_[head_];
-    return !burst.active && waits && !rvalid && !second_ && !other_fetched_;
-  }
-  int64_t next() const { return landing_.next(); }
-
-  // Nothing is under way: in this cycle nothing happens but that a burst may be taken.
-  void pause() {
-    going = lands_ = fetched = false;
-    ready = true;
-  }
-
-  // `room`: an access is taken; `fetch`: the write half's goes first.
-  void evaluate(int64_t now, bool room, bool fetch) {
-    going = burst.active && order_.size() != hbm_.slots && room && !fetch;
-    ready = !burst.active || (going && burst.last());
-    lands_ = landing_.here(now);
-    fetched = (lands_ && landing_.tag().fetch) || other_fetched_;
-  }
-  bool going = false, ready = false;  // a column is asked for; a burst is taken
-
-  Access access() const {
-    Access found = Access::at(hbm_, burst.beat * hbm_.beat_bytes);
-    found.slot = int32_t(tail_);
-    return found;
-  }
-
-  void step(int64_t now, bool made, const Access& made_access, bool taken, int64_t first_beat,
-            int64_t beats, bool rready) {
-    leave(rready);
-    second_ = other_fetched_ = false;
-    if (lands_) {
-      const Access tag = landing_.tag();
-      landing_.pop();
-      if (tag.fetch) other_fetched_ = true;
-      else second_ = true, second_slot_ = tag.slot, set_done(tag.slot, true);
-    }
-    if (going) {
-      order_.push({burst.half(), burst.both(), burst.last()});
-      set_done(tail_, false);
-      tail_ = (tail_ + 1) & (hbm_.slots - 1);
-    }
-    if (made) landing_.push(now, made_access);
-    burst.step(going, taken, first_beat, beats);
-  }
-
- private:
-  void leave(bool rready) {
-    const bool free = !rvalid || rready;
-    if (!free) return;
-    rvalid = false;
-    if (order_.empty() || !done_[head_]) return;
-    const Column& column = order_.front();
-    const bool half = column.half || other_;
-    if (half && second_ && second_slot_ == head_) return;
-    const bool ends = !column.both || other_;
-    rvalid = true;
-    rlast = column.last && ends;
-    other_ = !ends;
-    if (!ends) return;
-    order_.pop();
-    head_ = (head_ + 1) & (hbm_.slots - 1);
-  }
-  void set_done(int64_t slot, bool value) { done_[slot] = value; }
-
-  const Hbm& hbm_;
-  Pipe landing_;
-  Ring<Column, 128> order_;
-  bool done_[128] = {};
-  int64_t tail_ = 0, head_ = 0, second_slot_ = 0;
-  bool second_ = false, other_ = false, lands_ = false, other_fetched_ = false;
-};
-
-// The write half (rtl/hbm_writes.py), with what it reads first (rtl/hbm_merge.py).
-class ChannelWrites {
- public:
-  Burst burst;
-  bool bvalid = false;
-  bool ready = false, wready = false, fetches = false, offers = false;
-
-  explicit ChannelWrites(const Hbm& hbm) : hbm_(hbm), making_(hbm.cwl - 1) {}
-
-  // Whether nothing happens but that an access is made in cycle `next()`.
-  bool rests() const {
-    const bool waits = order_.empty() || !done_[head_];
-    return !burst.active && waits && !bvalid && !second_ && !busy_;
-  }
-  int64_t next() const { return making_.next(); }
-
-  // Nothing is under way: in this cycle nothing happens but that a burst may be taken.
-  void pause() {
-    wready = offers = fetches = taken_ = going_ = starts_ = commits_ = false;
-    ready = true;
-  }
-
-  // Before it is known what the other half does: `wvalid`: a beat is offered, bytes `from` to
-  // `to` of it are written; `room`: an access is taken.
-  void evaluate(int64_t now, bool wvalid, int64_t from, int64_t to, bool room) {
-    half_ = burst.half() || earlier_;
-    ends_ = !burst.both() || earlier_;
-    const bool open = burst.active && order_.size() != hbm_.slots && !busy_;
-    partial_now_ = partial(from, to) || (partial_ && earlier_);
-    const bool whole = !hbm_.ecc || !partial_now_;
-    wready = open && (!ends_ || room || !whole);
-    taken_ = wvalid && wready;
-    offers = (open && wvalid && ends_ && whole) || over_;
-    going_ = (taken_ && ends_ && whole) || (over_ && room);
-    starts_ = taken_ && ends_ && !whole;
-    ready = !burst.active || (going_ && burst.last());
-    fetches = busy_ && order_.empty() && !asked_;
-    commits_ = making_.here(now);
-  }
-  bool enters(bool room) const { return offers && room; }
-
-  Access access() const {
-    Access found = Access::at(hbm_, burst.beat * hbm_.beat_bytes);
-    found.slot = int32_t(tail_);
-    return found;
-  }
-  Access fetch_access() const {
-    Access found = access();
-    found.fetch = true;
-    return found;
-  }
-
-  void step(int64_t now, bool made, const Access& made_access, bool taken, int64_t first_beat,
-            int64_t beats, bool bready, bool fetch_taken, bool fetched) {
-    answer(bready);
-    if (second_) done_[second_slot_] = true;
-    second_ = commits_;
-    if (commits_) second_slot_ = making_.tag().slot, making_.pop();
-    if (taken_) earlier_ = !ends_, partial_ = partial_now_;
-    if (going_) {
-      order_.push(burst.last());
-      done_[tail_] = false;
-      tail_ = (tail_ + 1) & (hbm_.slots - 1);
-    }
-    if (made) making_.push(now, made_access);
-    merge(fetch_taken, fetched);
-    burst.step(going_, taken, first_beat, beats);
-  }
-
- private:
-  // Whether a word is not written as a whole.
-  bool partial(int64_t from, int64_t to) const {
-    const int64_t word = hbm_.word_bytes - 1;
-    return from < to && ((from & word) || (to & word));
-  }
-
-  void answer(bool bready) {
-    const bool free = !bvalid || bready;
-    const bool here = !order_.empty() && done_[head_];
-    const bool last = here && order_.front();
-    if (free) bvalid = here && last;
-    if (!here || (last && !free)) return;
-    order_.pop();
-    head_ = (head_ + 1) & (hbm_.slots - 1);
-  }
-
-  void merge(bool fetch_taken, bool fetched) {
-    const bool over = over_;
-    if (starts_) busy_ = true;
-    if (fetch_taken) asked_ = true;
-    if (fetched) over_ = late_, late_ = !late_;
-    if (over && going_) busy_ = asked_ = over_ = false;
-  }
-
-  const Hbm& hbm_;
-  Pipe making_;
-  Ring<bool, 128> order_;
-  bool done_[128] = {};
-  int64_t tail_ = 0, head_ = 0, second_slot_ = 0;
-  bool half_ = false, ends_ = false, earlier_ = false, partial_ = false, partial_now_ = false;
-  bool taken_ = false, going_ = false, starts_ = false, commits_ = false, second_ = false;
-  bool busy_ = false, asked_ = false, over_ = false, late_ = false;
-};
-
-// Both, and the scheduler between them and the device.
+// Both halves, and the scheduler between them and the device. Nobody sees what happens inside
+// unless he asks: a channel is followed, cycle by cycle, only when the port needs to know something
+// of it, and cycles in which nothing can happen are passed over.
 class Channel {
  public:
-  ChannelReads reads;
-  ChannelWrites writes;
+  Channel(const Hbm& hbm, const Places& places, int64_t parts, int64_t waiting, HbmCounts& counts)
+      : hbm_(hbm), places_(places), parts_(parts), counts_(counts), returns_(hbm, parts, waiting),
+        writes_(hbm), scheduler_(hbm) {}
 
-  explicit Channel(const Hbm& hbm) : reads(hbm), writes(hbm), scheduler_(hbm) {}
-
-  void evaluate(int64_t now, bool wvalid, int64_t from, int64_t to) {
-    write_room_ = scheduler_.write_room();
-    writes_work_ = wvalid || !writes.rests() || writes.next() != kNever;
-    if (writes_work_) writes.evaluate(now, wvalid, from, to, write_room_);
-    else writes.pause();
-    read_room_ = scheduler_.read_room() && !writes.offers;
-    reads_work_ = !reads.rests() || reads.next() != kNever;
-    if (reads_work_) reads.evaluate(now, read_room_, writes.fetches);
-    else reads.pause();
-    decides_ = now >= decided_until_;
-    if (decides_) decide(now);
-  }
-
-  // How many cycles behind `now` nothing can happen unless a burst comes; 0 if something may.
-  int64_t rest(int64_t now) const {
-    if (!reads.rests() || !writes.rests()) return 0;
-    return std::min({reads.next(), writes.next(), decided_until_}) - now - 1;
-  }
-
-  struct Asked {
-    bool taken = false;
-    int64_t beat = 0, beats = 0;
-  };
-
-  void step(int64_t now, const Asked& read, const Asked& write, bool rready, bool bready,
-            HbmCounts& counts) {
-    const bool fetch_taken = writes.fetches && read_room_, enters = writes.enters(write_room_);
-    const Access of_read = fetch_taken ? writes.fetch_access()
-                           : reads.going ? reads.access() : Access{};
-    const Access of_write = enters ? writes.access() : Access{};
-    const bool reads_enter = fetch_taken || reads.going;
-    if (!decides_ && (reads_enter || enters)) decide(now), decides_ = true;
-    const bool read_made = decides_ && scheduler_.read_made;
-    const bool write_made = decides_ && scheduler_.write_made;
-    const Access made = scheduler_.made;
-    if (decides_) {
-      scheduler_.step(reads_enter, of_read, enters, of_write, counts);
-      decided_until_ = since_ = now + 1;
-      if (scheduler_.rests())
-        decided_until_ += std::min(scheduler_.next(now) - now - 1, scheduler_.left_to_rest());
+  // All that happens before cycle `to`, which no other call may be behind.
+  void follow(int64_t to) {
+    while (now_ < to) {
+      if (kLeaps && next_ > now_) now_ = std::min(next_, to);
+      else if (reads_alone()) follow_reads(to);
+      else cycle();
     }
-    if (writes_work_ || write.taken || write_made)
-      writes.step(now, write_made, made, write.taken, write.beat, write.beats, bready, fetch_taken,
-                  reads.fetched);
-    if (reads_work_ || read.taken || read_made)
-      reads.step(now, read_made, made, read.taken, read.beat, read.beats, rready);
+  }
+
+  // Whether in cycle `now` a burst is taken, a write is answered, a beat is there for the port.
+  bool takes_read(int64_t now) {
+    if (kLeaps && now < read_ready_at_) return false;
+    follow(now);
+    if (!burst_.active) return true;
+    if (burst_.last()) {
+      if (reads_alone()) return read_goes();
+      prepare();
+      return going_;
+    }
+    const int64_t room = scheduler_.read_room() ? now : std::max(scheduler_.next, now) + 1;
+    read_ready_at_ = room + burst_.columns() - 1;
+    return false;
+  }
+  bool takes_write(int64_t now) {
+    follow(now);
+    if (!writes_.burst.active) return true;
+    prepare();
+    return writes_.ready;
+  }
+  bool answers(int64_t now) {
+    follow(now);
+    return writes_.bvalid;
+  }
+  bool has_beat(int64_t now) {
+    if (returns_.gathered) return true;
+    if (kLeaps && now < beat_at_) return false;
+    if (now_ < returns_.needs(now)) follow(now);
+    returns_.follow(now);
+    if (returns_.gathered) return true;
+    beat_at_ = returns_.next(now_);
+    return false;
+  }
+  // Whether so many beats that are to be written wait in cycle `now`.
+  bool full(int64_t now, int waiting) {
+    if (spread_.size() != waiting) return false;
+    follow(now);
+    return spread_.size() == waiting;
+  }
+
+  // What the port does in cycle `now`, up to which this is followed: a burst is given, the answer
+  // is taken.
+  void ask_read(const Asked& burst) { read_ = burst, next_ = now_; }
+  void ask_write(const Asked& burst) { write_ = burst, next_ = now_; }
+  void take_answer() { bready_ = true, next_ = now_; }
+  // The same; this need not be followed that far.
+  void take_beat(int64_t now) {
+    if (now_ < returns_.needs(now)) follow(now);
+    returns_.follow(now);
+    returns_.take(now);
+  }
+  void give_beat(const WriteWord& word) {
+    spread_.push(word);
+    next_ = std::min(next_, word.at + 1);
   }
 
  private:
-  // The scheduler is left alone where it has nothing to decide; what grows old meanwhile is made up.
-  void decide(int64_t now) {
-    if (now > since_) scheduler_.rest(now - since_);
-    scheduler_.decide(now);
+  // What depends on earlier cycles only.
+  void prepare() {
+    write_room_ = scheduler_.write_room();
+    const bool wvalid = !spread_.empty() && spread_.front().at < now_;
+    writes_work_ = wvalid || !writes_.rests() || writes_.next() == now_;
+    if (writes_work_) {
+      const WriteWord word = wvalid ? spread_.front() : WriteWord{};
+      const int64_t first = spread_part_ * hbm_.beat_bytes;
+      const int64_t from = std::max<int64_t>(word.from - first, 0);
+      const int64_t to = std::min(word.to - first, hbm_.beat_bytes);
+      writes_.evaluate(now_, wvalid, from, to, write_room_);
+      spreads_ = wvalid && writes_.wready;
+    } else {
+      writes_.pause();
+      spreads_ = false;
+    }
+    read_room_ = scheduler_.read_room() && !writes_.offers;
+    going_ = burst_.active && read_room_ && !writes_.fetches && returns_.room(now_);
   }
 
+  // Nothing is to be written, and nothing will be unless the port brings it.
+  bool reads_alone() const {
+    const bool none = !scheduler_.some_write() && writes_.rests() && spread_.empty();
+    return kLeaps && none && writes_.next() == kNever && !write_.taken && fetched_at_ + 1 < now_;
+  }
+  bool read_goes() { return burst_.active && scheduler_.read_room() && returns_.room(now_); }
+
+  void follow_reads(int64_t to) {
+    while (now_ < to) {
+      const bool goes = read_goes();
+      if (scheduler_.next <= now_) {
+        scheduler_.step(now_, counts_);
+        if (scheduler_.read_made) returns_.read(now_, scheduler_.made.slot);
+      }
+      if (goes) enter_read(false), burst_.step();
+      if (read_.taken) start(burst_, read_), read_.taken = false;
+      ++now_;
+      next_ = burst_.active && scheduler_.read_room() ? now_ : std::max(scheduler_.next, now_);
+      if (next_ > now_) now_ = std::min(next_, to);
+    }
+  }
+
+  // Cycle `now_`.
+  void cycle() {
+    prepare();
+    const bool fetches = writes_.fetches && read_room_, enters = writes_.enters(write_room_);
+    bool read_made = false, write_made = false;
+    if (!kLeaps || scheduler_.next <= now_) {
+      scheduler_.step(now_, counts_);
+      read_made = scheduler_.read_made, write_made = scheduler_.write_made;
+    }
+    if (going_ || fetches) enter_read(fetches);
+    if (enters) enter_write();
+    const bool fetched = now_ == fetched_at_ || now_ == fetched_at_ + 1;
+    const Access made = scheduler_.made;
+    if (read_made && made.fetch) fetched_at_ = now_ + hbm_.cl + 1;
+    else if (read_made) returns_.read(now_, made.slot);
+    if (writes_work_ || write_made)
+      writes_.step(now_, write_made ? &made : nullptr, bready_, fetches, fetched);
+    if (going_) burst_.step();
+    if (spreads_ && ++spread_part_ == parts_) spread_part_ = 0, spread_.pop();
+    take_bursts();
+    next_ = next_event(++now_);
+  }
+
+  void enter_read(bool fetch) {
+    const Burst& burst = fetch ? writes_.burst : burst_;
+    Access access = places_.column(burst.begin, burst.beat * hbm_.beat_bytes);
+    access.fetch = fetch;
+    if (!fetch) {
+      access.slot = returns_.next_slot();
+      returns_.ask(burst.half(), burst.both());
+    }
+    scheduler_.enter(now_, false, access);
+  }
+  void enter_write() {
+    const Burst& burst = writes_.burst;
+    Access access = places_.column(burst.begin, burst.beat * hbm_.beat_bytes);
+    read_ready_at_ = 0;  // what is decided next may come earlier now
+    access.slot = writes_.next_slot();
+    scheduler_.enter(now_, true, access);
+  }
+
+  void take_bursts() {
+    if (read_.taken) start(burst_, read_), read_.taken = false;
+    if (write_.taken) start(writes_.burst, write_), write_.taken = false;
+    bready_ = false;
+  }
+  void start(Burst& burst, const Asked& asked) const {
+    burst.start(asked.beat, asked.beats, places_.begin(asked.beat * hbm_.beat_bytes));
+  }
+
+  // The first cycle from `now` on in which something may happen, if nothing comes.
+  int64_t next_event(int64_t now) const {
+    if (!writes_.rests() || fetched_at_ + 1 >= now) return now;
+    if (burst_.active && scheduler_.read_room()) return now;
+    const int64_t word = spread_.empty() ? kNever : spread_.front().at + 1;
+    return std::max(std::min({scheduler_.next, writes_.next(), word}), now);
+  }
+
+  const Hbm& hbm_;
+  const Places& places_;
+  const int64_t parts_;
+  HbmCounts& counts_;
+  Burst burst_;
+  Returns returns_;
+  ChannelWrites writes_;
   Scheduler scheduler_;
-  int64_t since_ = 0, decided_until_ = 0;  // its state is of that cycle; nothing before that one
-  bool read_room_ = false, write_room_ = false;
-  bool reads_work_ = false, writes_work_ = false, decides_ = false;  // in this cycle
+  Ring<WriteWord, 1024> spread_;
+  Asked read_, write_;  // taken at the end of this cycle
+  bool bready_ = false;
+  int64_t now_ = 0, next_ = 0;       // followed up to here; before there nothing happens
+  int64_t read_ready_at_ = 0, beat_at_ = 0;  // not before
+  int64_t fetched_at_ = -2, spread_part_ = 0;
+  bool read_room_ = false, write_room_ = false, going_ = false;
+  bool writes_work_ = false, spreads_ = false;
 };
 
 }  // namespace cycle

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "types.h"
 
@@ -45,15 +46,40 @@ constexpr BankSet kAllBanks = (1u << kBanks) - 1;
 
 // A column access that waits.
 struct Access {
-  int32_t bank = 0, row = 0;
-  int32_t slot = 0;
+  int32_t row = 0;
+  int16_t slot = 0;
+  uint8_t bank = 0;
   bool fetch = false;  // a read for the write half
+};
 
-  static Access at(const Hbm& hbm, int64_t address) {
-    const int64_t group = hbm.field(address, kGroup);
-    const int64_t bank = group * hbm.banks_per_group + hbm.field(address, kBankOfGroup);
-    return {int32_t(bank), int32_t(hbm.field(address, kRow)), 0, false};
+// Where columns lie. Fields are exclusive ors of address bits, so those of a piece's columns are
+// that of its beginning and one of a table.
+class Places {
+ public:
+  explicit Places(const Hbm& hbm)
+      : hbm_(hbm), mask_(hbm.piece_bytes - 1), shift_(ceil_log2(hbm.column_bytes)) {
+    for (int64_t low = 0; low < hbm.piece_bytes; low += hbm.column_bytes)
+      columns_.push_back(of(low));
   }
+
+  Access begin(int64_t address) const { return of(address & ~mask_); }
+  // Of a column in the piece that begins like that.
+  Access column(const Access& begin, int64_t address) const {
+    Access found = columns_[(address & mask_) >> shift_];
+    found.row ^= begin.row, found.bank ^= begin.bank;
+    return found;
+  }
+
+ private:
+  Access of(int64_t address) const {
+    const int64_t group = hbm_.field(address, kGroup);
+    const int64_t bank = group * hbm_.banks_per_group + hbm_.field(address, kBankOfGroup);
+    return {int32_t(hbm_.field(address, kRow)), 0, uint8_t(bank), false};
+  }
+
+  const Hbm& hbm_;
+  const int64_t mask_, shift_;
+  std::vector<Access> columns_;
 };
 
 }  // namespace cycle

@@ -88,7 +88,8 @@ struct Dispatcher {
 
   // `ready`: the engine takes a command; `done`: its pulse.
   void ask(const Chip& chip, bool ready, bool done) {
-    port.valid = start = begins = acquired = finishing_ = false;
+    valid = port.valid = start = begins = acquired = finishing_ = false;
+    if (queue.empty()) return;
     valid = offers() && begun_ < chip.commands_at_work;
     if (valid) {
       const Command& command = *next();

@@ -56,6 +56,7 @@ class SimpleMemory {
     const bool some = out_.rvalid || !reads_[0].empty() || !reads_[1].empty() || !reads_[2].empty();
     return some || !writes_.empty() || !responses_.empty() ? 0 : kForever;
   }
+  void settle() {}
   void pass(int64_t cycles) {
     cycle_ += cycles;
     credit_ = std::min(credit_ + rate_ * cycles, most_);

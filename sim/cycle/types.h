@@ -8,6 +8,14 @@
 
 namespace cycle {
 
+// Whether cycles in which nothing can happen are passed over, which changes no counter; a test
+// compares both.
+#ifdef EVERY_CYCLE
+constexpr bool kLeaps = false;
+#else
+constexpr bool kLeaps = true;
+#endif
+
 // From isa.config.ChipConfig, isa.hbm and rtl.timing, whose names they have.
 #define CHIP_FIELDS(X)                                                                            \
   X(rows) X(cols) X(lanes) X(line_bytes) X(line_shift) X(acc_row_shift) X(sram_lines)             \

@@ -1,6 +1,7 @@
 """The cycle model against the RTL: the same cycles, classes, conflicts and commands to the HBM."""
 
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -15,14 +16,18 @@ from isa.image import ProgramImage, save_image
 from isa.program import Op
 from rtl import timing
 from sim.cli import app
-from sim.cycle.follow import NeedsValues, follow, trace_launch
+from sim.cycle import model
+from sim.cycle.build import build_model
+from sim.cycle.follow import NeedsValues, Stored, follow, trace_launch
 from sim.cycle.gemm import Gemm
 from sim.cycle.measure import Situation, on_rtl, trace_of
 from sim.cycle.model import run_trace
 from sim.cycle.products import product
 from sim.cycle.record import Record
+from sim.cycle.suite import product_entries, random_entries
 from sim.cycle.trace import Trace
 from sim.errors import SimulationError
+from sim.footprint import Access
 from sim.fuzz import CHIPS, make_program
 from sim.host import Host
 from tests.compiler.models import model_path
@@ -114,6 +119,26 @@ def test_traces_without_values_are_those_with_values():
     assert refused == 4  # read what a store has written
 
 
+def test_where_was_stored_is_known_to_the_byte():
+    """However stores lie: apart, side by side, over each other, in rows and planes."""
+    dice, met = rng(11), 0
+    for _ in range(40):
+        stored, covered = Stored(), np.zeros(700, bool)
+        for _ in range(30):
+            base, stride, rows, length = (int(dice.integers(*at)) for at in _STORES)
+            access = Access("hbm", base, stride, rows, length, True)
+            stored.add([access])
+            covered[base : base + (rows - 1) * stride + length] = True  # gaps of rows, too
+            for start in dice.integers(0, 690, 10).tolist():
+                found = stored.meets(Access("hbm", start, 0, 1, 4, False))
+                assert found == covered[start : start + 4].any()
+                met += found
+    assert 2000 < met < 10000
+
+
+_STORES = ((0, 600), (0, 9), (1, 4), (1, 9))  # bases, strides, rows, lengths
+
+
 def test_a_list_that_is_computed_needs_values():
     place = {"sram": 0, "sstride": 32, "rows": 2, "bytes": 32, "hbm": 64, "hstride": 1}
     ops = [
@@ -186,6 +211,41 @@ def test_products_that_do_not_fit_are_refused():
 
 def test_a_long_stream_takes_as_long():
     compare(stream())
+
+
+LEAPING = (
+    "tiny",
+    "tiny,hbm=hbm3e,hbm_refresh=bank,hbm_depth=16,queue_depth=2,lanes=4",
+    "tiny,hbm=hbm4,element=fp8,rows=4,cols=16,line_bytes=128,axi_bytes=128,hbm_channels=4",
+    "small,hbm_ecc=none",
+)
+
+
+@pytest.mark.parametrize("chip", LEAPING)
+def test_cycles_that_are_passed_over_change_nothing(chip, monkeypatch):
+    """Memory that is followed cycle by cycle, and only when asked: all counters are equal, whenever
+    they are looked at."""
+    config = load_config(chip)
+    every = build_model(every_cycle=True)
+    entries = [*islice(random_entries(config, 60), 0, None, 5), *product_entries(config)]
+    entries += list(islice(random_entries(config, 60), 1, 60, 15))
+    for entry in entries:
+        trace = trace_of(entry.situation())
+        found = [counted(trace)]
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "build_model", lambda: every)
+            found.append(counted(trace))
+        assert np.array_equal(*found), entry.program
+
+
+def counted(trace: Trace) -> np.ndarray:
+    """All counters, in the end and when each instruction and all before it had retired."""
+    marks = np.zeros((len(trace.order), model.COUNTED), np.int64)
+    whole = model.count_trace(trace, trace.config)
+    record = Record.of_trace(trace)
+    marked = model.count_trace(trace, trace.config, record=record, marks=marks)
+    assert np.array_equal(whole, marked)
+    return np.concatenate([marks[:-1].ravel(), whole])
 
 
 SAMPLE = [("tiny", 1003), ("tiny", 1007), ("fp8", 1000), ("int8", 1004)]
