@@ -27,6 +27,7 @@ from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.lower_inputs import features_bytes
 from compiler.merge_loads import merge_loads, shared_loads
+from compiler.order import order_by_products
 from compiler.storage import IN_BF16, INT8, Storage
 from compiler.tiles import check_slots, check_tile, tile_sizes
 from compiler.walk import walk
@@ -95,8 +96,8 @@ def compile_graph(
         progress(f"lower, {chunk} tokens a pass")
         try:
             lowered = lower(graph, config, chunk, storage, keys)
-            merged = merge_loads(lowered.builder.items, lowered.bodies, config)
-            items = schedule.hoist_loads(*merged)
+            items, bodies = merge_loads(lowered.builder.items, lowered.bodies, config)
+            items = schedule.hoist_loads(order_by_products(items, bodies), bodies)
             addresses = schedule.allocate(items, config, lowered.builder.loop)
         except schedule.DoesNotFit:
             continue

@@ -11,6 +11,7 @@ from isa.program import Op, Reg, Value
 from isa.table import Engine
 
 STORE_LAG = 64  # instructions behind a store in which what it reads is not overwritten
+LAG = 16  # the same behind any instruction, and what it writes
 PREFETCH_DEPTH = 4  # loads issued ahead of the one whose data is consumed
 _ENGINES = (Engine.LOAD, Engine.STORE, Engine.MATRIX, Engine.VECTOR)
 
@@ -76,19 +77,23 @@ def _first_uses(items: list[Item], loads: list[int]) -> dict[int, int]:
 def allocate(
     items: list[Item], config: ChipConfig, loop: tuple[str, str] | None = None
 ) -> dict[str, int]:
-    """SRAM addresses. What a store reads keeps its room a while, if there is enough: the memory
-    puts writes off, and who takes that room would wait for them. Raises DoesNotFit."""
-    try:
-        return _allocate(items, config, loop, STORE_LAG)
-    except DoesNotFit:
-        return _allocate(items, config, loop, 0)
+    """SRAM addresses. What is there keeps its room a while longer than it is wanted, if there is
+    enough: who takes that room waits for the engine that used it last, although it needs nothing of
+    it. What a store reads does so for longer: the memory puts writes off. Raises DoesNotFit."""
+    for lags in ((STORE_LAG, LAG), (STORE_LAG, 0)):
+        try:
+            return _allocate(items, config, loop, lags)
+        except DoesNotFit:
+            pass
+    return _allocate(items, config, loop, (0, 0))
 
 
 def _allocate(
-    items: list[Item], config: ChipConfig, loop: tuple[str, str] | None, lag: int
+    items: list[Item], config: ChipConfig, loop: tuple[str, str] | None, lags: tuple[int, int]
 ) -> dict[str, int]:
-    """SRAM addresses: best fit over lifetimes from first to last touch in program order. What is
-    there before a ``loop`` (the labels that begin and end it) and used in it lives to its end."""
+    """SRAM addresses: best fit over lifetimes from first to last touch in program order, and
+    ``lags`` behind it: of stores, of others. What is there before a ``loop`` (the labels that begin
+    and end it) and used in it lives to its end."""
     born: dict[str, int] = {}
     dies: dict[str, int] = {}
     buffers: dict[str, Buffer] = {}
@@ -99,7 +104,7 @@ def _allocate(
                 buffers[name] = access.buffer
                 born.setdefault(name, i)
                 stored = isinstance(item, VirtualOp) and item.engine == Engine.STORE
-                dies[name] = max(i + stored * lag, dies.get(name, 0))
+                dies[name] = max(i + lags[not stored], dies.get(name, 0))
     if loop:
         begin, end = (items.index(Label(name)) for name in loop)
         for name in buffers:

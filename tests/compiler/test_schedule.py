@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compiler.errors import CompileError
-from compiler.schedule import DoesNotFit, allocate, hoist_loads, resolve, synchronise
+from compiler.schedule import LAG, DoesNotFit, allocate, hoist_loads, resolve, synchronise
 from compiler.virtual import Buffer, Item, Label, VirtualOp
 from isa.config import load_config
 from isa.program import Reg
@@ -127,11 +127,36 @@ def test_what_is_stored_keeps_its_room_where_there_is_enough(room):
     assert (addresses["first"] == addresses["second"]) == (room == 2)
 
 
+@pytest.mark.parametrize(("behind", "room"), [(LAG - 1, 3), (LAG - 1, 2), (LAG, 3)])
+def test_what_was_used_just_now_keeps_its_room_where_there_is_enough(behind, room):
+    """Whatever engine reads it, the next one that writes there would wait for that."""
+    first, second = sram("first"), sram("second")
+    read: list[Item] = [op("vmov", (), (first,)), op("matmul", (first,), ())]
+    between: list[Item] = [op("vnop") for _ in range(behind)]
+    config = load_config("tiny").replace(sram_bytes=64 * 32)
+    full = sram("full", config.sram_bytes - room * 64 + 64)
+    begin: list[Item] = [op("vmov", (), (full,)), *read, *between]
+    addresses = allocate([*begin, op("vmov", (full,), (second,))], config)
+    assert (addresses["first"] == addresses["second"]) == (room == 2 or behind == LAG)
+
+
+def test_what_is_stored_keeps_its_room_first():
+    """There is enough for one of the two to keep its room, not for both."""
+    stored, used, second, third = (sram(name) for name in ("stored", "used", "second", "third"))
+    config = load_config("tiny").replace(sram_bytes=64 * 32)
+    full = sram("full", config.sram_bytes - 3 * 64)
+    items: list[Item] = [op("vmov", (), (room,)) for room in (full, stored, used)]
+    items += [op("store", (stored,), ()), op("matmul", (used,), ())]
+    items += [op("vmov", (), (second,)), op("vmov", (second, full), (third,))]
+    addresses = allocate(items, config)
+    assert addresses["stored"] not in (addresses["second"], addresses["third"])
+
+
 def test_the_smallest_gap_that_is_large_enough():
     sizes = {"a": 256, "b": 64, "c": 128, "d": 64, "new": 96}
     at = {name: sram(name, size) for name, size in sizes.items()}
     born: list[Item] = [op("vmov", (), (at[name],)) for name in "abcd"]
-    ends: list[Item] = [op("vmov", (at["a"], at["c"]), ())]
+    ends: list[Item] = [op("vmov", (at["a"], at["c"]), ()), *(op("vnop") for _ in range(LAG))]
     ops = [*born, *ends, op("vmov", (), (at["new"],)), op("vmov", (at["b"], at["d"]), (at["new"],))]
     addresses = allocate(ops, TINY)
     assert (addresses["a"], addresses["c"]) == (0, 320)
