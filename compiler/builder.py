@@ -118,10 +118,12 @@ class Builder:
         half = config.acc_rows // 2
         self._acc = tuple(Buffer(f"acc{i}", "acc", half, i * half) for i in range(2))
         self._next_acc = 0
+        self.begins = True  # no product of this pass has been emitted
         self.fences: list[int] = []  # items that no load moves above: loops end here
 
     def start_pass(self, walks: bool = False) -> None:
         """Forget what registers hold: a loop begins; if it ``walks``, WALK is in use."""
+        self.begins = True
         self._multiples.clear()
         self._free = [register for register in MULTIPLES if not (walks and register == WALK)]
 

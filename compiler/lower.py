@@ -22,7 +22,7 @@ from compiler.lower_attention import (
     lower_attention,
     reserve_caches,
 )
-from compiler.lower_choice import BEGIN, choose_and_repeat, logits_of
+from compiler.lower_choice import BEGIN, choose_and_repeat, load_wanted, logits_of
 from compiler.lower_each_linear import lower_each_linear
 from compiler.lower_elementwise import (
     BINARY,
@@ -102,7 +102,7 @@ class Lowered:
 
     builder: Builder
     ops: tuple[Op, ...]
-    bodies: list[int]  # index of the first instruction behind the token loop of each pass
+    bodies: list[int]  # index of the first instruction that loads may move up to, of each pass
     arguments: Buffer
     ids: dict[str, Buffer]  # by input
     positions: Buffer
@@ -146,17 +146,19 @@ def lower(
     if more:
         build.scalar("add", rd=b.SCRATCH, rs=b.ZERO, x=chunk)
         build.scalar("blt", rs=b.SCRATCH, x=b.NEW_TOKENS, y=Label(_CHUNKS))
-    bodies += _lower_passes(low, cut(graph), "chunk", (ids, positions), layers)
+    logits = None if storage.slots else logits_of(graph, config)
+    inputs = ids, positions, arguments if logits else None
+    bodies += _lower_passes(low, cut(graph), "chunk", inputs, layers)
     if more:
         build.scalar("beq", rs=b.ZERO, x=0, y=Label(_PASSES_END))
         build.label(_CHUNKS)
         build.hbm.again()
-        bodies += _lower_passes(low, cut(graph, chunks=True), "each chunk", (ids, positions), None)
+        bodies += _lower_passes(low, cut(graph, chunks=True), "each chunk", inputs, None)
         build.label(_PASSES_END)
     most_new = chunk if (graph.at_once and not more) or caches.slots else 0
     kept = list({entry.buffer.name: entry.buffer for entry in low.kept.values()}.values())
     kept += [*low.chosen.values(), *low.noted.values()]
-    generation, logits = None, None if storage.slots else logits_of(graph, config)
+    generation = None
     if logits:
         (tokens,) = ids.values()
         places = arguments, tokens, positions
@@ -172,21 +174,24 @@ def _lower_passes(
     low: Lowering,
     passes: list[Pass],
     label: str,
-    inputs: tuple[dict[str, Buffer], Buffer],
+    inputs: tuple[dict[str, Buffer], Buffer, Buffer | None],
     layers: Layers | None,
 ) -> list[int]:
-    """Passes over all new tokens, one after another; ``inputs``: ids and positions. Returns the
-    first instructions that loads may be moved up to."""
+    """Passes over all new tokens, one after another; ``inputs``: ids, positions, and arguments of
+    a program that chooses tokens. Returns the first instructions that loads may be moved up to."""
     build, bodies = low.builder, []
+    ids, positions, arguments = inputs
     low.reads.begin(op for each in passes for op in each.ops)
     for number, each in enumerate(passes):
         build.start_pass(walks=layers is not None)
         chunk_head(build, f"{label} {number}", low.caches, low.graph.causal)
         bring(low, each.brought)
-        token_loop(low, each.ops, f"token of {label} {number}", *inputs)
         bodies.append(len(build.items))
+        token_loop(low, each.ops, f"token of {label} {number}", ids, positions)
         bodies += _lower_ops(low, each.ops, layers)
         keep(low, each.kept)
+        if arguments and number == len(passes) - 1:
+            load_wanted(build, arguments)
         chunk_tail(build, f"{label} {number}")
     return bodies
 

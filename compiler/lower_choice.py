@@ -15,6 +15,7 @@ from isa.program import Reg
 
 BEGIN, _END = "launch", "end of the launch"
 _TOKEN, _COUNT, _OTHER = b.DONE, b.M, b.SCRATCH  # registers, all free between launches
+WANTED = b.SCRATCH  # no instruction between `load_wanted` and `choose_and_repeat` changes it
 _WANTED, _MADE, _FIRST_STOP = (i * WORD_BYTES for i in (2, 3, 4))  # behind S and P
 
 
@@ -36,11 +37,16 @@ def logits_of(graph: Graph, config: ChipConfig) -> str | None:
     return found[0].name if fits else None
 
 
+def load_wanted(build: Builder, arguments: Buffer) -> None:
+    """W to its register, for `choose_and_repeat`: to be emitted while engines are at work."""
+    build.scalar("ld", rd=WANTED, x=arguments.at(0, HBM_ATOM_BYTES), y=_WANTED)
+
+
 def choose_and_repeat(
     build: Builder, stored: Stored, places: tuple[Buffer, Buffer, Buffer], context: int
 ) -> tuple[Generation, Buffer]:
-    """Emit it; ``places``: arguments, ids, positions. Returns where the host finds what concerns
-    it, and what else is written in HBM."""
+    """Emit it, where `load_wanted` has been; ``places``: arguments, ids, positions. Returns where
+    the host finds what concerns it, and what else is written in HBM."""
     arguments, ids, positions = places
     chosen = build.hbm.reserve("chosen tokens", WORD_BYTES * context)
     place = build.hbm.reserve("choice", build.config.hbm_alignment_bytes)
@@ -49,8 +55,7 @@ def choose_and_repeat(
     def load_word(register: Reg, offset: int) -> None:
         build.scalar("ld", rd=register, x=words, y=offset)
 
-    load_word(_OTHER, _WANTED)
-    build.scalar("beq", rs=_OTHER, x=0, y=Label(_END))
+    build.scalar("beq", rs=WANTED, x=0, y=Label(_END))
     _choose(build, stored, place)
     build.scalar("ld", rd=_TOKEN, x=place.at(0, HBM_ATOM_BYTES), y=0)
     load_word(_COUNT, _MADE)

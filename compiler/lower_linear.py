@@ -23,6 +23,8 @@ from isa.config import F32_BYTES
 from isa.formats import FORMATS
 from isa.program import Reg
 
+_FIRST_BLOCKS = 4  # at least, of a pass's first product: it begins when the first of them is there
+
 
 @dataclass(frozen=True)
 class Term:
@@ -81,6 +83,9 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
     longest = max(term.matrix.shape[0] for term in padded)
     cols = padded[0].matrix.shape[1]
     k_step, n_step = block_shape(low, op, (longest, cols), groups, KINDS[kind])
+    if low.builder.begins:
+        n_step = min(n_step, round_up(-(-cols // _FIRST_BLOCKS), _column_unit(low, op)))
+        low.builder.begins = False
     for n0 in range(0, cols, n_step):
         columns = slice(n0, min(n0 + n_step, cols))
         acc, first = low.builder.accumulators(), True
@@ -147,14 +152,18 @@ def block_shape(
     k_step = min(k_step, round_up(shape[0], unit))
     m = low.builder.chunk * groups
     panels = min(budget // (k_step * config.cols), config.acc_rows // 2 // m)
-    unit = config.cols
-    if op.output.name in low.outputs and stores_itself(op):  # blocks are stored: whole HBM rows
-        unit = max(unit, config.hbm_alignment_bytes // F32_BYTES)
+    unit = _column_unit(low, op)
     most = panels * config.cols // unit * unit
     if most < 1:
         raise DoesNotFit
     blocks = -(-shape[1] // most)
     return k_step, round_up(-(-shape[1] // blocks), unit)
+
+
+def _column_unit(low: Lowering, op: Op) -> int:
+    """Whose multiples blocks begin at: whole panels, and where they are stored whole HBM rows."""
+    stored = op.output.name in low.outputs and stores_itself(op)
+    return max(low.config.cols, low.config.hbm_alignment_bytes // F32_BYTES if stored else 0)
 
 
 def multiply_block(

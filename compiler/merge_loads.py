@@ -14,7 +14,7 @@ from compiler.virtual import LONGEST_ROW, Access, Address, Buffer, Item, Label, 
 from isa.config import ChipConfig
 
 _SRAM_PART = 16  # of the SRAM that a merged load may take
-_FIRST_PART = 4  # of that for the first one of a pass; each next one may be twice as long
+_FIRST_PART = 8  # of that for the first one of a pass; each next one may be twice as long
 
 Places = dict[str, tuple[Buffer, int]]  # of buffers by name: what they are part of, from which byte
 

@@ -22,6 +22,7 @@ from compiler.axes import context_for
 from compiler.calibrate import with_int8_cache
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
+from compiler.fuse_rounding import fuse_rounding
 from compiler.graph import Constant, Graph, Image
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
@@ -37,6 +38,7 @@ from isa.iomap import IoMap, Slots, Tensor
 
 CHUNKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # tokens in one pass: the largest that fits the SRAM
 _SURE = 64
+_EARLY_PART = 64  # of the SRAM: weights that are asked for before a pass's tokens are
 
 
 def compile_file(
@@ -96,8 +98,10 @@ def compile_graph(
         progress(f"lower, {chunk} tokens a pass")
         try:
             lowered = lower(graph, config, chunk, storage, keys)
-            items, bodies = merge_loads(lowered.builder.items, lowered.bodies, config)
-            items = schedule.hoist_loads(order_by_products(items, bodies), bodies)
+            items, bodies = fuse_rounding(lowered.builder.items, lowered.bodies, config)
+            items, bodies = merge_loads(items, bodies, config)
+            items = order_by_products(items, bodies)
+            items = schedule.hoist_loads(items, bodies, config.sram_bytes // _EARLY_PART)
             addresses = schedule.allocate(items, config, lowered.builder.loop)
         except schedule.DoesNotFit:
             continue

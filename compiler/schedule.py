@@ -20,17 +20,20 @@ class DoesNotFit(Exception):
     """The SRAM is too small for the chunk size that was tried."""
 
 
-def hoist_loads(items: list[Item], bodies: Sequence[int]) -> list[Item]:
+def hoist_loads(items: list[Item], bodies: Sequence[int], early_bytes: int = 0) -> list[Item]:
     """Move each prefetchable load up to just before the first use of the one PREFETCH_DEPTH before.
 
     Nothing leaves its loop, whose first index is one of ``bodies``, and nothing moves into a loop
     that it passes. The loads' order stays, so the load engine sees them in order of need while the
-    sequencer runs ahead.
+    sequencer runs ahead. Of those that go to the beginning of a body only the first ones of
+    ``early_bytes`` in all pass a fence (`lnop`), the others come behind it: what stands before it
+    is wanted first.
     """
     loads = [i for i, item in enumerate(items) if isinstance(item, VirtualOp) and item.prefetch]
     first_use = _first_uses(items, loads)
     target: dict[int, list[int]] = {}
-    inner = _loops(items)
+    inner, fences = _loops(items), _fences(items, bodies)
+    early = dict.fromkeys(bodies, 0)  # bytes
     for order, index in enumerate(loads):
         start = max(body for body in bodies if body <= index)
         place = first_use[loads[order - PREFETCH_DEPTH]] if order >= PREFETCH_DEPTH else start
@@ -38,6 +41,9 @@ def hoist_loads(items: list[Item], bodies: Sequence[int]) -> list[Item]:
         for begin, end in inner:
             if begin < place <= end < index:
                 place = begin
+        early[start] += _target(items[index]).size
+        if place < fences[start] and early[start] > early_bytes:
+            place = min(fences[start], index)
         target.setdefault(place, []).append(index)
     moved = set(loads)
     result: list[Item] = []
@@ -45,6 +51,22 @@ def hoist_loads(items: list[Item], bodies: Sequence[int]) -> list[Item]:
         for each in [items[j] for j in target.get(i, [])] + [item] * (i not in moved):
             result += [*each.setup, each] if isinstance(each, VirtualOp) else [each]
     return result
+
+
+def _target(item: Item) -> Buffer:
+    """Where a load brings what it brings."""
+    assert isinstance(item, VirtualOp)
+    return item.writes[0].buffer
+
+
+def _fences(items: list[Item], bodies: Sequence[int]) -> dict[int, int]:
+    """Of each body the index behind its first fence, before which others begin; its own if it has
+    none."""
+    found = {}
+    for start, end in zip(bodies, [*bodies[1:], len(items)], strict=True):
+        fence = (i for i in range(start, end) if getattr(items[i], "mnemonic", "") == "lnop")
+        found[start] = next(fence, start - 1) + 1
+    return found
 
 
 def _loops(items: list[Item]) -> list[tuple[int, int]]:
@@ -62,9 +84,7 @@ def _loops(items: list[Item]) -> list[tuple[int, int]]:
 def _first_uses(items: list[Item], loads: list[int]) -> dict[int, int]:
     pending: dict[str, int] = {}
     for index in loads:
-        op = items[index]
-        assert isinstance(op, VirtualOp)
-        pending[op.writes[0].buffer.name] = index
+        pending[_target(items[index]).name] = index
     uses = {}
     for i, item in enumerate(items):
         if isinstance(item, VirtualOp) and not item.prefetch:

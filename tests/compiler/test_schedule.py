@@ -202,6 +202,22 @@ def test_loads_pass_loops_but_do_not_enter_them():
     assert moved[place + 1] is loop[0]
 
 
+@pytest.mark.parametrize(("early", "passing"), [(0, 0), (64, 1), (191, 2), (192, 3), (999, 4)])
+def test_the_first_loads_pass_what_is_fetched_token_by_token(early, passing):
+    """As many as fit ``early`` bytes; the others come behind it, as it is wanted first."""
+    buffers = [sram(f"w{i}") for i in range(5)]
+    rows = [Label("token"), op("add"), VirtualOp("blt", {"y": Label("token")}), op("lnop")]
+    loads = [op("load", (), (buffer,), prefetch=True) for buffer in buffers]
+    uses = [op("matmul", (buffer,), ()) for buffer in buffers]
+    items: list[Item] = [op("sync"), *rows, *loads[:4], *uses[:4], loads[4], uses[4]]
+    moved = hoist_loads(items, [1], early)
+    assert moved[1 : 1 + passing] == loads[:passing]
+    assert moved[1 + passing : 5 + passing] == rows
+    assert moved[5 + passing : 9] == loads[passing:4]
+    assert moved.index(loads[4]) > moved.index(rows[-1])
+    assert [item for item in moved if item in loads] == loads
+
+
 def test_resolve_addresses_and_labels():
     buffer = sram("x")
     move = VirtualOp("vmov", {"dst": buffer.at(32), "rows": Reg(3)}, source="node A")
