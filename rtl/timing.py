@@ -5,7 +5,7 @@ memory's devices are those of its generation (`isa.hbm`). Pure data: nothing of 
 """
 
 FETCH_DEPTH = 128  # instructions in the sequencer's buffer
-FETCH_BURST = 8  # instructions that are requested together: 256 bytes, never across 4 KiB
+FETCH_BURST = 32  # instructions that are requested together: 1 KiB, never across 4 KiB
 FETCH_AHEAD = FETCH_DEPTH // 2  # the rest stays behind the program counter, for loops
 ACC_BANKS = 2  # of a column of accumulators: the array adds in one, the vector unit reads another
 COMMANDS_AT_WORK = 2  # of an engine: begun, and not yet retired
