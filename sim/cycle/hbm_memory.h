@@ -142,7 +142,7 @@ class HbmMemory {
   Pieces read_pieces_, write_pieces_;
   const int64_t parts_, waiting_;
   std::vector<Channel> channels_;
-  Ring<Piece, 128> reads_, routes_, ends_;
+  Ring<Piece, 1024> reads_, routes_, ends_;
   MemoryOut out_{};
   int64_t now_ = 0, read_count_ = 0, write_count_ = 0;
   bool read_next_ = false, write_next_ = false, here_ = false;
