@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler import builder as b
-from compiler.virtual import Access, Address, Buffer, Item, Label, VirtualOp
+from compiler.virtual import Address, Buffer, Item, Label, VirtualOp, accesses
 from isa.config import BF16_BYTES, F32_BYTES, ChipConfig
 from isa.table import Engine
 
@@ -30,7 +30,7 @@ def fuse_rounding(
     for index, item in enumerate(items):
         piece += isinstance(item, Label)
         pieces.append(piece)
-        for name in {access.buffer.name for access in _accesses(item)}:
+        for name in {access.buffer.name for access in accesses(item)}:
             touches.setdefault(name, []).append(index)
     result, gone = list(items), list[int]()
     for index, copy in enumerate(items):
@@ -125,10 +125,6 @@ def _room(item: Item, field: str) -> Buffer:
 def _op(item: Item) -> VirtualOp:
     assert isinstance(item, VirtualOp)
     return item
-
-
-def _accesses(item: Item) -> tuple[Access, ...]:
-    return (*item.reads, *item.writes) if isinstance(item, VirtualOp) else ()
 
 
 def _touches_by_reading(item: Item, name: str) -> bool:

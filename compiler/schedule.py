@@ -1,97 +1,22 @@
-"""Passes over the virtual program: move loads up, allocate SRAM, insert semaphores, resolve."""
+"""Passes over the virtual program: allocate SRAM, insert semaphores, resolve addresses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from compiler.errors import CompileError
-from compiler.virtual import Access, Address, Buffer, Item, Label, VirtualOp
+from compiler.virtual import Address, Buffer, Item, Label, VirtualOp, accesses
 from isa.config import ChipConfig
 from isa.program import Op, Reg, Value
 from isa.table import Engine
 
 STORE_LAG = 64  # instructions behind a store in which what it reads is not overwritten
 LAG = 16  # the same behind any instruction, and what it writes
-PREFETCH_DEPTH = 4  # loads issued ahead of the one whose data is consumed
 _ENGINES = (Engine.LOAD, Engine.STORE, Engine.MATRIX, Engine.VECTOR)
 
 
 class DoesNotFit(Exception):
     """The SRAM is too small for the chunk size that was tried."""
-
-
-def hoist_loads(items: list[Item], bodies: Sequence[int], early_bytes: int = 0) -> list[Item]:
-    """Move each prefetchable load up to just before the first use of the one PREFETCH_DEPTH before.
-
-    Nothing leaves its loop, whose first index is one of ``bodies``, and nothing moves into a loop
-    that it passes. The loads' order stays, so the load engine sees them in order of need while the
-    sequencer runs ahead. Of those that go to the beginning of a body only the first ones of
-    ``early_bytes`` in all pass a fence (`lnop`), the others come behind it: what stands before it
-    is wanted first.
-    """
-    loads = [i for i, item in enumerate(items) if isinstance(item, VirtualOp) and item.prefetch]
-    first_use = _first_uses(items, loads)
-    target: dict[int, list[int]] = {}
-    inner, fences = _loops(items), _fences(items, bodies)
-    early = dict.fromkeys(bodies, 0)  # bytes
-    for order, index in enumerate(loads):
-        start = max(body for body in bodies if body <= index)
-        place = first_use[loads[order - PREFETCH_DEPTH]] if order >= PREFETCH_DEPTH else start
-        place = min(max(place, start), index)
-        for begin, end in inner:
-            if begin < place <= end < index:
-                place = begin
-        early[start] += _target(items[index]).size
-        if place < fences[start] and early[start] > early_bytes:
-            place = min(fences[start], index)
-        target.setdefault(place, []).append(index)
-    moved = set(loads)
-    result: list[Item] = []
-    for i, item in enumerate(items):
-        for each in [items[j] for j in target.get(i, [])] + [item] * (i not in moved):
-            result += [*each.setup, each] if isinstance(each, VirtualOp) else [each]
-    return result
-
-
-def _target(item: Item) -> Buffer:
-    """Where a load brings what it brings."""
-    assert isinstance(item, VirtualOp)
-    return item.writes[0].buffer
-
-
-def _fences(items: list[Item], bodies: Sequence[int]) -> dict[int, int]:
-    """Of each body the index behind its first fence, before which others begin; its own if it has
-    none."""
-    found = {}
-    for start, end in zip(bodies, [*bodies[1:], len(items)], strict=True):
-        fence = (i for i in range(start, end) if getattr(items[i], "mnemonic", "") == "lnop")
-        found[start] = next(fence, start - 1) + 1
-    return found
-
-
-def _loops(items: list[Item]) -> list[tuple[int, int]]:
-    """(first, last) index of each loop, from its label to the branch back; outer ones first."""
-    labels: dict[str, int] = {}
-    found = []
-    for i, item in enumerate(items):
-        if isinstance(item, Label):
-            labels[item.name] = i
-        elif isinstance(target := item.fields.get("y"), Label) and target.name in labels:
-            found.append((labels[target.name], i))
-    return sorted(found, key=lambda loop: (loop[0], -loop[1]))
-
-
-def _first_uses(items: list[Item], loads: list[int]) -> dict[int, int]:
-    pending: dict[str, int] = {}
-    for index in loads:
-        pending[_target(items[index]).name] = index
-    uses = {}
-    for i, item in enumerate(items):
-        if isinstance(item, VirtualOp) and not item.prefetch:
-            for access in (*item.reads, *item.writes):
-                if access.buffer.name in pending:
-                    uses[pending.pop(access.buffer.name)] = i
-    return {index: uses.get(index, len(items)) for index in loads}
 
 
 def allocate(
@@ -118,7 +43,7 @@ def _allocate(
     dies: dict[str, int] = {}
     buffers: dict[str, Buffer] = {}
     for i, item in enumerate(items):
-        for access in _accesses(item):
+        for access in accesses(item):
             if access.buffer.space == "sram":
                 name = access.buffer.name
                 buffers[name] = access.buffer
@@ -154,12 +79,8 @@ def _best_fit(live: list[tuple[int, int, str]], size: int, room: int) -> int:
 
 def peak(items: list[Item], addresses: dict[str, int]) -> int:
     """Bytes of SRAM up to the last one that is used."""
-    buffers = (access.buffer for item in items for access in _accesses(item))
+    buffers = (access.buffer for item in items for access in accesses(item))
     return max((addresses[b.name] + b.size for b in buffers if b.space == "sram"), default=0)
-
-
-def _accesses(item: Item) -> tuple[Access, ...]:
-    return (*item.reads, *item.writes) if isinstance(item, VirtualOp) else ()
 
 
 class _History:
@@ -216,7 +137,7 @@ def synchronise(items: list[Item], addresses: dict[str, int]) -> None:
 
 def _synchronise(ops: list[VirtualOp], addresses: dict[str, int]) -> None:
     """Semaphores between two `sync`."""
-    history = _History(sum(len(_accesses(op)) for op in ops))
+    history = _History(sum(len(accesses(op)) for op in ops))
     # known[e, p]: the last op of engine p that is done before the next one of engine e begins.
     known = np.full((len(_ENGINES), len(_ENGINES)), -1)
     knowledge = np.empty((len(ops), len(_ENGINES)), np.int64)  # of each op's engine, when it began

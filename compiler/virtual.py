@@ -88,3 +88,8 @@ class VirtualOp:
 
 
 Item = VirtualOp | Label
+
+
+def accesses(item: Item) -> tuple[Access, ...]:
+    """All that an instruction may touch; a label touches nothing."""
+    return (*item.reads, *item.writes) if isinstance(item, VirtualOp) else ()
