@@ -103,6 +103,8 @@ def choose_layouts(graph: Graph, config: ChipConfig) -> dict[str, Layout]:
 
 
 def _tied(op: Op) -> Iterable[Tensor]:
+    if "plus" in op.attributes:
+        return [i for i in op.inputs[2:3] if isinstance(i, Tensor)]
     if op.kind not in _SAME_SHAPE or moves(op):
         return []
     size = op.output.size

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from compiler import builder as b
+from compiler.add_products import add_products
 from compiler.builder import Builder
 from compiler.graph import Graph, Op
 from compiler.layers import Layers
@@ -60,6 +61,7 @@ from compiler.lowering import Caches, Lowering, Stored, describe
 from compiler.passes import Pass, cut
 from compiler.rotate_signs import fold_rotate_signs
 from compiler.scale_biases import scale_biases
+from compiler.split_heads import split_heads
 from compiler.split_wide import split_wide
 from compiler.storage import IN_BF16, Storage
 from compiler.virtual import Buffer, Label
@@ -126,6 +128,7 @@ def lower(
     """
     build = Builder(config, chunk, storage.stored)
     graph = split_wide(scale_biases(fold_rotate_signs(graph)), config, chunk)
+    graph = add_products(split_heads(graph, config, chunk))
     arguments = build.hbm.reserve("arguments", HBM_ATOM_BYTES)
     names = dict.fromkeys(op.attributes["ids"] for op in graph.ops if op.kind == "embed")
     ids = {name: build.hbm.reserve(name, 4 * graph.max_context) for name in names}

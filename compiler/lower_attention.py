@@ -150,7 +150,7 @@ def _attend(low: Lowering, op: Op, q: Tensor, rows: tuple[Buffer, Buffer]) -> No
     if codes:
         queries = [_coded_queries(low, op, q, factor)] * len(batches)
     else:
-        queries = [_queries(low, q, batch, factor) for batch in batches]
+        queries = [_queries(low, op, batch, factor) for batch in batches]
     if low.caches.tiled:
         attend_to_tiles(low, op, list(zip(batches, queries, strict=True)), rows, _buffers(low, op))
         return
@@ -241,28 +241,33 @@ def _store_new(low: Lowering, cache: Buffer, rows: Buffer, place: Reg | Address)
     build.emit("store", (rows.access(),), (cache.access(),), fields=fields)
 
 
-def _queries(low: Lowering, q: Tensor, batch: HeadBatch, scale: float) -> Entering:
+def _queries(low: Lowering, op: Op, batch: HeadBatch, scale: float) -> Entering:
     """bf16 queries of a batch times ``scale``: (heads, m) rows of the cache's head width."""
-    build, source = low.builder, low.place(q)
-    row_bytes = BF16_BYTES * padded_head(q.width, low.config)
-    stride = source.layout.row_bytes(q.groups, q.width)
-    assert stride is not None
+    build, width = low.builder, op.output.width
+    row_bytes = BF16_BYTES * padded_head(width, low.config)
     buffer = build.sram("queries", build.chunk * batch.count * row_bytes)
-    for head in range(batch.count):
-        place = (batch.first + head) * stride
+    rows = [row for q in _parts_of_queries(op) for row in low.by_token(op, q)]
+    for head, row in enumerate(rows[batch.first : batch.first + batch.count]):
         fields: dict[str, FieldValue] = {
             "dst": head_row(low, buffer.at(), head, row_bytes, b.SCRATCH),
             "dstride": row_bytes,
-            "a": low.first_row(source.buffer, place, stride * q.groups),
-            "astride": stride * q.groups,
+            "a": low.first_row(row.buffer, row.offset, row.stride),
+            "astride": row.stride,
             "b": float_bits(scale),
             "bt": "scalar",
             "rows": b.M,
-            "cols": q.width,
+            "cols": width,
             "dt": "bf16",
         }
-        build.emit("vmul", (source.buffer.access(),), (buffer.access(),), fields=fields)
+        build.emit("vmul", (row.buffer.access(),), (buffer.access(),), fields=fields)
     return Entering(buffer, row_bytes)
+
+
+def _parts_of_queries(op: Op) -> list[Tensor]:
+    """Queries of all heads: in one tensor, or in several, behind keys and values if these are
+    there (`compiler.split_heads`)."""
+    first, *more = (x for x in op.inputs if isinstance(x, Tensor))
+    return [first, *(more[2:] if op.kind == "attention" else more)]
 
 
 def _coded_queries(low: Lowering, op: Op, q: Tensor, scale: float) -> Entering:

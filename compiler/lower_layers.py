@@ -5,7 +5,7 @@ what it takes to fill the pipeline again, a few thousand cycles: layers whose we
 `LEAST_CYCLES` become a loop, shorter ones stay behind each other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from compiler import builder as b
@@ -44,7 +44,7 @@ def _size(op: Op) -> int:
     """Weights of a product, or of a part of it."""
     if op.kind != "linear":
         return 0
-    x, _ = op.inputs
+    x, *_ = op.inputs
     assert isinstance(x, Tensor)
     return x.width * op.output.width
 
@@ -110,7 +110,6 @@ def _carry(low: Lowering, ops: tuple[Op, ...], x: Tensor, made: Tensor) -> None:
         own = Placed(low.builder.sram(f"{x.name} of layers", room.buffer.size), room.layout)
         _copy(low, room, own)
         low.tensors[x.name] = room = own
-    low.reads.pinned.add(room.buffer.name)
     names, last = {x.name}, -1
     for index, op in enumerate(ops):
         if any(isinstance(i, Tensor) and i.name in names for i in op.inputs):
@@ -121,8 +120,20 @@ def _carry(low: Lowering, ops: tuple[Op, ...], x: Tensor, made: Tensor) -> None:
     op = ops[place]
     whole = [i for i in op.inputs if isinstance(i, Tensor) and i.size == op.output.size]
     in_place = op.kind in BINARY and len(whole) == len(op.inputs)
+    in_place |= "plus" in op.attributes
     if op.kind != "view" and (last < place or (last == place and in_place)):
         low.tensors[made.name] = room
+    between = frozenset(dead_before(ops, place + in_place))
+    low.reads.pinned[room.buffer.name] = made.name, between
+
+
+def dead_before(ops: tuple[Op, ...], place: int) -> Iterator[str]:
+    """Tensors that nothing reads from operator ``place`` of a layer on, under any name."""
+    for op in ops[:place]:
+        reads = [i for i, reader in enumerate(ops) if op.output in reader.inputs]
+        viewed = any(ops[i].kind == "view" for i in reads)
+        if op.kind != "view" and not viewed and all(i < place for i in reads):
+            yield op.output.name
 
 
 def _copy(low: Lowering, source: Placed, target: Placed) -> None:

@@ -70,7 +70,7 @@ def multiply(low: Lowering, op: Op, terms: Sequence[Term], groups: int, kind: st
     padded = []
     for x, term in zip(op.inputs, terms, strict=False):
         assert isinstance(x, Tensor)
-        layout, matrix = low.place(x).layout, term.matrix
+        layout, matrix = low.layouts[x.name], term.matrix
         if groups > 1 and (layout.row_bytes(groups, x.width) is None):
             raise low.refuse(op, f"rows of {x.width} elements of {x.name} have gaps")
         if groups == 1:
@@ -241,10 +241,23 @@ def drain(low: Lowering, op: Op, product: Product, groups: int) -> None:
         store_rows(low, op.output, (mnemonic, reads, fields), product.n0, product.later)
         if op.output.name not in low.read:
             return
+    total = op.inputs[2] if "plus" in op.attributes else None
+    if isinstance(total, Tensor):
+        low.overwrite(op, total)
     placed = low.place(op.output)
     stride = placed.layout.row_bytes(groups, op.output.width) or placed.layout.token_bytes
-    out = Vectors(placed.buffer, F32_BYTES * product.n0, stride)
-    fields |= {"dst": out.buffer.at(out.offset), "dstride": stride}
-    low.builder.emit(mnemonic, reads, (out.buffer.access(),), fields=fields)
+    target = out = Vectors(placed.buffer, F32_BYTES * product.n0, stride)
+    term = replace(out, buffer=low.place(total).buffer) if isinstance(total, Tensor) else None
+    if term and mnemonic == "vmov":
+        mnemonic, reads = "vadd", (*reads, term.buffer.access())
+        fields |= {"b": term.buffer.at(term.offset), "bstride": stride}
+    elif term:
+        pitch = F32_BYTES * round_up(product.cols, low.config.lanes)
+        room = low.builder.sram("term of a sum", low.builder.chunk * groups * pitch)
+        target = Vectors(room, 0, pitch)
+    fields |= {"dst": target.buffer.at(target.offset), "dstride": target.stride}
+    low.builder.emit(mnemonic, reads, (target.buffer.access(),), fields=fields)
     if product.later:
-        low.by_rows("vmul", out, out, product.cols, product.later, groups)
+        low.by_rows("vmul", target, target, product.cols, product.later, groups)
+    if term and target != out:
+        low.by_rows("vadd", out, target, product.cols, term, groups)

@@ -60,19 +60,18 @@ def lower_scores(
     -inf where one is not seen. ``sources``: the batch's queries, or all in codes, and the keys;
     ``newest``: there may be keys that are too new for some token of the chunk."""
     build, config, (queries, keys) = low.builder, low.config, sources
-    q = op.inputs[0]
-    assert isinstance(q, Tensor)
+    out = op.output
     row_bytes = score_row_bytes(low)
     scores = build.sram("scores", build.chunk * batch.count * row_bytes)
     for heads in batch.products():
         acc, rows = build.accumulators(), build.rows(batch.shared)
         fields: dict[str, FieldValue] = {
             "acc": acc.at(),
-            "w": keys.at(_key_head(low, q, batch.first + heads.start)),
+            "w": keys.at(_key_head(low, out, batch.first + heads.start)),
             "wstride": low.caches.row_bytes,
             "wpanel": config.cols * low.caches.row_bytes,
             "m": rows,
-            "k": q.width,
+            "k": out.width,
             "n": b.CONTEXT,
             "layout": "transposed",
             "af": queries.format,
@@ -80,14 +79,14 @@ def lower_scores(
         }
         if queries.scales:
             fields |= {"a": queries.at(0, batch.first + heads.start)}
-            fields |= {"astride": q.groups * queries.stride}
+            fields |= {"astride": out.groups * queries.stride}
         else:
             first = head_row(low, queries.at(0), heads.start, queries.stride, b.SCRATCH)
             fields |= {"a": first, "astride": queries.stride}
         given = (queries.buffer.access(), keys.access())
         build.emit("matmul", given, (acc.access(),), fields=fields)
         for head in heads:
-            scales = queries.scales and of_group(queries.scales, batch.first + head, q.groups)
+            scales = queries.scales and of_group(queries.scales, batch.first + head, out.groups)
             bias = biases[(batch.first + head) % len(biases)] if biases else None
             steps = _steps(low, op, (scales, bias), newest)
             if head > heads.start and _uses_registers(low, op, bias):

@@ -24,13 +24,15 @@ from compiler.canonical import canonicalise
 from compiler.errors import CompileError
 from compiler.fuse_rounding import fuse_rounding
 from compiler.graph import Constant, Graph, Image
+from compiler.hoist import hoist_loads
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.lower_inputs import features_bytes
 from compiler.merge_loads import merge_loads, shared_loads
 from compiler.order import order_by_products
-from compiler.storage import IN_BF16, INT8, Storage
+from compiler.storage import IN_BF16, INT8, PRODUCTS, Storage
 from compiler.tiles import check_slots, check_tile, tile_sizes
+from compiler.virtual import Item
 from compiler.walk import walk
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
@@ -38,6 +40,7 @@ from isa.iomap import IoMap, Slots, Tensor
 
 CHUNKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # tokens in one pass: the largest that fits the SRAM
 _SURE = 64
+_EIGHTHS = 8  # parts of the SRAM, by which what loads may fill shrinks
 _EARLY_PART = 64  # of the SRAM: weights that are asked for before a pass's tokens are
 
 
@@ -91,7 +94,7 @@ def compile_graph(
         check_slots(graph, config, storage)
     if tile:
         check_tile(graph, config, tile)
-    most = min(_most_tokens(graph, config), max(1, graph.max_context))
+    most = min(_most_tokens(graph, config, storage), max(1, graph.max_context))
     chunks = [c for c in CHUNKS if c <= most]
     sizes = ((c, t) for c in chunks for t in tile_sizes(graph, config, c, storage, tile))
     for chunk, keys in sizes:
@@ -100,9 +103,7 @@ def compile_graph(
             lowered = lower(graph, config, chunk, storage, keys)
             items, bodies = fuse_rounding(lowered.builder.items, lowered.bodies, config)
             items, bodies = merge_loads(items, bodies, config)
-            items = order_by_products(items, bodies)
-            items = schedule.hoist_loads(items, bodies, config.sram_bytes // _EARLY_PART)
-            addresses = schedule.allocate(items, config, lowered.builder.loop)
+            items, addresses = _place(items, bodies, config, lowered.builder.loop)
         except schedule.DoesNotFit:
             continue
         progress("synchronise")
@@ -122,14 +123,49 @@ def compile_graph(
     )
 
 
-def _most_tokens(graph: Graph, config: ChipConfig) -> int:
-    """Of a pass that is tried: for these a tile of bf16 weights keeps the array as busy as the
-    memory's port; no more than _SURE where five fp32 tensors of all heads, as there are when
-    queries are rotated, are more than the SRAM."""
-    tile = config.rows * config.array_col_bytes
+def _place(
+    items: list[Item], bodies: list[int], config: ChipConfig, loop: tuple[str, str] | None
+) -> tuple[list[Item], dict[str, int]]:
+    """The program in its best order that fits, and SRAM addresses: products come early, or, as that
+    takes more room, do not; loads come early as far as there is room for what is live together
+    then, with more to spare where it is in pieces."""
+    for ordered in (order_by_products(items, bodies), items):
+        at = partial(_place_with, ordered, bodies, config, loop)
+        if not (found := at(_EIGHTHS)) and (least := at(0)):
+            fewer = (at(eighths) for eighths in range(_EIGHTHS - 1, _EIGHTHS // 2, -1))
+            found = next((placed for placed in fewer if placed), least)
+        if found:
+            return found
+    raise schedule.DoesNotFit
+
+
+def _place_with(
+    items: list[Item],
+    bodies: list[int],
+    config: ChipConfig,
+    loop: tuple[str, str] | None,
+    eighths: int,
+) -> tuple[list[Item], dict[str, int]] | None:
+    """The same where loads come early only while no more of the SRAM than this is full; None if it
+    does not fit."""
+    room, early = config.sram_bytes * eighths // _EIGHTHS, config.sram_bytes // _EARLY_PART
+    moved = hoist_loads(items, bodies, room, early)
+    try:
+        return moved, schedule.allocate(moved, config, loop)
+    except schedule.DoesNotFit:
+        return None
+
+
+def _most_tokens(graph: Graph, config: ChipConfig, storage: Storage) -> int:
+    """Of a pass that is tried: with these a tile of weights, in the widest format that products
+    have, keeps the array as busy as the memory's port; more would leave less room for weights that
+    come early. No more than _SURE where three fp32 tensors of all heads, as there are while queries
+    are made and attended with, are more than the SRAM."""
+    bits = max((storage.weights.bits(op) for op in graph.ops if op.kind in PRODUCTS), default=16)
+    tile = int(config.rows * config.cols * bits) // 8
     most = max(8, config.rows, tile // config.axi_bytes)
     widest = max((op.output.size for op in graph.ops if op.kind == "attention"), default=0)
-    fitting = config.sram_bytes // max(1, 5 * F32_BYTES * widest)
+    fitting = config.sram_bytes // max(1, 3 * F32_BYTES * widest)
     return min(most, max(_SURE, fitting))
 
 

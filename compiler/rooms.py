@@ -8,11 +8,11 @@ from compiler.layout import Layout, Placed
 
 
 class Reads:
-    """How often tensors are still to be read. ``pinned`` are names of buffers whose room no other
-    tensor gets."""
+    """How often tensors are still to be read. ``pinned``: by names of buffers, what will be written
+    there in the end, and which tensors may lie there before that; no other one gets that room."""
 
     def __init__(self, ops: Iterable[Op]) -> None:
-        self.pinned: set[str] = set()
+        self.pinned: dict[str, tuple[str, frozenset[str]]] = {}
         self.begin(ops)
 
     def begin(self, ops: Iterable[Op]) -> None:
@@ -30,10 +30,11 @@ class Reads:
         nothing that lies there is read by another operator. ``tensors``: what has a room."""
         room = tensors[source.name]
         mine = Counter(x.name for x in _tensors(op))
+        later, allowed = self.pinned.get(room.buffer.name, ("", frozenset([op.output.name])))
         users = [name for name, placed in tensors.items() if placed.buffer == room.buffer]
-        free = all(self.left[name] <= mine[name] for name in users)
+        free = all(self.left[name] <= mine[name] for name in users if name != later)
         alike = layout == room.layout and op.output.size == source.size
-        return free and alike and room.buffer.name not in self.pinned
+        return free and alike and op.output.name in allowed
 
 
 def _tensors(op: Op) -> list[Tensor]:

@@ -28,7 +28,7 @@ _POINTWISE = {*BINARY, *UNARY}
 
 def split_wide(graph: Graph, config: ChipConfig, chunk: int) -> Graph:
     """The graph for passes of ``chunk`` tokens. Products of quantised activations stay whole."""
-    widest = config.sram_bytes // _SRAM_PART // (F32_BYTES * chunk)
+    widest = widest_part(config, chunk)
     blocks = [entry.block for entry in FORMATS.values() if entry.block]
     unit = lcm(config.rows, config.cols, config.lanes, *blocks)
     if graph.quantised or max(op.output.size for op in graph.ops) <= max(widest, unit):
@@ -49,10 +49,17 @@ def split_wide(graph: Graph, config: ChipConfig, chunk: int) -> Graph:
     constants, result = dict(graph.constants), list[Op]()
     for op in graph.ops:
         if ops := inside.get(op.output.name):
-            result += _parts(op, ops, constants, (widest, unit))
+            total = _sum_with(op, made, readers)
+            gone |= {total.output.name} if total else set()
+            result += _parts(op, ops, constants, (widest, unit), total)
         elif op.output.name not in gone:
             result.append(op)
     return replace(graph, ops=tuple(result), constants=constants)
+
+
+def widest_part(config: ChipConfig, chunk: int) -> int:
+    """Elements a token that a part of a tensor may have."""
+    return config.sram_bytes // _SRAM_PART // (F32_BYTES * chunk)
 
 
 def _between(down: Op, made: Mapping[str, Op], readers: Mapping[str, set[str]]) -> list[Op]:
@@ -61,7 +68,7 @@ def _between(down: Op, made: Mapping[str, Op], readers: Mapping[str, set[str]]) 
     ``made``: operators by their outputs, ``readers``: the outputs of those that read a tensor."""
     (h, *_) = down.inputs
     assert isinstance(h, Tensor)
-    found, todo = dict[str, Op](), [h] if _is_plain(down) else []
+    found, todo = dict[str, Op](), [h] if is_plain(down) else []
     while todo:
         x = todo.pop()
         if x.name in found:
@@ -70,7 +77,7 @@ def _between(down: Op, made: Mapping[str, Op], readers: Mapping[str, set[str]]) 
         if (x.groups, x.width) != (1, h.width):
             return []
         found[x.name] = op
-        if op.kind == "linear" and _is_plain(op):
+        if op.kind == "linear" and is_plain(op):
             continue
         if op.kind not in _POINTWISE or any(isinstance(i, Table) for i in op.inputs):
             return []
@@ -82,31 +89,54 @@ def _between(down: Op, made: Mapping[str, Op], readers: Mapping[str, set[str]]) 
     return [op for name, op in made.items() if name in found]
 
 
-def _is_plain(op: Op) -> bool:
+def _sum_with(down: Op, made: Mapping[str, Op], readers: Mapping[str, set[str]]) -> Op | None:
+    """The operator that adds the product, which nothing else reads, to a tensor that is there
+    before: the parts are added to that one by one."""
+    names = list(made)
+    (reader, *others) = readers[down.output.name] or [""]
+    if others or not reader or made[reader].kind != "add":
+        return None
+    terms = [x for x in made[reader].inputs if x != down.output]
+    if len(terms) != 1 or not isinstance(terms[0], Tensor) or terms[0].size != down.output.size:
+        return None
+    before = names.index(terms[0].name) < names.index(down.output.name)
+    return made[reader] if before else None
+
+
+def is_plain(op: Op) -> bool:
     """Whether a product has nothing but its tensor and its matrix: no activations in codes."""
     return len(op.inputs) == 2 and not op.attributes
 
 
 def _parts(
-    down: Op, ops: list[Op], constants: dict[str, Array], sizes: tuple[int, int]
+    down: Op,
+    ops: list[Op],
+    constants: dict[str, Array],
+    sizes: tuple[int, int],
+    sum_with: Op | None,
 ) -> Iterator[Op]:
-    """All operators again for each part, whose results are added up; ``sizes``: of a part at most,
-    and what each is a multiple of."""
+    """All operators again for each part, whose results are added up, to what ``sum_with`` adds if
+    it is there; ``sizes``: of a part at most, and what each is a multiple of. The products that
+    make a part come before the one that uses up the part before: that waits for more than them."""
     (h, weights), (widest, unit) = down.inputs, sizes
     assert isinstance(h, Tensor)
     step = round_up(-(-h.width // -(-h.width // max(widest, unit))), unit)
-    total: Tensor | None = None
-    for start in range(0, h.width, step):
-        part = start, min(start + step, h.width)
-        for op in ops:
-            yield _part(op, part, constants)
+    total, sources, end = None, down.sources, down.output
+    if sum_with:
+        (total,) = (x for x in sum_with.inputs if isinstance(x, Tensor) and x != down.output)
+        sources, end = sum_with.sources, sum_with.output
+    parts = [(start, min(start + step, h.width)) for start in range(0, h.width, step)]
+    makers = [[_part(op, part, constants) for op in ops] for part in parts]
+    yield from makers[0]
+    for part, following in zip(parts, [*makers[1:], []], strict=True):
+        yield from following
         y = Tensor(f"{down.output.name} of {part}", 1, down.output.width)
         product = _of(h, part, constants), weights
         yield replace(down, inputs=product, output=y, attributes={"rows": part})
         if total:
             both = f"{down.output.name} up to {part[1]}"
-            added = down.output if part[1] == h.width else replace(y, name=both)
-            yield Op("add", (total, y), added, down.sources)
+            added = end if part[1] == h.width else replace(y, name=both)
+            yield Op("add", (total, y), added, sources)
             y = added
         total = y
 

@@ -15,6 +15,7 @@ from compiler.graph import Constant, Graph, Op, Scalar, Tensor
 from compiler.importer import load_model
 from compiler.layers import find_layers
 from compiler.layout import choose_layouts
+from compiler.lower_layers import dead_before
 from compiler.pipeline import compile_file, compile_graph
 from compiler.storage import IN_BF16, Choice, Storage
 from isa.config import load_config
@@ -202,6 +203,23 @@ def test_layers_that_read_what_lies_before_them() -> None:
     images = [program(replace(graph, ops=ops), loops) for loops in ("never", "always")]
     for wanted, found in zip(*map(outputs, images), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_what_may_lie_where_the_next_layer_will_read() -> None:
+    """What a layer makes in the end is operator 4's; `late` is read behind it, `seen` by a view."""
+    names = ("early", "late", "seen", "again", "made", "end")
+    early, late, seen, again, made, end = (Tensor(name, 1, 8) for name in names)
+    x = Tensor("x", 1, 8)
+    ops = (
+        Op("mul", (x, x), early, ()),
+        Op("add", (early, x), late, ()),
+        Op("mul", (early, early), seen, ()),
+        Op("view", (seen,), again, ()),
+        Op("add", (early, again), made, ()),
+        Op("add", (late, made), end, ()),
+    )
+    assert set(dead_before(ops, 5)) == {"early"}
+    assert set(dead_before(ops, 4)) == set()
 
 
 def test_the_loop_is_identical_on_rtl() -> None:

@@ -31,8 +31,18 @@ def test_only_rooms_of_the_same_form():
     reads = Reads([SQUARE])
     assert reads.may_overwrite(SQUARE, X, {"x": ROOM}, LAYOUT)
     assert not reads.may_overwrite(SQUARE, X, {"x": ROOM}, Layout(3, 8, 16))
-    reads.pinned.add("room")
+    reads.pinned["room"] = "made", frozenset()
     assert not reads.may_overwrite(SQUARE, X, {"x": ROOM}, LAYOUT)
+
+
+def test_who_may_lie_where_something_else_will_be():
+    """What is read behind the layer (`made`) is not there yet."""
+    reads = Reads([SQUARE, Op("add", (Tensor("made", 1, 24), Scalar(1.0)), Y, ())])
+    tensors = {"x": ROOM, "made": ROOM}
+    reads.pinned["room"] = "made", frozenset(["out"])
+    assert reads.may_overwrite(SQUARE, X, tensors, LAYOUT)
+    reads.pinned["room"] = "made", frozenset(["other"])
+    assert not reads.may_overwrite(SQUARE, X, tensors, LAYOUT)
 
 
 def test_operators_that_are_lowered_again():

@@ -33,6 +33,7 @@ def test_parts_of_products_cover_their_matrices():
     graph = graph_of()
     split = split_wide(graph, NARROW, 8)
     covered: dict[str, np.ndarray] = {}
+    assert split.ops != graph.ops
     for op in split.ops:
         if op.kind == "linear":
             _, weights = op.inputs
