@@ -112,7 +112,8 @@ def test_a_point_that_fails_is_tried_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_sweep_goes_on(tmp_path, how):
     """All rows that were there stay, the others come, each once; no process stays behind."""
-    text = "[fields]\nhbm_depth = [4, 8, 16, 32, 64]\nacc_rows = [1024, 2048]\n"
+    text = "[fields]\nhbm_depth = [4, 8, 16, 32, 64]\nstore_bursts = [1, 4, 16, 64]\n"
+    text += "acc_rows = [1024, 2048]\n"
     path, folder = written(tmp_path, text + model("prefill = [9]")), tmp_path / "sweep"
     command = [sys.executable, "-m", "sim.cli", "sweep", str(path), "--jobs", "2"]
     journal = folder / "results.jsonl"
@@ -126,9 +127,9 @@ def test_an_interrupted_sweep_goes_on(tmp_path, how):
     assert process.returncode == (130 if how == signal.SIGINT else -how)
     before = [json.loads(line) for line in journal.read_text().split("\n")[:-1]]
     if how == signal.SIGINT:
-        assert f"interrupted: {len(before)} of 10 points are kept; again: the same" in said
+        assert f"interrupted: {len(before)} of 40 points are kept; again: the same" in said
         assert "Traceback" not in said
-    assert 0 < len(before) < 10
+    assert 0 < len(before) < 40
     found = rows(path)
-    assert len(found) == len(lines(folder)) == 10
+    assert len(found) == len(lines(folder)) == 40
     assert lines(folder)[: len(before)] == before
