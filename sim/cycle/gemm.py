@@ -84,11 +84,13 @@ class Gemm:
 
     @property
     def most_panels(self) -> int:
-        """Of a group: an eighth of the SRAM; with a block of rows half the accumulators."""
+        """Of a group: an eighth of the SRAM; with a block of rows half the accumulators. Where
+        loads take as long as the array's work, that ends a group behind them: a 16th of few rows'
+        panels at most."""
+        panels = self.n // self.config.cols
         most = self.config.acc_rows // 2 // min(self.m, _EDGE_ROWS)
-        most = min(
-            most, self.config.sram_bytes // 8 // self.panel_bytes, self.n // self.config.cols
-        )
+        few = panels // 16 if self.m <= _EDGE_ROWS else panels
+        most = min(most, self.config.sram_bytes // 8 // self.panel_bytes, few)
         return max(most, 1)
 
     @property
