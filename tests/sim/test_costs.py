@@ -131,7 +131,9 @@ def test_the_command(stories, tmp_path: Path, monkeypatch, capsys):
     assert all(node.name in page for node in nodes)
     status, out, err = call("--node", "layers.0/self_attn/q_proj")
     assert status == 0
-    assert [line.split()[1] for line in out.splitlines()] == ["load", "vmov", "matmul", "vmov"]
+    made = [line.split()[1] for line in out.splitlines()]
+    assert set(made) == {"load", "matmul", "vmov"}
+    assert made.count("matmul") == made.count("vmov") == 4  # a pass begins with small blocks
     status, _, err = call("--node", "nowhere")
     assert status == 1
     assert "no node's name contains 'nowhere'" in err

@@ -256,7 +256,9 @@ def sample():
     """Traces that meet every number of the model, with the time that they take."""
     situations = [stream(), *(random_situation(chip, seed) for chip, seed in SAMPLE)]
     traces = [trace_of(situation) for situation in situations]
-    for chip, sizes in (("small", (64, 64, 64)), ("server", (8, 256, 512))):
+    many = "server,hbm_stacks=2,hbm_channels=32"  # refreshes wait behind what is under way
+    gemms = (("small", (64, 64, 64)), ("server", (8, 256, 512)), (many, (8, 1024, 1024)))
+    for chip, sizes in gemms:
         image = Gemm(load_config(chip), *sizes).image
         traces.append(follow(image, image.memory()))
     return [(trace, run_trace(trace, trace.config).cycles) for trace in traces]
