@@ -223,6 +223,18 @@ def test_loads_wait_for_room():
         assert (len(there) == free) if free is not None else len(there) > 1
 
 
+def test_no_load_waits_where_nobody_comes():
+    """Between the branch back and the label at which the loop is left: room is there, but the
+    place is passed by."""
+    weights, wide = sram("w", 64), sram("wide", 256)
+    loop: list[Item] = [Label("again"), op("beq"), op("sync"), op("vmov", (), (wide,))]
+    back = VirtualOp("beq", {"y": Label("again")}, (wide.access(),))
+    last = op("load", (), (weights,), prefetch=True)
+    after: list[Item] = [Label("end"), op("sync"), last, op("matmul", (weights,), ())]
+    moved = hoist_loads([op("sync"), *loop, back, *after], [0], 256)
+    assert moved[-4:] == after
+
+
 def test_no_load_waits_inside_a_loop_that_it_passes():
     weights, wide = sram("w", 64), sram("wide", 256)
     loop: list[Item] = [Label("again"), op("vmov", (), (wide,)), op("vmov", (wide,), ())]
