@@ -26,7 +26,7 @@ def hoist_loads(
     first_use = _first_uses(items, loads)
     target: dict[int, list[int]] = {}
     inner, fences = _loops(items), _fences(items, bodies)
-    live, place = _live_bytes(items), 0
+    live, place = live_bytes(items), 0
     early = dict.fromkeys(bodies, 0)  # bytes
     for order, index in enumerate(loads):
         size, before = _target(items[index]).size, place
@@ -67,7 +67,7 @@ def _is_sync(item: Item) -> bool:
     return isinstance(item, VirtualOp) and item.mnemonic == "sync"
 
 
-def _live_bytes(items: list[Item]) -> NDArray[np.int64]:
+def live_bytes(items: list[Item]) -> NDArray[np.int64]:
     """Of SRAM at each item: buffers that are touched by then and will be again, or now."""
     first, last, sizes = dict[str, int](), dict[str, int](), dict[str, int]()
     for i, item in enumerate(items):

@@ -24,7 +24,7 @@ from compiler.canonical import canonicalise
 from compiler.errors import CompileError
 from compiler.fuse_rounding import fuse_rounding
 from compiler.graph import Constant, Graph, Image
-from compiler.hoist import hoist_loads
+from compiler.hoist import hoist_loads, live_bytes
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.lower_inputs import features_bytes
@@ -130,6 +130,8 @@ def _place(
     takes more room, do not; loads come early as far as there is room for what is live together
     then, with more to spare where it is in pieces."""
     for ordered in (order_by_products(items, bodies), items):
+        if live_bytes(ordered).max() > config.sram_bytes:  # wherever it lies
+            continue
         at = partial(_place_with, ordered, bodies, config, loop)
         if not (found := at(_EIGHTHS)) and (least := at(0)):
             fewer = (at(eighths) for eighths in range(_EIGHTHS - 1, _EIGHTHS // 2, -1))
