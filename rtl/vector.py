@@ -19,8 +19,8 @@ class VectorUnit(wiring.Component):
     """Executes vector instructions one after another: read, compute, write back.
 
     Latency: the last write of n vectors is accepted n + 6 cycles after the command, special
-    functions n + 8, reductions of r rows n + (r log2(lanes)) + 6, a vrot of whole vectors as many
-    more as vectors are turned over; each refused access costs a cycle at most. Throughput one
+    functions n + 8, reductions n + log2(lanes) + 6, a vrot of whole vectors as many more as vectors
+    are turned over; each refused access costs a cycle at most. Throughput one
     vector a cycle. Sizes (rows, cols) are at least 1; vnop never gets here.
 
     A source may be the destination (same type and stride), except of a vrot with cols > lanes.

@@ -20,15 +20,15 @@ class Lane(wiring.Component):
     load : take what comes
     alu : see `Alu`; SPECIAL leaves nothing defined
     a, b, rotated : elements of the sources, that of a from the lane that vrot says; fp32
-    reduce, begins : reduction: a, or `partner`, is added or compared to the result; the row begins
+    reduce, begins : reduction: a is added or compared to the result; the row begins
     index : the place counts, not the value: -0 equals +0
-    partner, partner_place : comes to the result of a reduction, and from where in the row
+    column : where in the row a lies
     o, place : result, fp32 and canonical; of a reduction by MAXIMUM, its first place
     """
 
     def __init__(self) -> None:
         inputs = {"load": 1, "alu": Alu, "a": 32, "b": 32, "rotated": 32, "reduce": 1, "begins": 1}
-        inputs |= {"index": 1, "partner": 32, "partner_place": INDEX_BITS}
+        inputs |= {"index": 1, "column": INDEX_BITS}
         ports = {name: In(shape) for name, shape in inputs.items()}
         super().__init__(ports | {"o": Out(32), "place": Out(INDEX_BITS)})
 
@@ -36,7 +36,7 @@ class Lane(wiring.Component):
         m = Module()
         alu = self.alu
         left = wire(m, Mux(self.reduce, self.o, self.a), "left")
-        right = wire(m, Mux(self.reduce, self.partner, self.b), "right")
+        right = wire(m, Mux(self.reduce, self.a, self.b), "right")
         addend = Mux(alu == Alu.SUBTRACT, negative(right), right)
         total = fp_add(m, left, addend, "add")
         product = fp_mul(m, self.a, self.b, "mul")
@@ -59,11 +59,10 @@ class Lane(wiring.Component):
                     m.d.comb += value.eq(extremes.minimum)
                 with m.Default():
                     m.d.comb += value.eq(moved)
-        earlier = extremes.same & (self.partner_place < self.place)
         with m.If(self.load):
             m.d.sync += self.o.eq(value)
-        with m.If(self.load & (self.begins | extremes.above | earlier)):
-            m.d.sync += self.place.eq(self.partner_place)
+        with m.If(self.load & (self.begins | extremes.above)):
+            m.d.sync += self.place.eq(self.column)
         return m
 
     def _moved(self, m: Module) -> Signal:

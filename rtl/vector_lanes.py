@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.float import split, wire
 from rtl.platform import place
 from rtl.special import SpecialFunctions
+from rtl.vector_fold import Fold
 from rtl.vector_issue import pair_layout
 from rtl.vector_lane import INDEX_BITS, Lane
 from rtl.vector_settings import Alu, settings_layout
@@ -21,9 +22,8 @@ class Lanes(wiring.Component):
     """One result for each pair of vectors, or for each row that is reduced.
 
     Latency 1 cycle; special functions 3; a reduction log2(lanes) + 1 behind its row's last vector.
-    Throughput one vector a cycle, less log2(lanes) cycles after each row that is reduced, in which
-    the lanes' own adders fold: lane i takes in lane i + s for s = lanes/2 … 1. Back-pressure: while
-    `o` is refused everything stands still.
+    Throughput one vector a cycle: while a row is folded the next one enters the lanes.
+    Back-pressure: while `o` is refused everything stands still.
 
     Members
     -------
@@ -45,77 +45,60 @@ class Lanes(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        go, folding, taken = Signal(), Signal(), Signal()
-        fold = Signal(max(1, (self._lanes - 1).bit_length()))  # bit k: fold lanes 2^k apart
+        go, taken = Signal(), Signal()
+        settings, functions = self.settings, SpecialFunctions(self._lanes)
         m.d.comb += [
             go.eq(~self.o.valid | self.o.ready),
-            folding.eq(fold.any()),
-            self.i.ready.eq(go & ~folding),
-            taken.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(go),
+            taken.eq(self.i.valid & go),
         ]
-        special_valid, special_last, special = self._special(m, go, taken)
-        valid, last = self._sequence(m, go, taken, fold)
-        results, first_place = self._results(m, platform, taken, go & folding, fold)
-        is_special = self.settings.alu == Alu.SPECIAL
-        lane_0 = Mux(self.settings.index, first_place, results[:32])
+        special = settings.alu == Alu.SPECIAL
+        arrives = wire(m, taken & ~special & (~settings.reduce | self.i.payload.last), "arrives")
+        valid, last = self._follow(m, go, arrives, 1)
+        special_valid, special_last = self._follow(m, go, taken & special, functions.latency)
+        results, places = self._results(m, platform, taken)
+        m.submodules.functions = functions
+        m.submodules.fold = fold = Fold(self._lanes)
         m.d.comb += [
-            self.o.valid.eq(valid | special_valid),
-            self.o.payload.last.eq(Mux(is_special, special_last, last)),
-            self.o.payload.lanes.eq(Mux(is_special, special, Cat(lane_0, results[32:]))),
+            functions.go.eq(go),
+            functions.function.eq(settings.function),
+            Cat(*functions.x).eq(self.i.payload.a),
+            fold.go.eq(go),
+            fold.adds.eq(settings.alu == Alu.ADD),
+            fold.valid.eq(valid & settings.reduce),
+            fold.values.eq(results),
+            fold.places.eq(places),
+        ]
+        folded = Mux(settings.index, fold.place, fold.o)
+        lane_0 = Mux(settings.reduce, folded, results[:32])
+        m.d.comb += [
+            self.o.valid.eq(Mux(settings.reduce, fold.folded, valid | special_valid)),
+            self.o.payload.last.eq(Mux(special, special_last, last)),
+            self.o.payload.lanes.eq(Mux(special, Cat(*functions.y), Cat(lane_0, results[32:]))),
         ]
         return m
 
-    def _special(self, m: Module, go: Signal, taken: Signal) -> tuple[Value, Value, Value]:
-        """valid, last and values of the special functions' results."""
-        m.submodules.functions = functions = SpecialFunctions(self._lanes)
-        valid, last = Signal(functions.latency), Signal(functions.latency)
-        m.d.comb += [functions.go.eq(go), functions.function.eq(self.settings.function)]
-        m.d.comb += Cat(*functions.x).eq(self.i.payload.a)
-        entering = taken & (self.settings.alu == Alu.SPECIAL)
+    def _follow(self, m: Module, go: Signal, entering: Value, cycles: int) -> tuple[Value, Value]:
+        """valid and last of what has entered ``cycles`` ago."""
+        valid, last = Signal(cycles), Signal(cycles)
         with m.If(go):
             m.d.sync += [
                 valid.eq(Cat(entering, valid)),
                 last.eq(Cat(self.i.payload.last, last)),
             ]
-        return valid[-1], last[-1], Cat(*functions.y)
+        return valid[-1], last[-1]
 
-    def _sequence(
-        self, m: Module, go: Signal, taken: Signal, fold: Signal
-    ) -> tuple[Signal, Signal]:
-        """Step the folding; returns valid and last of what is in the result registers."""
-        valid, last = Signal(), Signal()
-        reduces, to_fold = self.settings.reduce, self._lanes > 1
-        with m.If(go):
-            ended = taken & self.i.payload.last
-            m.d.sync += [
-                fold.eq(Mux(ended & reduces, to_fold << len(fold) - 1, fold >> 1)),
-                last.eq(self.i.payload.last),
-                valid.eq(
-                    Mux(
-                        reduces,
-                        (fold == 1) if to_fold else ended,
-                        taken & (self.settings.alu != Alu.SPECIAL),
-                    )
-                ),
-            ]
-        return valid, last
-
-    def _results(
-        self, m: Module, platform: object, taken: Signal, folds: Value, fold: Signal
-    ) -> tuple[Signal, Value]:
-        """The lanes' result registers side by side, and the place that lane 0 has found."""
+    def _results(self, m: Module, platform: object, taken: Signal) -> tuple[Signal, Signal]:
+        """The lanes' result registers side by side, and the places of what they have found."""
         pairs, settings = self.i.payload, self.settings
         rotated = self._rotate(m, pairs.a)
         results = Signal(32 * self._lanes)
         places = Signal(INDEX_BITS * self._lanes)
-        partners = self._partners(m, fold, pairs.a, results, 32)
-        origins = self._partners(m, fold, self._columns(m, taken), places, INDEX_BITS)
-        begins = settings.reduce & pairs.first & ~fold.any()
-        shared = {"load": taken | folds, "alu": settings.alu, "reduce": settings.reduce}
+        begins = settings.reduce & pairs.first
+        shared = {"load": taken, "alu": settings.alu, "reduce": settings.reduce}
         shared |= {"index": settings.index, "begins": begins}
         shared = {name: wire(m, value, f"shared_{name}") for name, value in shared.items()}
-        own = {"a": pairs.a, "b": pairs.b, "rotated": rotated}
-        own |= {"partner": partners, "partner_place": origins}
+        own = {"a": pairs.a, "b": pairs.b, "rotated": rotated, "column": self._columns(m, taken)}
         parts = {name: split(m, value, self._lanes, name) for name, value in own.items()}
         lanes = []
         for lane in range(self._lanes):
@@ -125,7 +108,7 @@ class Lanes(wiring.Component):
             results.eq(Cat(x["o"] for x in lanes)),
             places.eq(Cat(x["place"] for x in lanes)),
         ]
-        return results, lanes[0]["place"]
+        return results, places
 
     def _columns(self, m: Module, taken: Signal) -> Value:
         """Where in their row the elements of the present vector lie."""
@@ -135,21 +118,6 @@ class Lanes(wiring.Component):
         with m.If(taken):
             m.d.sync += following.eq(number + 1)
         return Cat(Cat(Const(lane, lane_bits), number) for lane in range(self._lanes))
-
-    def _partners(
-        self, m: Module, fold: Signal, entering: Value, held: Signal, bits: int
-    ) -> Signal:
-        """What comes to each lane: of a new vector its own part, in a fold that of another lane."""
-        steps = len(fold) if self._lanes > 1 else 0
-        parts = []
-        for least in range(steps + 1):  # lanes from 2^least / 2 up to 2^least take in from there on
-            start, stop = bits << least >> 1 if least else 0, bits << least
-            part = entering[start:stop]
-            for step in range(least, steps):
-                size = bits << step
-                part = Mux(fold[step], held[size + start : size + stop], part)
-            parts.append(part)
-        return wire(m, Cat(*parts), f"partners_{bits}")
 
     def _rotate(self, m: Module, x: Value) -> Signal:
         """Lane i takes lane i + shift where that is below cols, otherwise i + wrap."""

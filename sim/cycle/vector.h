@@ -144,7 +144,7 @@ class VectorUnit {
     const bool results = result_valid_ || special_ >> (chip_.special_cycles - 1) & 1;
     writes_ = results && target_.valid() && (!write.valid || write.ready);
     go_ = !results || writes_;
-    takes_ = pair_valid_ && go_ && !fold_;
+    takes_ = pair_valid_ && go_;
     const bool needs_b = command_ && command_->reads_b;
     issued = command_ && a_.valid() && (b_.valid() || !needs_b) && (!pair_valid_ || takes_);
     pops_b_ = issued && needs_b;
@@ -191,8 +191,8 @@ class VectorUnit {
     const bool special = command_->kind == kSpecial, reduces = command_->kind == kReduce;
     special_ = (special_ << 1 | (takes_ && special)) & ((1 << chip_.special_cycles) - 1);
     const bool ended = takes_ && pair_last_ && reduces;
-    result_valid_ = reduces ? (fold_bits_ ? fold_ == 1 : ended) : takes_ && !special;
-    fold_ = ended && fold_bits_ ? 1 << (fold_bits_ - 1) : fold_ >> 1;
+    fold_ = (fold_ << 1 | ended) & ((int64_t{2} << fold_bits_) - 1);
+    result_valid_ = reduces ? fold_ >> fold_bits_ & 1 : takes_ && !special;
   }
 
   void begin(const Command& c) {

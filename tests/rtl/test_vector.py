@@ -133,8 +133,8 @@ TIMED = {
     "e4m3": (Command("vmov", 4, 40, 0x1000, 160, 0, 64, at="e4m3"), 20 + 6, 8),
     "bf16": (Command("vmov", 4, 40, 0x1000, 160, 0, 96, at="bf16"), 20 + 6, 12),
     "vexp2": (Command("vexp2", 4, 40, 0x1000, 160, 0, 160), 20 + 8, 20),
-    "vsum": (Command("vsum", 4, 40, 0x1000, 32, 0, 160), 20 + 4 * 3 + 6, 20),
-    "vargmax": (Command("vargmax", 4, 40, 0x1000, 32, 0, 160), 20 + 4 * 3 + 6, 20),
+    "vsum": (Command("vsum", 4, 40, 0x1000, 32, 0, 160), 20 + 3 + 6, 20),
+    "vargmax": (Command("vargmax", 4, 40, 0x1000, 32, 0, 160), 20 + 3 + 6, 20),
     "vrot": (Command("vrot", 4, 40, 0x1000, 160, 0, 160, rep=24), 20 + 3 + 6, 20),
     "one vector": (Command("vmov", 1, 8, 0x1000, 32, 0, 32, at="acc"), 1 + 6, 1),
 }
