@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 from isa.config import ChipConfig
 from isa.table import MATRIX
 from rtl.array import group_rows, weight_layout
+from rtl.float import wire
 from rtl.matrix_expand import WeightExpander
 from rtl.matrix_steps import TileSteps, step_layout
 from rtl.ports import ReadPort, command_layout
@@ -15,7 +16,8 @@ from rtl.timing import rows_ahead
 
 
 class WeightLoader(wiring.Component):
-    """Loads each tile as soon as the array's shadow registers are free.
+    """Loads each tile as soon as the array's shadow registers are free. The SRAM is asked once for
+    a line that several steps in turn need.
 
     Latency: a group or row is on `weights` 2 cycles after its line was requested. With the load of
     a tile requested from cycle x on, `tile_ready` is high from x + 2 on, until `tile_taken` in some
@@ -57,17 +59,34 @@ class WeightLoader(wiring.Component):
             steps.command.eq(self.command),
             steps.go.eq(self._may_begin(m, steps)),
             self.loading.eq(steps.active),
-            self.port.valid.eq(steps.read),
-            self.port.addr.eq(steps.addr[exact_log2(self._config.line_bytes) :]),
             expander.command.eq(self.command),
             expander.step.eq(step),
-            expander.line.eq(self.port.data),
+            expander.line.eq(self._line(m, steps)),
         ]
         m.d.sync += step.eq(steps.step)
         normal = expander.operands[: group_rows(self._config) * self._config.cols]
         column = expander.operands[: self._config.rows]
         m.d.comb += self.weights.eq(Cat(*self._enables(m, step), *normal, *column))
         return m
+
+    def _line(self, m: Module, steps: TileSteps) -> Value:
+        """What was read for the last cycle's step: it has just come, or is kept from before."""
+        addr = wire(m, steps.addr[exact_log2(self._config.line_bytes) :], "line_addr")
+        known, known_addr = Signal(), Signal.like(addr)
+        arriving, kept = Signal(), Signal.like(self.port.data)
+        line = wire(m, Mux(arriving, self.port.data, kept), "line")
+        m.d.comb += [
+            self.port.valid.eq(steps.read & ~(known & (known_addr == addr))),
+            self.port.addr.eq(addr),
+        ]
+        m.d.sync += arriving.eq(self.port.valid)
+        with m.If(arriving):
+            m.d.sync += kept.eq(self.port.data)
+        with m.If(self.start):  # other instructions may have written since
+            m.d.sync += known.eq(0)
+        with m.Elif(self.port.valid):
+            m.d.sync += [known.eq(1), known_addr.eq(addr)]
+        return line
 
     def _may_begin(self, m: Module, steps: TileSteps) -> Value:
         rows, group = self._config.rows, group_rows(self._config)

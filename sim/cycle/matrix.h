@@ -22,6 +22,7 @@ class WeightLoader {
     more_ = true;
     enter(command->w);
     n_left_ = command->n;
+    known_ = -1;
   }
 
   void ask(SramPort& port) {
@@ -39,9 +40,10 @@ class WeightLoader {
     last_step_ = index_ == (c.transposed ? chip_.cols - 1 : chip_.rows - rows_);
     k_count_ = std::min(k_left_, chip_.rows);
     const bool inside_k_n = c.transposed ? index_ < std::min(n_left_, chip_.cols) : k_count_ != 0;
-    port.valid = scales_ || (valid_ && inside_k_n);
     const int64_t address = scales_ ? scale_address_ : base_ + along_k_;
     port.line = (address & kAddressMask) >> chip_.line_shift;
+    port.valid = (scales_ || (valid_ && inside_k_n)) && port.line != known_;
+    if (port.valid) known_ = port.line;
   }
 
   void step(bool tile_taken) {
@@ -119,7 +121,7 @@ class WeightLoader {
   const Command* command_ = nullptr;
   int64_t base_ = 0, along_k_ = 0, panel_ = 0, scale_address_ = 0;
   int64_t k_left_ = 0, n_left_ = 0, k_count_ = 0, index_ = 0, rows_ = 0, first_row_ = 0;
-  int64_t timer_ = 0;
+  int64_t timer_ = 0, known_ = -1;  // the line that was read last
   bool more_ = false, inside_ = false, packed_ = false, packed_now_ = false, last_step_ = false;
   bool scales_ = false, scales_done_ = false, valid_ = false, begins_ = false, begun_ = false;
   bool free_ = true;

@@ -1,5 +1,7 @@
 """WeightLoader by itself: what it makes of tiles that hold several blocks of scales."""
 
+from itertools import groupby
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -92,13 +94,20 @@ def test_tiles_of_blocks(
     assert np.array_equal(tiles, want)
 
 
-@pytest.mark.parametrize(
-    ("k", "scale_rows"), [(1, 1), (32, 1), (33, 2), (96, 3), (97, 4), (129, 5)]
-)
-def test_scales_are_read_once_and_only_inside_k(k: int, scale_rows: int) -> None:
-    """Of tiles shorter than a block and of ones that hold two, in lines of one row each."""
-    for rows in (8, 64):
-        config = _config("fp8", rows, 64)
-        product = Product(config, (1, k, 4), "transposed", af="e4m3", wf="mxfp8", seed=6)
-        _, lines = _loaded(product)
-        assert lines == scale_rows + 4 * -(-k // rows)
+@pytest.mark.parametrize("k", [1, 32, 33, 96, 97, 129])
+@pytest.mark.parametrize(("rows", "line"), [(8, 16), (64, 64)])
+def test_a_line_is_read_once_in_turn(rows: int, line: int, k: int) -> None:
+    """Scales are read once, before a block's first tile, and none behind K; steps in the same line
+    share it. Of tiles shorter than a block and of ones that hold two."""
+    cols, block, tiles = 4, 32, -(-k // rows)
+    product = Product(
+        _config("fp8", rows, line), (1, k, cols), "transposed", af="e4m3", wf="mxfp8", seed=6
+    )
+    wanted: list[tuple[str, int]] = []
+    for tile in range(tiles):
+        first, behind = tile * rows, min(k, (tile + 1) * rows)
+        if first % block == 0:
+            wanted += [("scales", cols * (r // block) // line) for r in range(first, behind, block)]
+        wanted += [("weights", (c * tiles + tile) * rows // line) for c in range(cols)]
+    _, lines = _loaded(product)
+    assert lines == len(list(groupby(wanted)))
