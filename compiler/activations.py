@@ -20,8 +20,9 @@ from compiler.errors import CompileError
 from compiler.graph import Constant, Graph, Op, Operand, Output, Scalar, Tensor
 from compiler.lowering import describe
 from compiler.quantiser import SCALES
-from compiler.storage import CODES, KV, PRODUCTS, STATIC, STORED, Storage
+from compiler.storage import CODES, INT8, KV, PRODUCTS, STATIC, STORED, WHOLE, Storage
 from compiler.weights import LARGEST
+from compiler.whole_bytes import of_whole_numbers
 from isa.config import ChipConfig
 from isa.formats import ACTIVATIONS, FORMATS
 from isa.image import ProgramImage
@@ -34,15 +35,16 @@ def check_activations(graph: Graph, config: ChipConfig, storage: Storage) -> Non
     where, products = f"{graph.source}: {FLAG}", _products(graph)
     if unused := storage.activations.unused(products):
         raise CompileError(where, f"no product with weights is named {', '.join(unused)}")
-    bytes_only = config.element != "bf16"
-    if bytes_only:
-        _check_array(graph, config, storage)
     asked = {storage.activations.asked(op) for op in products}
-    rounded = graph.quantised or any(op.attributes.get("bytes") for op in products)
-    if rounded and (bytes_only or not CODES.keys().isdisjoint(asked)):
-        problem = "the model rounds its activations itself"
-        remedy = 'such models need a chip with element = "bf16"' if bytes_only else "leave it out"
+    rounded = graph.quantised or any(of_whole_numbers(op) for op in products)
+    if rounded and config.element == "fp8":
+        problem = "the model rounds its activations to whole numbers itself"
+        remedy = 'such models need a chip with element = "bf16" or "int8"'
         raise CompileError(where, problem, remedy)
+    if config.element != "bf16":
+        _check_array(graph, config, storage)
+    elif rounded and not CODES.keys().isdisjoint(asked):
+        raise CompileError(where, "the model rounds its activations itself", "leave it out")
     for op in products:
         if op.kind != "linear" and (kind := storage.activations.asked(op)).endswith(STATIC):
             problem = f"{kind} is for products whose weights are the same for all tokens"
@@ -59,7 +61,9 @@ def with_activations(
     for op in graph.ops:
         name, inputs = op.output.name, op.inputs
         codes = CODES.get(asked.get(name, ""))
-        if op.kind == "attention" and config.element != "bf16":
+        if "codes" in op.attributes:
+            codes = None  # as they come
+        elif op.kind == "attention" and config.element != "bf16":
             codes = ACTIVATIONS[config.element][0]
         if codes and asked.get(name, "").endswith(STATIC):
             x = inputs[0]
@@ -106,7 +110,14 @@ def _check_array(graph: Graph, config: ChipConfig, storage: Storage) -> None:
         f"it takes {FLAG} {' or '.join(names)} with --weights {' or '.join(weights)} and "
         f'--kv {" or ".join(kv)}; a chip with element = "bf16" takes all'
     )
+    for op in graph.ops:
+        if op.kind == "attention" and _rounds_inside(graph, op):
+            problem = f"the model quantises its attention; {chip}, each row with a scale of its own"
+            remedy = 'such models need a chip with element = "bf16"'
+            raise CompileError(f"{graph.source}: {describe(op)}", problem, remedy)
     for op in _products(graph):
+        if of_whole_numbers(op) and config.element == INT8 and storage.weights.of(op) == WHOLE:
+            continue
         for flag, kind, known in (
             (FLAG, storage.activations.asked(op), names),
             ("--weights", storage.weights.of(op), weights),
@@ -116,6 +127,12 @@ def _check_array(graph: Graph, config: ChipConfig, storage: Storage) -> None:
                 raise CompileError(f"{graph.source}: {describe(op)}", problem, remedy)
     if storage.kv not in kv:
         raise CompileError(graph.source, f"{chip}, not --kv {storage.kv}", remedy)
+
+
+def _rounds_inside(graph: Graph, op: Op) -> bool:
+    cache = graph.caches[op.attributes["layer"]]
+    inside = {"score_grids", "weight_grid"} & op.attributes.keys()
+    return bool(inside or cache.key_grids or cache.value_grids)
 
 
 def static_tops(

@@ -73,7 +73,7 @@ def joined_on_grid(
     """The cache of a quantised past and new tokens: these must be on the same grid."""
     assert past.grid is not None
     whole, scale = factored(context, root.new) or (root.new, 0.0)
-    low, high = whole_range(context, whole) or (past.grid.low - 1, 0)
+    low, high = whole_range(context.ops, whole) or (past.grid.low - 1, 0)
     inside = past.grid.low <= low and high <= past.grid.high
     if past.zero or np.float32(scale) != np.float32(past.scale) or not inside:
         refuse(node, f"past and new {root.part}s must be quantised alike, and dequantised")

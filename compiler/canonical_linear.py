@@ -11,7 +11,7 @@ from compiler.deferred import LARGE_BYTES, Array, Deferred
 from compiler.evaluate_node import source_of
 from compiler.graph import Scalar, Tensor
 from compiler.movement import Moved
-from compiler.whole_numbers import factored, whole_weights
+from compiler.whole_numbers import factored, weights_of_integers, whole_weights
 from isa.config import F32_BYTES
 
 
@@ -105,8 +105,11 @@ def _linear(context: Context, node: onnx.NodeProto, name: str, weight: Array) ->
         refuse(node, f"weights of {len(weight)} rows must meet as many features, not {x.width}")
     if whole := factored(context, x):
         return _whole_product(context, node, name, weight, *whole)
-    constant = context.add_constant(name, weight)
-    return Emitter(context, node).emit("linear", x, constant, width=weight.shape[1])
+    are_bytes = weights_of_integers(context, x, weight)
+    attributes = {} if are_bytes is None else {"bytes": are_bytes}
+    constant, size = context.add_constant(name, weight), (x.groups, weight.shape[1])
+    sources = (source_of(node),)
+    return context.emit("linear", (x, constant), size, node.output[0], sources, attributes)
 
 
 def _whole_product(

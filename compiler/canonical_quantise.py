@@ -86,7 +86,7 @@ def rounded(context: Context, node: onnx.NodeProto, x: Tensor, quantiser: Quanti
     """Codes less their zero points, of a tensor."""
     low, high = quantiser.range
     if found := factored(context, x):  # codes that are quantised again, alike
-        first, last = whole_range(context, found[0]) or (0, 0)
+        first, last = whole_range(context.ops, found[0]) or (0, 0)
         if (quantiser.scale == np.float32(found[1])).all() and low <= first and last <= high:
             return found[0]
 

@@ -243,7 +243,10 @@ class Evaluator:
             dims = tensor.shape.dim
             if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in dims):
                 raise CompileError(str(source_of(node)), "its output shape cannot be inferred")
-            values.shapes[name] = tuple(d.dim_value for d in dims)
+            shape = tuple(d.dim_value for d in dims)
+            if min(shape, default=0) < 0:
+                raise CompileError(str(source_of(node)), f"its output would be of shape {shape}")
+            values.shapes[name] = shape
             values.elem_types[name] = tensor.elem_type
 
     def _described(

@@ -34,6 +34,7 @@ from compiler.storage import IN_BF16, INT8, PRODUCTS, Storage
 from compiler.tiles import check_slots, check_tile, tile_sizes
 from compiler.virtual import Item
 from compiler.walk import walk
+from compiler.whole_bytes import with_whole_bytes
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.image import ProgramImage
 from isa.iomap import IoMap, Slots, Tensor
@@ -89,6 +90,8 @@ def compile_graph(
         raise CompileError(f"{graph.source}: --kv", problem, "--kv bf16 keeps its numbers")
     if storage.kv == INT8:
         graph = with_int8_cache(graph, storage, calibrating, progress)
+    if config.element == INT8:
+        graph = with_whole_bytes(graph)
     graph = with_activations(graph, config, storage, tops)
     if storage.slots:
         check_slots(graph, config, storage)

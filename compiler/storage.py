@@ -13,6 +13,7 @@ STORED = {"fp8": "e4m3", "int8": "i8", "int4": "i4"} | {
     name: name for name in ("bf16", "mxfp8", "mxfp4", "nvfp4")
 }
 AUTO = "auto"
+INT8 = "int8"  # also of --kv: the one whose scales calibration finds
 WHOLE = "whole"  # weights of quantised models that are whole numbers of 8 bits, as they are
 KINDS = STORED | {WHOLE: "i8"}
 PRODUCTS = ("linear", "chosen_linear", "each_linear")
@@ -69,7 +70,7 @@ class Choice(Rules):
     def of(self, op: Op) -> str:
         """The format of a product's weights."""
         kind = self.asked(op)
-        return WHOLE if op.attributes.get("bytes") and kind in (PLAIN, AUTO) else kind
+        return WHOLE if op.attributes.get("bytes") and kind in (PLAIN, AUTO, INT8) else kind
 
     def bits(self, op: Op) -> float:
         """Of a weight in memory, scales included; of `AUTO` those of bf16."""
@@ -95,7 +96,6 @@ class Activations(Rules):
 
 
 LOOPS = ("auto", "always", "never")  # layers that are alike: one loop?
-INT8 = "int8"  # of --kv: the one whose scales calibration finds
 KV = {"bf16": "bf16", "fp8": "e4m3", INT8: "i8"}  # --kv → the ISA's format
 
 

@@ -4,40 +4,72 @@ The graph says what floats they become; here it is found out which number each t
 of, so that the product can be of the whole numbers and that number a factor behind it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
 from compiler.canonical_context import Context
 from compiler.canonical_movement import ALIASES, MOVES
 from compiler.deferred import Array, Deferred
-from compiler.graph import Scalar, Tensor
+from compiler.graph import Op, Operand, Scalar, Tensor
+from compiler.numerics import ROUNDING
 from compiler.quantiser import F32, LARGEST, SCALES
 
 _KEEP_VALUES = ("view", "rotate", "arrange")
+BYTES = -128.0, 127.0  # of int8
+Range = tuple[float, float]
 
 
-def whole_range(context: Context, x: Tensor) -> tuple[int, int] | None:
-    """Least and greatest number of a tensor that is known to hold whole ones."""
-    op = context.ops.get(x.name)
-    if op is None:
+def whole_range(ops: Mapping[str, Op], x: Operand) -> Range | None:
+    """Least and greatest number of an operand that is known to hold whole ones. ``ops``: operators
+    by what they make."""
+    return _range(ops, x, {})
+
+
+def _range(ops: Mapping[str, Op], x: Operand, known: dict[str, Range | None]) -> Range | None:
+    if isinstance(x, Scalar):
+        return (x.value, x.value) if x.value == np.rint(x.value) else None
+    if not isinstance(x, Tensor) or x.name not in ops:
         return None
+    if x.name not in known:
+        known[x.name] = _range_of_op(ops, ops[x.name], known)
+    return known[x.name]
+
+
+def _range_of_op(ops: Mapping[str, Op], op: Op, known: dict[str, Range | None]) -> Range | None:
     if op.kind == "round" and op.attributes["unit"] == 1:
         return op.attributes["low"], op.attributes["high"]
-    inputs = [i for i in op.inputs if isinstance(i, Tensor)]
-    if op.kind in _KEEP_VALUES:
-        ranges = [whole_range(context, i) for i in inputs]
-        if None in ranges:
+    if _is_raised_and_lowered(ops, op):
+        return -inf, inf
+    if op.kind not in (*_KEEP_VALUES, "add", "sub", "max", "min"):
+        return None
+    found = list[Range]()
+    for i in op.inputs:
+        of_input = _range(ops, i, known)
+        if of_input is None:
             return None
-        low, high = min(r[0] for r in ranges if r), max(r[1] for r in ranges if r)
+        found.append(of_input)
+    lows, highs = zip(*found, strict=True)
+    if op.kind in _KEEP_VALUES:
+        low, high = min(lows), max(highs)
         signed = -1 in op.attributes.get("signs", ())
         return (min(low, -high), max(high, -low)) if signed else (low, high)
-    if op.kind in ("add", "sub") and isinstance(op.inputs[1], Scalar):
-        found, zero = whole_range(context, inputs[0]), op.inputs[1].value
-        if found and zero == int(zero):
-            shift = int(zero) if op.kind == "add" else -int(zero)
-            return found[0] + shift, found[1] + shift
-    return None
+    if op.kind == "sub":
+        return lows[0] - highs[1], highs[0] - lows[1]
+    if op.kind == "add":
+        return sum(lows), sum(highs)
+    best = max if op.kind == "max" else min
+    return best(lows), best(highs)
+
+
+def _is_raised_and_lowered(ops: Mapping[str, Op], op: Op) -> bool:
+    """Whether it adds and takes away 1.5 · 2^23, which leaves whole numbers."""
+    x, number = op.inputs[0], op.inputs[-1]
+    made = ops.get(x.name) if isinstance(x, Tensor) else None
+    alike = made is not None and made.kind == "add" and made.inputs[1] == number
+    return op.kind == "sub" and alike and number == Scalar(ROUNDING)
 
 
 @dataclass(frozen=True)
@@ -65,12 +97,27 @@ def whole_weights(context: Context, name: str, weight: Array) -> WholeWeights | 
     codes = np.rint(values / factors)
     if (abs(codes) > LARGEST).any() or (codes * factors != values).any():
         return None
-    are_bytes = bool((codes >= -128).all() and (codes <= 127).all())
+    are_bytes = _are_bytes(codes)
     if not isinstance(weight, Deferred):
         return WholeWeights(codes, factors, are_bytes)
     key = (*weight.key, "codes")
     later = Deferred(key, weight.shape, lambda: np.rint(np.asarray(weight) / factors))
     return WholeWeights(later, factors, are_bytes)
+
+
+def weights_of_integers(context: Context, x: Tensor, weight: Array) -> bool | None:
+    """Of a product of whole numbers: whether int8 holds its weights; None where one of both is no
+    matrix of whole numbers of at most 255."""
+    if whole_range(context.ops, x) is None:
+        return None
+    values = np.asarray(weight, np.float32)
+    if not (abs(values) <= LARGEST).all() or (values != np.rint(values)).any():
+        return None
+    return _are_bytes(values)
+
+
+def _are_bytes(codes: F32) -> bool:
+    return bool((codes >= BYTES[0]).all() and (codes <= BYTES[1]).all())
 
 
 def _scale_of(context: Context, name: str) -> F32 | None:
@@ -94,7 +141,7 @@ def factored(context: Context, x: Tensor) -> tuple[Tensor, float] | None:
     if op.kind == "mul" and isinstance(op.inputs[1], Scalar):
         whole = op.inputs[0]
         assert isinstance(whole, Tensor)
-        low, high = whole_range(context, whole) or (-LARGEST - 1, 0)
+        low, high = whole_range(context.ops, whole) or (-LARGEST - 1, 0)
         return (whole, op.inputs[1].value) if low >= -LARGEST and high <= LARGEST else None
     if op.kind not in _KEEP_VALUES:
         return None
