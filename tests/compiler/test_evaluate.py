@@ -117,3 +117,15 @@ def test_errors_name_the_node():
     broken = evaluator_of(decoder(feature="x = MatMul(embedded, wk)"))
     with pytest.raises(CompileError, match=r'^node "q_flat" \(MatMul\): its shapes do not fit: '):
         broken.run(Sample(3, 0))
+
+
+def test_negative_sizes_are_refused():
+    """Three parts of one number leave the last -1."""
+    feature = """
+        m = ReduceMax(embedded, minus_one)  a, b, c = Split<axis = -1, num_outputs = 3>(m)
+        n = Shape(c)  f = Cast<to = 1>(n)  g = ReduceSum<keepdims = 0>(f)  x = Mul(embedded, g)"""
+    broken = evaluator_of(decoder({"minus_one": np.array([-1])}, feature=feature))
+    with pytest.raises(
+        CompileError, match=r'^node "a" \(Split\): its output would be of shape \(1, 3, -1\)'):
+    ):
+        broken.run(Sample(3, 0))
