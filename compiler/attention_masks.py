@@ -97,7 +97,10 @@ def visibility(
     some = some[(some >= 0) & (some < most)]
     last = evaluated(Sample(min(3, most), max(0, most - 3)) if caches else Sample(most, 0), some)
     pairs = zip(context.samples, context.runs, strict=True)
-    cases = [last, *(case_of(sample, run) for sample, run in pairs)]
+    within = [(sample, run) for sample, run in pairs if sample.total <= most]
+    cases = [last, *(case_of(sample, run) for sample, run in within)]
+    if len(within) < len(context.runs):  # a short context, of which these do not show all
+        cases.append(evaluated(Sample(most, 0)))
     for case in cases:
         if caches and (case.added[:, ~CAUSAL.allowed(case.total, case.queries)] > -np.inf).any():
             tokens = f"{len(case.queries)} tokens after {case.queries[0]}"

@@ -66,10 +66,11 @@ def _range_of_op(ops: Mapping[str, Op], op: Op, known: dict[str, Range | None]) 
 
 def _is_raised_and_lowered(ops: Mapping[str, Op], op: Op) -> bool:
     """Whether it adds and takes away 1.5 · 2^23, which leaves whole numbers."""
-    x, number = op.inputs[0], op.inputs[-1]
+    if op.kind != "sub" or op.inputs[1] != Scalar(ROUNDING):
+        return False
+    x = op.inputs[0]
     made = ops.get(x.name) if isinstance(x, Tensor) else None
-    alike = made is not None and made.kind == "add" and made.inputs[1] == number
-    return op.kind == "sub" and alike and number == Scalar(ROUNDING)
+    return made is not None and made.kind == "add" and made.inputs[1] == op.inputs[1]
 
 
 @dataclass(frozen=True)

@@ -264,3 +264,10 @@ def test_refuse_a_scale_that_depends_on_the_context():
     with pytest.raises(CompileError, match=r"can only be multiplied or divided by a number$"):
         canonicalise(decoder(EXTRA, scores=scores), 64, "model")
     assert attention_of(decoder(EXTRA, scores=scores), max_context=40).attributes["scale"] == 0.5
+
+
+@pytest.mark.parametrize("context", [1, 2, 6])
+@pytest.mark.parametrize("kind", KINDS)
+def test_contexts_shorter_than_what_masks_are_tried_with(kind, context):
+    sizes = [(context, 0), (context - context // 2, context // 2)]
+    assert difference(kind_of_attention(kind), context, sizes, seed=5) < 2e-5

@@ -125,7 +125,6 @@ def test_negative_sizes_are_refused():
         m = ReduceMax(embedded, minus_one)  a, b, c = Split<axis = -1, num_outputs = 3>(m)
         n = Shape(c)  f = Cast<to = 1>(n)  g = ReduceSum<keepdims = 0>(f)  x = Mul(embedded, g)"""
     broken = evaluator_of(decoder({"minus_one": np.array([-1])}, feature=feature))
-    with pytest.raises(
-        CompileError, match=r'^node "a" \(Split\): its output would be of shape \(1, 3, -1\)'):
-    ):
+    message = r'^node "a" \(Split\): its output would be of shape \(1, 3, -1\)'
+    with pytest.raises(CompileError, match=message):
         broken.run(Sample(3, 0))

@@ -10,7 +10,7 @@ from onnx import external_data_helper, helper, parser
 from compiler.canonical import canonicalise
 from compiler.deferred import Deferred
 from compiler.errors import CompileError
-from compiler.importer import load_model
+from compiler.importer import check_names, load_model
 from compiler.pipeline import compile_file
 from isa.config import load_config
 from tests.compiler.decoder import decoder
@@ -197,3 +197,13 @@ def test_old_operator_sets(tmp_path):
 def test_weights_may_be_infinite_or_not_a_number():
     graph = canonicalise(decoder({"gain": np.array([np.inf, np.nan] * 12, np.float32)}), 8, "model")
     assert np.isnan(graph.constants["gain"]).sum() == 12
+
+
+def test_parts_without_outputs_are_refused():
+    """Type inference would make a type for each."""
+    halves = "a, b = Split<axis = -1, num_outputs = 3>(embedded)"
+    model = decoder(feature=f"{halves}  x = Concat<axis = -1>(a, b)")
+    with pytest.raises(
+        CompileError, match=r'^m: node "a, b" \(Split\): 2 outputs do not hold its 3'
+    ):
+        check_names(model, "m")

@@ -141,3 +141,8 @@ def test_ranges_of_whole_numbers() -> None:
         made = Tensor(f"{twice.name}+", 1, 3)
         ops[made.name], twice = Op("add", (twice, twice), made, ()), made
     assert whole_range(ops, twice) == (-5 * 2**60, 9 * 2**60)
+
+
+def test_operators_without_operands_are_no_whole_numbers() -> None:
+    x = Tensor("x", 1, 3)
+    assert whole_range({"x": Op("features", (), x, (), {"input": "pixels"})}, x) is None
