@@ -146,3 +146,10 @@ def test_ranges_of_whole_numbers() -> None:
 def test_operators_without_operands_are_no_whole_numbers() -> None:
     x = Tensor("x", 1, 3)
     assert whole_range({"x": Op("features", (), x, (), {"input": "pixels"})}, x) is None
+
+
+def test_integer_weights_take_a_byte_on_arrays_of_bf16() -> None:
+    """Where their zero point leaves them in one."""
+    for weights, wanted in (("int8", {"i8", "bf16"}), ("uint8", {"bf16"})):
+        image = compile_graph(graph_of(quantised(weights)), TINY)
+        assert {op.get("wf") for op in image.ops() if op.mnemonic == "matmul"} == wanted
