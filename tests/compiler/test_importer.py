@@ -199,11 +199,11 @@ def test_weights_may_be_infinite_or_not_a_number():
     assert np.isnan(graph.constants["gain"]).sum() == 12
 
 
-def test_parts_without_outputs_are_refused():
-    """Type inference would make a type for each."""
-    halves = "a, b = Split<axis = -1, num_outputs = 3>(embedded)"
+@pytest.mark.parametrize("parts", [0, 1, 3, 1 << 40])
+def test_parts_that_are_no_outputs_are_refused(parts):
+    """onnx's type inference would end the process, or take all memory."""
+    halves = f"a, b = Split<axis = -1, num_outputs = {parts}>(embedded)"
     model = decoder(feature=f"{halves}  x = Concat<axis = -1>(a, b)")
-    with pytest.raises(
-        CompileError, match=r'^m: node "a, b" \(Split\): 2 outputs do not hold its 3'
-    ):
+    message = rf'^m: node "a, b" \(Split\): its 2 outputs do not fit {parts} parts'
+    with pytest.raises(CompileError, match=message):
         check_names(model, "m")
