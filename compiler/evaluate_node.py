@@ -51,6 +51,15 @@ def _size(node: onnx.NodeProto, inputs: Sequence[np.ndarray]) -> int:
         return 0  # the evaluation says what is wrong, or other operators have other shapes
 
 
+def _check_parts(node: onnx.NodeProto) -> None:
+    """Of other numbers of parts than outputs, onnx's inference ends the process, or takes all
+    memory; its checker does not look."""
+    count = len(node.output)
+    parts = next((a.i for a in node.attribute if a.name == "num_outputs"), count)
+    if node.op_type == "Split" and parts != count:
+        raise CompileError(str(source_of(node)), f"its {count} outputs do not fit {parts} parts")
+
+
 class Nodes:
     """Runs nodes of a model that imports these operator sets, and infers their outputs' types."""
 
@@ -72,6 +81,8 @@ class Nodes:
             if id(node) not in self._runners:
                 self._runners[id(node)] = self._runner(node)
             return self._runners[id(node)](*inputs)
+        except CompileError:
+            raise
         except Exception as error:  # the reference raises anything, from IndexError to its own
             text = str(error) or type(error).__name__
             raise CompileError(str(source_of(node)), f"cannot be evaluated: {text}") from error
@@ -84,6 +95,7 @@ class Nodes:
             self._runners.pop(id(node), None)
 
     def _runner(self, node: onnx.NodeProto) -> Runner:
+        _check_parts(node)
         names = list(dict.fromkeys(name for name in node.input if name))
         opsets = [helper.make_opsetid(o.domain, self._version(node, o)) for o in self._opsets]
         function = helper.make_function("", "one", names, results(node), [node], opsets)
@@ -110,6 +122,7 @@ class Nodes:
         data: Mapping[str, onnx.TensorProto],
     ) -> dict[str, onnx.TypeProto]:
         """Types of the outputs, from those of the inputs and the values of small ones."""
+        _check_parts(node)
         version = next(o.version for o in self._opsets if o.domain == node.domain)
         try:
             schema = defs.get_schema(node.op_type, version, node.domain)

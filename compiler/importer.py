@@ -40,8 +40,7 @@ def load_model(path: str | Path, weights: bool = True) -> onnx.ModelProto:
 
 def check_names(model: onnx.ModelProto, source: str) -> None:
     """Every value must have one definition, before its first use: onnx's checker sees to it only in
-    models whose operators it knows all. It does not see parts that are no outputs: type inference
-    takes all memory for many, and ends the process where there are too few."""
+    models whose operators it knows all."""
     graph = model.graph
     known = {"", *(v.name for v in graph.input), *(t.name for t in graph.initializer)}
     for node in graph.node:
@@ -52,10 +51,6 @@ def check_names(model: onnx.ModelProto, source: str) -> None:
             raise CompileError(where, f'its output "{twice[0]}" is defined twice')
         if not any(node.output):
             raise CompileError(where, "it has no output")
-        count = len(node.output)
-        parts = next((a.i for a in node.attribute if a.name == "num_outputs"), count)
-        if node.op_type == "Split" and parts != count:
-            raise CompileError(where, f"its {count} outputs do not fit {parts} parts")
         known.update(node.output)
     if missing := [value.name for value in graph.output if value.name not in known]:
         raise CompileError(source, f'output "{missing[0]}" is not defined')

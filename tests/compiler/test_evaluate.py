@@ -128,3 +128,15 @@ def test_negative_sizes_are_refused():
     message = r'^node "a" \(Split\): its output would be of shape \(1, 3, -1\)'
     with pytest.raises(CompileError, match=message):
         broken.run(Sample(3, 0))
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3, 1 << 40])
+@pytest.mark.parametrize("known", ["embedded", "gain"])
+def test_parts_that_are_no_outputs_are_refused(known, parts):
+    """onnx's type inference would end the process, or take all memory."""
+    halves = f"left, right = Split<axis = -1, num_outputs = {parts}>({known})"
+    feature = f"{halves} turned = Concat<axis = -1>(right, left) x = Add(embedded, turned)"
+    broken = evaluator_of(decoder(feature=feature))
+    message = rf'^node "left" \(Split\): its 2 outputs do not fit {parts} parts'
+    with pytest.raises(CompileError, match=message):
+        broken.run(Sample(3, 0))
