@@ -39,11 +39,11 @@ from compiler.lower_experts import lower_chosen_linear
 from compiler.lower_inputs import (
     chunk_head,
     chunk_tail,
+    fetch_tokens,
     load_arguments,
     lower_embed,
     lower_features,
     reserve_features,
-    token_loop,
 )
 from compiler.lower_launch_max import lower_launch_max, lower_note_max, lower_noted_max
 from compiler.lower_layers import after_layers, choose_layers, lower_layers
@@ -190,7 +190,7 @@ def _lower_passes(
         chunk_head(build, f"{label} {number}", low.caches, low.graph.causal)
         bring(low, each.brought)
         bodies.append(len(build.items))
-        token_loop(low, each.ops, f"token of {label} {number}", ids, positions)
+        fetch_tokens(low, each.ops, ids, positions)
         bodies += _lower_ops(low, each.ops, layers)
         keep(low, each.kept)
         if arguments and number == len(passes) - 1:

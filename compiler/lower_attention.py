@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from compiler import builder as b
+from compiler.allocate import DoesNotFit
 from compiler.builder import Builder, round_up
 from compiler.errors import CompileError
 from compiler.graph import Cache, Graph, Op, Tensor
@@ -28,7 +29,6 @@ from compiler.lower_softmax import Softmax
 from compiler.lower_tiles import attend_to_tiles, fetch_place, row_address, set_up_tiles
 from compiler.lowering import Caches, Entering, Lowering, SlotRecords
 from compiler.numerics import LOG2_E, float_bits
-from compiler.schedule import DoesNotFit
 from compiler.storage import Storage
 from compiler.virtual import LONGEST_ROW, MOST_ROWS, Address, Buffer, FieldValue
 from isa.config import BF16_BYTES, HBM_ATOM_BYTES

@@ -1,5 +1,4 @@
-"""The head of a pass: chunk sizes in registers, embeddings and table rows fetched token by
-token."""
+"""The head of a pass: chunk sizes in registers, the tokens' embeddings and table rows fetched."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from compiler.graph import Constant, Graph, Op, Table
 from compiler.lowering import Caches, Lowering, Tables, Vectors
 from compiler.virtual import Buffer, FieldValue, Label
 from isa.config import BF16_BYTES, F32_BYTES, HBM_ATOM_BYTES
+from isa.iomap import WORD_BYTES
 from isa.numbers import to_bf16
 
 
@@ -66,36 +66,46 @@ def chunk_tail(build: Builder, label: str) -> None:
     build.scalar("blt", rs=b.DONE, x=b.NEW_TOKENS, y=Label(label))
 
 
-def token_loop(
-    low: Lowering, ops: Sequence[Op], label: str, ids: Mapping[str, Buffer], positions: Buffer
+def fetch_tokens(
+    low: Lowering, ops: Sequence[Op], ids: Mapping[str, Buffer], positions: Buffer
 ) -> None:
-    """Fetch each token's embeddings and its row of the position tables, where ``ops`` need them."""
-    build = low.builder
-    rows = [(ids[op.attributes["ids"]], *_embedding(low, op)) for op in ops if op.kind == "embed"]
+    """Fetch the tokens' rows of the position tables and of embeddings, where ``ops`` need them."""
+    build, rows = low.builder, list[tuple[Buffer, Buffer, Buffer, int]]()
     if any(isinstance(x, Table) for op in ops for x in op.inputs):
         rows.append((positions, *_tables(low)))
-    if not rows:
-        return
-    build.scalar("add", rd=b.INDEX, rs=b.ZERO, x=0)
-    build.label(label)
-    build.scalar("add", rd=b.OFFSET, rs=b.DONE, x=b.INDEX)
-    build.scalar("shl", rd=b.OFFSET, rs=b.OFFSET, x=2)
-    for selector, source, target, row_bytes in rows:
-        _fetch_row(build, selector, source, target, row_bytes)
-    build.scalar("add", rd=b.INDEX, rs=b.INDEX, x=1)
-    build.scalar("blt", rs=b.INDEX, x=b.M, y=Label(label))
-    # The loop's loads carry no semaphores (their number varies); this one stands for them all.
-    build.emit("lnop", (), tuple(target.access() for _, _, target, _ in rows))
+    rows += [(ids[op.attributes["ids"]], *_embedding(low, op)) for op in ops if op.kind == "embed"]
+    for numbers, source, target, row_bytes in rows:
+        _fetch_rows(build, (numbers, source, target), row_bytes)
 
 
-def _fetch_row(
-    build: Builder, selector: Buffer, source: Buffer, target: Buffer, row_bytes: int
-) -> None:
-    build.scalar("ld", rd=b.SCRATCH, x=selector.at(0, HBM_ATOM_BYTES), y=b.OFFSET)
-    place = build.row_place(b.SCRATCH, row_bytes, source)
-    build.scalar("mul", rd=b.PLACE, rs=b.INDEX, x=row_bytes)
-    build.scalar("add", rd=b.PLACE, rs=b.PLACE, x=target.at())
-    build.scalar("load", hbm=place, sram=b.PLACE, rows=1, bytes=row_bytes)
+def _fetch_rows(build: Builder, buffers: tuple[Buffer, Buffer, Buffer], row_bytes: int) -> None:
+    """Rows of ``source`` whose numbers are the words of ``numbers``, of this chunk's tokens."""
+    numbers, source, target = buffers
+    words = build.sram(f"row numbers of {target.name}", WORD_BYTES * build.chunk)
+    build.scalar("mul", rd=b.OFFSET, rs=b.DONE, x=WORD_BYTES)
+    build.scalar("shr", rd=b.PLACE, rs=b.OFFSET, x=HBM_ATOM_BYTES.bit_length() - 1)
+    build.scalar("add", rd=b.PLACE, rs=b.PLACE, x=numbers.at(0, HBM_ATOM_BYTES))
+    build.scalar("and", rd=b.OFFSET, rs=b.OFFSET, x=HBM_ATOM_BYTES - 1)
+    build.scalar("mul", rd=b.INDEX, rs=b.M, x=WORD_BYTES)
+    fields: dict[str, FieldValue] = {
+        "hbm": b.PLACE,
+        "offset": b.OFFSET,
+        "sram": words.at(),
+        "rows": 1,
+        "bytes": b.INDEX,
+    }
+    build.emit("load", (numbers.access(),), (words.access(),), fields=fields)
+    fields = {
+        "hbm": source.at(0, HBM_ATOM_BYTES),
+        "hstride": row_bytes // HBM_ATOM_BYTES,
+        "hplane": words.at(),
+        "sram": target.at(),
+        "sstride": row_bytes,
+        "rows": b.M,
+        "bytes": row_bytes,
+    }
+    reads = source.access(), words.access()
+    build.emit("gather", reads, (target.access(),), fields=fields)
 
 
 def _embedding(low: Lowering, op: Op) -> tuple[Buffer, Buffer, int]:

@@ -8,6 +8,7 @@ from math import lcm
 import numpy as np
 
 from compiler import weights as w
+from compiler.allocate import DoesNotFit
 from compiler.builder import Make, round_up
 from compiler.deferred import Deferred
 from compiler.graph import Constant, Op, Tensor
@@ -16,7 +17,6 @@ from compiler.lower_activations import entering, has_static_scale, static_factor
 from compiler.lower_outputs import store_rows
 from compiler.lowering import Entering, Lowering, Vectors
 from compiler.matrix_source import Block, Matrix
-from compiler.schedule import DoesNotFit
 from compiler.storage import AUTO, KINDS
 from compiler.virtual import LONGEST_ROW, Access, Buffer, FieldValue
 from isa.config import F32_BYTES

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from compiler import builder as b
+from compiler.allocate import DoesNotFit
 from compiler.builder import Builder, round_up
 from compiler.graph import Graph, Op, Tensor
 from compiler.layout import Layout, Placed
 from compiler.lowering import Kept, Lowering, Stored, Vectors
-from compiler.schedule import DoesNotFit
 from compiler.virtual import LONGEST_ROW, Access, Buffer, FieldValue
 from isa.config import F32_BYTES, HBM_ATOM_BYTES
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from compiler import builder as b
+from compiler.allocate import DoesNotFit
 from compiler.builder import round_up
 from compiler.graph import Op, Tensor
 from compiler.head_batches import HeadBatch, HeadRows, fits, head_batches
@@ -11,7 +12,6 @@ from compiler.lower_attention_quantised import score_steps
 from compiler.lower_biases import Bias, score_row_bytes
 from compiler.lowering import Entering, Lowering, Vectors, of_group
 from compiler.numerics import LOG2_E, MINUS_INFINITY, float_bits
-from compiler.schedule import DoesNotFit
 from compiler.virtual import Address, Buffer, FieldValue
 from isa.config import F32_BYTES, HBM_ATOM_BYTES, ChipConfig
 from isa.program import Reg

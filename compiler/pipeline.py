@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from onnx import helper
 
-from compiler import schedule
+from compiler import allocate, schedule
 from compiler.activations import (
     bf16_twin,
     check_activations,
@@ -24,7 +24,7 @@ from compiler.canonical import canonicalise
 from compiler.errors import CompileError
 from compiler.fuse_rounding import fuse_rounding
 from compiler.graph import Constant, Graph, Image
-from compiler.hoist import hoist_loads, live_bytes
+from compiler.hoist import hoist_loads
 from compiler.importer import load_model
 from compiler.lower import Lowered, lower
 from compiler.lower_inputs import features_bytes
@@ -41,7 +41,6 @@ from isa.iomap import IoMap, Slots, Tensor
 
 CHUNKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # tokens in one pass: the largest that fits the SRAM
 _SURE = 64
-_EIGHTHS = 8  # parts of the SRAM, by which what loads may fill shrinks
 _EARLY_PART = 64  # of the SRAM: weights that are asked for before a pass's tokens are
 
 
@@ -107,10 +106,10 @@ def compile_graph(
             items, bodies = fuse_rounding(lowered.builder.items, lowered.bodies, config)
             items, bodies = merge_loads(items, bodies, config)
             items, addresses = _place(items, bodies, config, lowered.builder.loop)
-        except schedule.DoesNotFit:
+        except allocate.DoesNotFit:
             continue
         progress("synchronise")
-        peak = schedule.peak(items, addresses)
+        peak = allocate.peak(items, addresses)
         schedule.synchronise(items, addresses)
         if lowered.builder.loop:
             items = walk(items, lowered.builder.layers)
@@ -130,35 +129,15 @@ def _place(
     items: list[Item], bodies: list[int], config: ChipConfig, loop: tuple[str, str] | None
 ) -> tuple[list[Item], dict[str, int]]:
     """The program in its best order that fits, and SRAM addresses: products come early, or, as that
-    takes more room, do not; loads come early as far as there is room for what is live together
-    then, with more to spare where it is in pieces."""
+    takes more room, do not; loads come early."""
     for ordered in (order_by_products(items, bodies), items):
-        if live_bytes(ordered).max() > config.sram_bytes:  # wherever it lies
-            continue
-        at = partial(_place_with, ordered, bodies, config, loop)
-        if not (found := at(_EIGHTHS)) and (least := at(0)):
-            fewer = (at(eighths) for eighths in range(_EIGHTHS - 1, _EIGHTHS // 2, -1))
-            found = next((placed for placed in fewer if placed), least)
-        if found:
-            return found
-    raise schedule.DoesNotFit
-
-
-def _place_with(
-    items: list[Item],
-    bodies: list[int],
-    config: ChipConfig,
-    loop: tuple[str, str] | None,
-    eighths: int,
-) -> tuple[list[Item], dict[str, int]] | None:
-    """The same where loads come early only while no more of the SRAM than this is full; None if it
-    does not fit."""
-    room, early = config.sram_bytes * eighths // _EIGHTHS, config.sram_bytes // _EARLY_PART
-    moved = hoist_loads(items, bodies, room, early)
-    try:
-        return moved, schedule.allocate(moved, config, loop)
-    except schedule.DoesNotFit:
-        return None
+        if allocate.live_bytes(allocate.lifetimes(ordered, loop)) > config.sram_bytes:
+            continue  # wherever it lies
+        try:
+            return hoist_loads(ordered, bodies, config, loop, config.sram_bytes // _EARLY_PART)
+        except allocate.DoesNotFit:
+            pass
+    raise allocate.DoesNotFit
 
 
 def _most_tokens(graph: Graph, config: ChipConfig, storage: Storage) -> int:

@@ -1,4 +1,4 @@
-"""Passes over the virtual program: allocate SRAM, insert semaphores, resolve addresses."""
+"""Passes over the virtual program: insert semaphores, resolve addresses."""
 
 from collections.abc import Iterator
 
@@ -6,81 +6,10 @@ import numpy as np
 
 from compiler.errors import CompileError
 from compiler.virtual import Address, Buffer, Item, Label, VirtualOp, accesses
-from isa.config import ChipConfig
 from isa.program import Op, Reg, Value
 from isa.table import Engine
 
-STORE_LAG = 64  # instructions behind a store in which what it reads is not overwritten
-LAG = 16  # the same behind any instruction, and what it writes
 _ENGINES = (Engine.LOAD, Engine.STORE, Engine.MATRIX, Engine.VECTOR)
-
-
-class DoesNotFit(Exception):
-    """The SRAM is too small for the chunk size that was tried."""
-
-
-def allocate(
-    items: list[Item], config: ChipConfig, loop: tuple[str, str] | None = None
-) -> dict[str, int]:
-    """SRAM addresses. What is there keeps its room a while longer than it is wanted, if there is
-    enough: who takes that room waits for the engine that used it last, although it needs nothing of
-    it. What a store reads does so for longer: the memory puts writes off. Raises DoesNotFit."""
-    for lags in ((STORE_LAG, LAG), (STORE_LAG, 0)):
-        try:
-            return _allocate(items, config, loop, lags)
-        except DoesNotFit:
-            pass
-    return _allocate(items, config, loop, (0, 0))
-
-
-def _allocate(
-    items: list[Item], config: ChipConfig, loop: tuple[str, str] | None, lags: tuple[int, int]
-) -> dict[str, int]:
-    """SRAM addresses: best fit over lifetimes from first to last touch in program order, and
-    ``lags`` behind it: of stores, of others. What is there before a ``loop`` (the labels that begin
-    and end it) and used in it lives to its end."""
-    born: dict[str, int] = {}
-    dies: dict[str, int] = {}
-    buffers: dict[str, Buffer] = {}
-    for i, item in enumerate(items):
-        for access in accesses(item):
-            if access.buffer.space == "sram":
-                name = access.buffer.name
-                buffers[name] = access.buffer
-                born.setdefault(name, i)
-                stored = isinstance(item, VirtualOp) and item.engine == Engine.STORE
-                dies[name] = max(i + lags[not stored], dies.get(name, 0))
-    if loop:
-        begin, end = (items.index(Label(name)) for name in loop)
-        for name in buffers:
-            if born[name] < begin < dies[name]:
-                dies[name] = max(dies[name], end)
-    placed: dict[str, int] = {}
-    live: list[tuple[int, int, str]] = []  # (address, end, name), by address
-    for name in sorted(buffers, key=lambda n: (born[n], n)):
-        live = [entry for entry in live if dies[entry[2]] >= born[name]]
-        address = _best_fit(live, buffers[name].size, config.sram_bytes)
-        placed[name] = address
-        live = sorted([*live, (address, address + buffers[name].size, name)])
-    return placed
-
-
-def _best_fit(live: list[tuple[int, int, str]], size: int, room: int) -> int:
-    """Where the smallest gap between live buffers begins that is large enough."""
-    gaps, free = list[tuple[int, int]](), 0
-    for begin, end, _ in [*live, (room, room, "")]:
-        if begin - free >= size:
-            gaps.append((begin - free, free))
-        free = max(free, end)
-    if not gaps:
-        raise DoesNotFit
-    return min(gaps)[1]
-
-
-def peak(items: list[Item], addresses: dict[str, int]) -> int:
-    """Bytes of SRAM up to the last one that is used."""
-    buffers = (access.buffer for item in items for access in accesses(item))
-    return max((addresses[b.name] + b.size for b in buffers if b.space == "sram"), default=0)
 
 
 class _History:

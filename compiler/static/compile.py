@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from compiler import schedule
+from compiler import allocate, schedule
 from compiler.assemble import assemble
 from compiler.errors import CompileError
 from compiler.importer import load_model
@@ -149,8 +149,8 @@ def _image(state: State, slots: list[Slot]) -> ProgramImage:
     machine.builder.scalar("halt")
     items, config = machine.builder.items, machine.config
     try:
-        addresses = schedule.allocate(items, config)
-    except schedule.DoesNotFit:
+        addresses = allocate.allocate(items, config)
+    except allocate.DoesNotFit:
         raise CompileError(
             state.source, f"it needs more than the {config.sram_bytes} bytes of SRAM"
         ) from None
@@ -158,5 +158,5 @@ def _image(state: State, slots: list[Slot]) -> ProgramImage:
     resolved = schedule.resolve(items, addresses)
     guards = tuple(Guard(each.address, each.limit, each.problem) for each in state.guards)
     io = IoMap(arrays=tuple(slots), guards=guards)
-    meta = {"source": state.source, "sram_peak": schedule.peak(items, addresses)}
+    meta = {"source": state.source, "sram_peak": allocate.peak(items, addresses)}
     return assemble(machine.builder, resolved, io, meta)
