@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from compiler.allocate import LAG, DoesNotFit, allocate
 from compiler.errors import CompileError
-from compiler.hoist import hoist_loads
-from compiler.schedule import LAG, DoesNotFit, allocate, resolve, synchronise
+from compiler.schedule import resolve, synchronise
 from compiler.virtual import Buffer, Item, Label, VirtualOp
 from isa.config import load_config
 from isa.program import Reg
@@ -169,99 +169,6 @@ def test_reject_what_does_not_fit():
     ops = [op("vmov", (), (sram("a", half),)), op("vmov", (sram("a", half),), (sram("b", half),))]
     with pytest.raises(DoesNotFit):
         allocate(ops, TINY)
-
-
-def test_loads_move_up_but_keep_their_order():
-    buffers = [sram(f"w{i}") for i in range(8)]
-    items: list[Item] = [op("sync")]
-    for buffer in buffers:
-        items += [op("load", (), (buffer,), prefetch=True), op("matmul", (buffer,), ())]
-    moved = hoist_loads(items, [1])
-    assert moved[0] is items[0]
-    loads = [i for i in moved if isinstance(i, VirtualOp) and i.mnemonic == "load"]
-    assert [i.writes[0].buffer for i in loads] == buffers
-    assert [i.mnemonic for i in moved[1:6]] == ["load"] * 4 + ["load"]
-    assert {id(i) for i in moved} == {id(i) for i in items}
-    for buffer in buffers:
-        kinds = [i.mnemonic for i in moved[1:] if buffer.name in str(i)]
-        assert kinds == ["load", "matmul"]
-
-
-def test_loads_pass_loops_but_do_not_enter_them():
-    """What a load needs before it goes with it."""
-    weights, other, late = sram("w"), sram("v"), sram("u")
-    make = op("add")
-    loop: list[Item] = [Label("again"), op("beq"), op("sync"), op("matmul", (weights,), ())]
-    back = VirtualOp("beq", {"y": Label("again")})
-    items: list[Item] = [op("load", (), (weights,), prefetch=True), op("vmov"), *loop, back]
-    for buffer in (sram("a"), sram("b"), other):
-        items += [op("load", (), (buffer,), prefetch=True), op("vmov", (buffer,), ())]
-    last = op("load", (), (late,), prefetch=True, setup=(make,))
-    moved = hoist_loads([*items, last, op("vmov", (late,), ())], [0])
-    place = moved.index(last)
-    assert moved[place - 1] is make
-    assert moved[place + 1] is loop[0]
-
-
-def test_loads_wait_for_room():
-    """What is live together is no more than the room, where it can be; their order stays."""
-    weights = [sram(f"w{i}", 64) for i in range(6)]
-    wide = sram("wide", 256)
-    items: list[Item] = [op("sync")]
-    for number, buffer in enumerate(weights):
-        items += [op("load", (), (buffer,), prefetch=True), op("matmul", (buffer,), ())]
-        if number == 2:
-            items += [op("vmov", (), (wide,)), op("vmov", (wide,), ())]
-    for room, free in ((448, None), (320, 1), (256, 0)):
-        moved = hoist_loads(items, [1], room)
-        loads = [i for i in moved if isinstance(i, VirtualOp) and i.mnemonic == "load"]
-        assert [i.writes[0].buffer for i in loads] == weights
-        begin, end = (i for i, item in enumerate(moved) if item.mnemonic == "vmov")
-        before = {a.buffer for item in moved[:end] for a in item.writes}
-        after = {a.buffer for item in moved[begin:] for a in item.reads}
-        there = (before & after) - {wide}
-        assert (len(there) == free) if free is not None else len(there) > 1
-
-
-def test_no_load_waits_where_nobody_comes():
-    """Between the branch back and the label at which the loop is left: room is there, but the
-    place is passed by."""
-    weights, wide = sram("w", 64), sram("wide", 256)
-    loop: list[Item] = [Label("again"), op("beq"), op("sync"), op("vmov", (), (wide,))]
-    back = VirtualOp("beq", {"y": Label("again")}, (wide.access(),))
-    last = op("load", (), (weights,), prefetch=True)
-    after: list[Item] = [Label("end"), op("sync"), last, op("matmul", (weights,), ())]
-    moved = hoist_loads([op("sync"), *loop, back, *after], [0], 256)
-    assert moved[-4:] == after
-
-
-def test_no_load_waits_inside_a_loop_that_it_passes():
-    weights, wide = sram("w", 64), sram("wide", 256)
-    loop: list[Item] = [Label("again"), op("vmov", (), (wide,)), op("vmov", (wide,), ())]
-    back = VirtualOp("beq", {"y": Label("again")})
-    last = op("load", (), (weights,), prefetch=True)
-    items: list[Item] = [op("sync"), *loop, back, op("sync"), last, op("matmul", (weights,), ())]
-    assert hoist_loads(items, [0], 320)[0] is last
-    moved = hoist_loads(items, [0], 256)  # behind the `sync`, which all iterations are before
-    assert moved.index(last) == len(items) - 2
-    assert isinstance(before := moved[len(items) - 3], VirtualOp)
-    assert before.mnemonic == "sync"
-
-
-@pytest.mark.parametrize(("early", "passing"), [(0, 0), (64, 1), (191, 2), (192, 3), (999, 4)])
-def test_the_first_loads_pass_what_is_fetched_token_by_token(early, passing):
-    """As many as fit ``early`` bytes; the others come behind it, as it is wanted first."""
-    buffers = [sram(f"w{i}") for i in range(5)]
-    rows = [Label("token"), op("add"), VirtualOp("blt", {"y": Label("token")}), op("lnop")]
-    loads = [op("load", (), (buffer,), prefetch=True) for buffer in buffers]
-    uses = [op("matmul", (buffer,), ()) for buffer in buffers]
-    items: list[Item] = [op("sync"), *rows, *loads[:4], *uses[:4], loads[4], uses[4]]
-    moved = hoist_loads(items, [1], early_bytes=early)
-    assert moved[1 : 1 + passing] == loads[:passing]
-    assert moved[1 + passing : 5 + passing] == rows
-    assert moved[5 + passing : 9] == loads[passing:4]
-    assert moved.index(loads[4]) > moved.index(rows[-1])
-    assert [item for item in moved if item in loads] == loads
 
 
 def test_resolve_addresses_and_labels():
