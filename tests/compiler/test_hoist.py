@@ -55,11 +55,12 @@ def test_loads_come_when_the_last_one_leaves_their_room(units: int, wanted: str)
     assert len({addresses[name] for name in "abcde"}) == units
 
 
-@pytest.mark.parametrize(("depth", "wanted"), [(2, "abAcBdCeDE"), (4, "abcdAeBCDE")])
+@pytest.mark.parametrize(("depth", "wanted"), [(2, "abcAdBeCfDEF"), (4, "abcdeAfBCDEF")])
 def test_no_more_loads_ahead_than_the_queue_has_places(depth: int, wanted: str):
-    """The sequencer would wait there, with products behind it whose weights have come."""
-    config, rest = chip(5, depth)
-    assert order(hoist_loads(filled(in_turn("abcde"), rest), [0, 1], config)[0]) == wanted
+    """Beside the one in the engine. The sequencer would wait there, with products behind it whose
+    weights have come."""
+    config, rest = chip(6, depth)
+    assert order(hoist_loads(filled(in_turn("abcdef"), rest), [0, 1], config)[0]) == wanted
 
 
 @pytest.mark.parametrize("seed", range(12))
