@@ -4,8 +4,8 @@
 not. What an instruction costs is what is counted between the moment in which all before it have
 retired and that in which it has, too. The likes' mean is right but for chance, which shows in
 their spread, and for refreshes: in the part that is simulated there may be more or fewer than in
-the same time of the whole run, where every pseudo-channel has one in each tREFI. How much a cycle
-of refresh costs is fitted to the spread, and the time corrected by it.
+the same time of the whole run, where every pseudo-channel has one in each tREFI. How much a
+refresh costs is fitted to the spread, and the time corrected by it.
 """
 
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ LONG_CYCLES = 2_000_000
 class Estimate:
     """``result``: of the whole run. ``simulated``: cycles that were, of ``simulated_instructions``;
     ``bound``: by so many cycles the result may be off, from the spread of what was simulated: three
-    standard errors, and all that was corrected for refreshes. `owned`, `classes`: as of `Record`,
-    with what an instruction is executed more often (`Trace.times`) added up."""
+    standard errors, all that was corrected for refreshes, and one refresh. `owned`, `classes`: as
+    of `Record`, with what an instruction is executed more often (`Trace.times`) added up."""
 
     result: CycleResult
     simulated: int
@@ -64,13 +64,13 @@ def estimate(trace: Trace, config: ChipConfig) -> Estimate:
     costs = np.diff(marks, axis=0, prepend=np.zeros((1, COUNTED), np.int64)).astype(float)
     groups = _Groups.of(plan, trace)
     total = groups.weights @ costs
-    scale, error = _correction(costs, groups, total, config)
+    scale, slack = _correction(costs, groups, total, config)
     total[_TIMES] *= scale
     cycles = total[0]
     whole = np.rint(total).astype(np.int64)
     rows = total[COUNTS["classes"]].reshape(-1, record.owned.shape[1])
     whole[COUNTS["classes"]] = np.concatenate([_rounded(row) for row in rows])
-    bound = int(np.ceil(_DEVIATIONS * error + abs(cycles - cycles / scale)))
+    bound = int(np.ceil(slack + abs(cycles - cycles / scale)))
     engines = trace.commands[trace.order, FIELDS["engine"]]
     whole[COUNTS["retired"]] = np.bincount(engines, trace.times, len(Engine))
     shares = (
@@ -140,19 +140,25 @@ class _Groups:
 def _correction(
     costs: NDArray[np.float64], groups: _Groups, total: NDArray[np.float64], config: ChipConfig
 ) -> tuple[float, float]:
-    """What times are multiplied by, and the standard error of their sum."""
+    """What times are multiplied by, and how far their sum may be off from chance: of what is not
+    simulated, and of the means that stand for it. How far an instruction's time is from its kind's
+    mean grows as the root of that mean, with one factor for all kinds: of most there are only two
+    samples."""
     cycles, refreshes = (groups.apart(costs[:, place]) for place in (0, _REFRESHES))
     square = refreshes @ refreshes
     slope = max(float(cycles @ refreshes / square), 0.0) if square else 0.0
-    squares = (cycles - slope * refreshes) ** 2
-    spread = np.bincount(groups.likes, squares, len(groups.found)).astype(float)
-    spread = spread / np.maximum(groups.found - 1, 1)
-    error = float(np.sqrt((groups.left**2 * spread / np.maximum(groups.found, 1)).sum()))
+    means = groups.means(costs[:, 0])
+    degrees = np.maximum(groups.found - 1, 0) @ means
+    factor = float(((cycles - slope * refreshes) ** 2).sum() / max(degrees, 1))
+    found = np.maximum(groups.found, 1)
+    error = float(np.sqrt(factor * (means * groups.left * (1 + groups.left / found)).sum()))
     if not config.hbm or not groups.left.any():
-        return 1.0, error
+        return 1.0, _DEVIATIONS * error
     each = BANKS if config.hbm_refresh == "bank" else 1
     due = each * config.pseudo_channels / _interval(config)
-    return (1 - slope * total[_REFRESHES] / total[0]) / (1 - slope * due), error
+    # A refresh more or less shows in no mean: a run may end just before it or behind it.
+    slack = _DEVIATIONS * error + config.hbm_mapping.generation.timing.rfc_ab
+    return (1 - slope * total[_REFRESHES] / total[0]) / (1 - slope * due), slack
 
 
 def _spread(

@@ -4,7 +4,6 @@ The sequencer's instructions are executed, of the engines' commands only the loa
 of rows for `gather`. So a trace costs what its instructions cost, however large their tensors are.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,19 +12,15 @@ from numpy.typing import NDArray
 
 from isa.config import HBM_ATOM_BYTES
 from isa.image import ProgramImage
-from isa.rules import INDEX_BYTES
+from sim.cycle.lists import Lists, NeedsValues
+from sim.cycle.stored import Stored
 from sim.cycle.trace import Trace, make_trace, record
 from sim.footprint import Access, footprint
-from sim.functional import FunctionalCore, plan_command
+from sim.functional import FunctionalCore
 from sim.repeats import Repeat, find_repeats
 from sim.scalar import Command, ScalarMachine
-from sim.state import State
 
 _FOLLOWED = 3  # iterations of a loop over layers, and its last one
-
-
-class NeedsValues(Exception):
-    """What the program executes depends on what its engines compute; says which instruction."""
 
 
 def trace_launch(image: ProgramImage, memory: NDArray[np.uint8], fold: bool = False) -> Trace:
@@ -48,24 +43,26 @@ def follow(image: ProgramImage, memory: NDArray[np.uint8], fold: bool = False) -
     overwritten: list[tuple[int, NDArray[np.uint8]]] = []
     loops = _Loops(machine, find_repeats(image.ops()) if fold else [])
     try:
-        commands = list(_checked(image, machine.run(memory), memory, overwritten, loops))
-        trace = make_trace(image, machine, commands, _numbers(image, memory, commands))
+        commands, numbers = _followed(image, machine.run(memory), memory, overwritten, loops)
+        trace = make_trace(image, machine, commands, numbers)
         return replace(trace, repeats=tuple(loops.folded))
     finally:
         for address, word in reversed(overwritten):  # a copy of memory might be too large
             memory[address : address + len(word)] = word
 
 
-def _checked(
+def _followed(
     image: ProgramImage,
-    commands: Iterator[Command],
+    run: Iterator[Command],
     memory: NDArray[np.uint8],
     overwritten: list[tuple[int, NDArray[np.uint8]]],
     loops: "_Loops",
-) -> Iterator[Command]:
-    """The same, unless an `ld` reads what an engine has stored; notes what `st` overwrites."""
-    stored = Stored()
-    for command in commands:
+) -> tuple[list[Command], list[NDArray[np.int64]]]:
+    """The commands of a run and its `gather`s' rows, unless an `ld` or such a list reads what an
+    engine has stored; notes what `st` overwrites."""
+    stored, lists = Stored(), Lists(image.config, memory)
+    commands, numbers = list[Command](), list[NDArray[np.int64]]()
+    for command in run:
         if command.mnemonic == "store":
             written = [a for a in footprint(image.config, command) if a.write]
             stored.add(written)
@@ -77,9 +74,12 @@ def _checked(
         elif command.mnemonic == "st":
             (word,) = footprint(image.config, command)
             overwritten.append((word.base, memory[word.base : word.end].copy()))
-        yield command
+        elif command.mnemonic == "gather":
+            numbers.append(lists.rows(command, commands, stored))
+        commands.append(command)
         if command.mnemonic == "sync":
             stored.add(loops.pass_by(command.pc))
+    return commands, numbers
 
 
 class _Loops:
@@ -121,57 +121,3 @@ class _Loops:
             if store in repeat.walking
             for number in range(1, more + 1)
         ]
-
-
-class Stored:
-    """Where in memory has been stored: intervals that neither meet nor touch, in order. (A long
-    prefill stores often, and looks it up before each pass.)"""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-
-    def add(self, accesses: list[Access]) -> None:
-        for access in accesses:
-            start, end = access.base, access.end
-            first = bisect_left(self._ends, start)
-            behind = bisect_right(self._starts, end)
-            if first < behind:
-                start = min(start, self._starts[first])
-                end = max(end, self._ends[behind - 1])
-            self._starts[first:behind] = [start]
-            self._ends[first:behind] = [end]
-
-    def meets(self, access: Access) -> bool:
-        place = bisect_right(self._ends, access.base)
-        return place < len(self._starts) and self._starts[place] < access.end
-
-
-def _numbers(
-    image: ProgramImage, memory: NDArray[np.uint8], commands: list[Command]
-) -> list[NDArray[np.int64]]:
-    """The rows of each gather: loads that reach into a list of one are executed."""
-    lists = {_list_of(command) for command in commands if command.mnemonic == "gather"}
-    if not lists:
-        return []
-    state = State(image.config)
-    state.hbm = memory
-    found = []
-    for command in commands:
-        if command.mnemonic == "gather":
-            base, end = _list_of(command)
-            found.append(state.sram[base:end].view(np.uint32).astype(np.int64))
-        for access in footprint(image.config, command):
-            reaches = any(access.base < end and base < access.end for base, end in lists)
-            if not (access.write and access.space == "sram" and reaches):
-                continue
-            if command.mnemonic != "load":
-                raise NeedsValues(f"instruction {command.pc} computes a list of rows")
-            plan_command(state, command)[0]()
-    return found
-
-
-def _list_of(command: Command) -> tuple[int, int]:
-    """First and last byte in SRAM, the latter not included."""
-    f = command.named()
-    return int(f["hplane"]), int(f["hplane"]) + INDEX_BYTES * int(f["rows"])
