@@ -117,6 +117,16 @@ def test_loads_whose_room_others_would_take():
     assert moved[3].mnemonic == "load"
 
 
+def test_a_load_that_would_find_only_gaps_keeps_its_room():
+    """Of a, b, c side by side b goes: there, and behind c, are two gaps, each half as large."""
+    config, rest = chip(4)
+    a, b, c, wide = sram("a"), sram("b"), sram("c"), sram("w", 2 * UNIT)
+    made: list[Item] = [op("vmov", (), (each,)) for each in (a, b, c)]
+    used = [op("vmov", (b,), ()), load(wide), op("matmul", (wide,), ()), op("vmov", (a, c), ())]
+    _, addresses = hoist_loads(filled([*made, *used], rest), [0, 1], config)
+    assert addresses["b"] in (addresses["w"], addresses["w"] + UNIT)
+
+
 def test_what_a_load_needs_before_it_goes_with_it():
     config, rest = chip(2)
     make = op("add")
