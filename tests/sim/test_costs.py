@@ -59,8 +59,8 @@ def test_loads_for_several_nodes_are_theirs(stories):
 
 def test_counts_are_those_of_a_run(stories):
     session = Session(stories, make_backend("functional"))
-    session.step(np.arange(5, 16))
-    sums, counters = totals(costs(stories, 11)), session.counters
+    session.step(np.arange(5, 21))
+    sums, counters = totals(costs(stories, 16)), session.counters  # ids that are whole lines
     engines = [engine for engine in Engine if engine != Engine.SEQUENCER]
     instructions = sum(counters[f"{engine.name.lower()}_instructions"] for engine in engines)
     assert sums["executed"] == instructions
