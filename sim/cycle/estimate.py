@@ -142,8 +142,7 @@ def _correction(
 ) -> tuple[float, float]:
     """What times are multiplied by, and how far their sum may be off from chance: of what is not
     simulated, and of the means that stand for it. How far an instruction's time is from its kind's
-    mean grows as the root of that mean, with one factor for all kinds: of most there are only two
-    samples."""
+    mean grows as the root of that mean, with one factor for all kinds: most have but one sample."""
     cycles, refreshes = (groups.apart(costs[:, place]) for place in (0, _REFRESHES))
     square = refreshes @ refreshes
     slope = max(float(cycles @ refreshes / square), 0.0) if square else 0.0

@@ -20,7 +20,8 @@ _PLACES = ("pc", "address", "hbm", "sram", "a", "w", "dst", "b", "offset")
 _BEFORE = {Engine.LOAD: 6, Engine.MATRIX: 3, Engine.VECTOR: 2}
 _LONGEST, _BEHIND = 600, 12
 _SETTLES = 7  # instructions from where the run goes on to the next sample, at least
-_OFTEN, _SAMPLES = 64, (5, 2)  # of those that are met so often, and of the others
+_OFTEN = 64  # met: then there are two samples,
+_PART = 4  # of the kinds, the first ones that are met again, for the spread; of others one
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,10 @@ class Plan:
 
 
 def make_plan(trace: Trace, more: int = 1) -> Plan:
-    """Of each kind of company a few are simulated, of those that are met often some more;
-    ``more`` times as many of both."""
+    """Of each kind of company one or two are simulated, or ``more`` times as many."""
     likes = company(trace)
     often = np.bincount(likes, trace.times) >= _OFTEN
-    chosen, fresh = _choose(likes, (more * np.where(often, *_SAMPLES)).tolist())
+    chosen, fresh = _choose(likes, more * np.where(often, 2, 1), more * len(often) // _PART)
     kept = np.array(chosen, np.int64)
     gathers = trace.commands[trace.order, FIELDS["kind"]] == KINDS["Gather"]
     rows = np.where(gathers, trace.commands[trace.order, FIELDS["rows"]], 0)
@@ -116,28 +116,34 @@ def _levels(trace: Trace) -> NDArray[np.uint64]:
     return np.concatenate([np.zeros(1, np.uint64), np.cumsum(change[trace.order])[:-1]])
 
 
-def _choose(likes: NDArray[np.int64], samples: list[int]) -> tuple[list[int], list[bool]]:
+def _choose(
+    likes: NDArray[np.int64], wanted: NDArray[np.int64], spare: int
+) -> tuple[list[int], list[bool]]:
     """Places that are simulated, and which of them are samples: not those of a known kind that only
-    lead from where the run goes on to what is not known yet."""
+    lead from where the run goes on to what is not known yet. ``wanted``: samples of each kind, and
+    ``spare`` more in all."""
     count, end = len(likes), 0
-    seen = [0] * (int(likes.max()) + 1)
+    missing = wanted.tolist()
     listed = likes.tolist()
     order = np.argsort(likes, kind="stable")
-    bounds = np.searchsorted(likes[order], np.arange(len(seen) + 1))
+    bounds = np.searchsorted(likes[order], np.arange(len(missing) + 1))
     kept, fresh, place = [], [], 0
     while place < count:
         like = listed[place]
-        known = seen[like] >= samples[like]
+        least = -1 if spare else 0
+        known = missing[like] <= least
         if known:
             end = max(end, place)
-            while end < count and seen[listed[end]] >= samples[listed[end]]:
+            while end < count and missing[listed[end]] <= least:
                 end += 1
             alike = order[bounds[like] : bounds[like + 1]]
             last = int(alike[np.searchsorted(alike, max(end - _SETTLES, place), "right") - 1])
             if last > place:
                 place = last
                 continue
-        seen[like] += 1
+        else:
+            spare -= missing[like] == 0
+            missing[like] -= 1
         kept.append(place)
         fresh.append(not known)
         place += 1
