@@ -51,8 +51,9 @@ class Command(NamedTuple):
 
     def named(self) -> dict[str, int | str]:
         """Fields that the mnemonic uses, by name."""
-        names = self.op.spec.format.slots
-        return {n: v for n, v in zip(names, self.fields, strict=False) if n in self.op.spec.uses}
+        spec = self.op.spec
+        pairs = zip(spec.format.slots, self.fields, strict=False)
+        return {name: value for name, value in pairs if name in spec.uses}
 
 
 class _Engine(NamedTuple):
@@ -98,11 +99,11 @@ def _prepare_scalar(op: Op, index: int) -> _Scalar:
 
 def _prepare_engine(op: Op, index: int) -> _Engine:
     fields: list[int | str] = []
-    dynamic = []
-    for name, slot in op.spec.format.slots.items():
-        described = slot.field
-        value = op.get(name) if name in op.spec.uses else 0
-        if isinstance(described, Choice) and name not in op.spec.uses:
+    dynamic, spec = [], op.spec
+    for name, slot in spec.format.slots.items():
+        described, used = slot.field, name in spec.uses
+        value = op.get(name) if used else 0
+        if isinstance(described, Choice) and not used:
             value = described.values[0]
         if isinstance(value, Reg):
             assert isinstance(described, Operand)
@@ -110,8 +111,7 @@ def _prepare_engine(op: Op, index: int) -> _Engine:
             value = 0
         assert not isinstance(described, Register)
         fields.append(value)
-    engine = op.spec.engine
-    command = Command(index, op.mnemonic, engine, tuple(fields), op.waits, op.signals, op)
+    command = Command(index, op.mnemonic, spec.engine, tuple(fields), op.waits, op.signals, op)
     return _Engine(command, tuple(dynamic))
 
 

@@ -8,6 +8,7 @@
 #include "matrix.h"
 #include "port.h"
 #include "record.h"
+#include "run.h"
 #include "semaphores.h"
 #include "sequencer.h"
 #include "sram.h"
@@ -16,30 +17,6 @@
 #include "vector.h"
 
 namespace cycle {
-
-struct Counts {
-  int64_t cycles = 0, conflicts = 0;
-  int64_t classes[kEngines][kClasses] = {};
-  int64_t retired[kEngines] = {};  // instructions
-  int64_t work[kEngines] = {};     // lines, rows and vectors, as isa.counters has them
-};
-
-// What was counted when an instruction and all before it had retired.
-struct Mark {
-  Counts counts;
-  HbmCounts hbm;
-};
-
-struct Trace {
-  const Command* commands;  // each once
-  const int32_t* order;     // which are executed, one after another
-  const uint8_t* jumps;     // of them, branches that are taken
-  int64_t length;
-  const int64_t* numbers;  // the rows of all gathers, in that order
-  int64_t code_base, code_count;
-  Times* times[kEngines];  // as `Recorder` takes them
-  Mark* marks;             // of each instruction, if times are recorded; null if none are wanted
-};
 
 template <class Memory>
 class Core {
@@ -66,43 +43,20 @@ class Core {
   }
 
  private:
-  // So long nothing but the matrix unit moves until it is known that nothing else will: more than
-  // the check, its division and the count of an instruction's semaphores can take.
+  // So long others have to stand still until it is known that they go on to: more than the check,
+  // its division and the count of an instruction's semaphores can take.
   int64_t stillness() const { return 16 + chip_.check_stages + chip_.divide_cycles; }
 
-  // Let the cycles pass in which the matrix unit takes row after row of a tile and all others wait.
-  void leap(int64_t most) {
-    const bool waits = !vector_.busy || matrix_.unreadable(vector_.acc_bank());
-    const bool still = still_ > stillness() && waits;
-    const int64_t steady = still ? matrix_.steady() : 0;
-    const bool before = steady_;
-    steady_ = steady > 0;
-    if (!before || !steady_) return;
-    const int64_t cycles = std::min({steady, memory_.rest(), most});
-    if (cycles <= 0) return;
-    matrix_.leap(cycles);
-    memory_.pass(cycles);
-    counts.cycles += cycles;
-    counts.work[kMatrix] += cycles;
-    for (int e = 0; e < kEngines; ++e) counts.classes[e][classes_[e]] += cycles;
-    const bool none[kEngines] = {};
-    if (recorder_.wanted()) recorder_.note(none, classes_, cycles);
-  }
-
-  // Whether anything but the matrix unit does something in this cycle.
-  bool moves(const MemoryOut& out) const {
-    if (load_.busy || store_.busy || out.rvalid || out.bvalid) return true;
-    if (in_.arvalid || in_.awvalid || in_.wvalid || vector_.moves()) return true;
-    if (sequencer_.entered || sequencer_.taken || sequencer_.fetch.requests) return true;
-    if (sequencer_.guard.port.valid && sequencer_.guard.port.ready) return true;
-    for (int e = kLoad; e < kEngines; ++e) {
-      const Dispatcher& queue = queues_[e];
-      if (queue.begins || queue.retires || (queue.port.valid && queue.port.ready)) return true;
-    }
-    return false;
-  }
+  // See leaps.h.
+  void leap(int64_t most);
+  bool others_move() const;
+  bool wakes() const;
+  void flow();
 
   void tick() {
+    matrix_.ask(port(kMatrixWeights), port(kMatrixActivations));
+    load_.ask(port(kLoadWrite), port(kLoadList));
+    if (kLeaps && rest_ > stillness() && !wakes()) return flow();
     ask();
     const MemoryOut out = memory_.offer(in_.wvalid);
     const bool refused = sram_.arbitrate();
@@ -113,7 +67,8 @@ class Core {
     issue();
     memory(out, load_ready);
     if (sequencer_.running) count(refused), count_work();
-    still_ = moves(out) ? 0 : still_ + 1;
+    rest_ = others_move() || out.bvalid ? 0 : rest_ + 1;
+    still_ = rest_ == 0 || load_.busy || out.rvalid || in_.arvalid ? 0 : still_ + 1;
     step(out, load_beat && load_ready);
     memory_.step(in_);
   }
@@ -122,8 +77,6 @@ class Core {
 
   // What depends on earlier cycles only.
   void ask() {
-    matrix_.ask(port(kMatrixWeights), port(kMatrixActivations));
-    load_.ask(port(kLoadWrite), port(kLoadList));
     vector_.ask(port(kVectorWrite), port(kVectorA), port(kVectorB));
     store_.ask(port(kStoreRead));
     WriteRequest& store = writes_.requests[kStoreWrites];
@@ -154,12 +107,13 @@ class Core {
   // Semaphores, and what the sequencer does.
   void issue() {
     const Dispatcher& loads = queues_[kLoad];
-    const bool gather = loads.offers() && loads.next()->kind == kGather;
-    const bool ready[] = {false, load_.ready(gather), !store_.busy, matrix_.ready(), !vector_.busy};
+    gather_ = loads.offers() && loads.next()->kind == kGather;
+    ready_[kLoad] = load_.ready(gather_), ready_[kStore] = !store_.busy;
+    ready_[kMatrix] = matrix_.ready(), ready_[kVector] = !vector_.busy;
     const bool done[] = {false, load_.done, store_.done, matrix_.done, vector_.done};
     SemaphorePort* ports[kEngines] = {&sequencer_.guard.port};
     for (int e = kLoad; e < kEngines; ++e) {
-      queues_[e].ask(chip_, ready[e], done[e]);
+      queues_[e].ask(chip_, ready_[e], done[e]);
       ports[e] = &queues_[e].port;
     }
     semaphores_.serve(ports);
@@ -177,9 +131,7 @@ class Core {
     Request& fetch = reads_.requests[kFetchReads];
     fetch.valid = sequencer_.fetch.requests;
     fetch.address = sequencer_.fetch.address, fetch.beats = sequencer_.fetch.beats;
-    Request& load = reads_.requests[kLoadReads];
-    load.valid = load_.requests;
-    if (load.valid) load.address = load_.bursts.address(), load.beats = load_.bursts.beats();
+    ask_for_load();
     reads_.present(in_);
     reads_.decide(out.arready);
     writes_.decide(in_, out.awready, out.wready);
@@ -187,15 +139,27 @@ class Core {
     store_.evaluate(port(kStoreRead), writes_.requests[kStoreWrites].beaten);
   }
 
+  void ask_for_load() {
+    Request& load = reads_.requests[kLoadReads];
+    load.valid = load_.requests;
+    if (load.valid) load.address = load_.bursts.address(), load.beats = load_.bursts.beats();
+  }
+
   void count(bool refused) {
+    classes_[kSequencer] = sequencer_.classify();
+    engine(kStore, store_.waiting_bank, false, store_.waiting_memory);
+    engine(kVector, vector_.waiting_bank, vector_.waiting_operand, false);
+    count_cycle(refused);
+  }
+
+  void count_cycle(bool refused) {
     ++counts.cycles;
     counts.conflicts += refused;
-    classes_[kSequencer] = sequencer_.classify();
     engine(kLoad, load_.waiting_bank, false, load_.waiting_memory);
-    engine(kStore, store_.waiting_bank, false, store_.waiting_memory);
     engine(kMatrix, matrix_.waiting_bank, matrix_.waiting_operand, false);
-    engine(kVector, vector_.waiting_bank, vector_.waiting_operand, false);
     for (int e = 0; e < kEngines; ++e) ++counts.classes[e][classes_[e]];
+    counts.work[kLoad] += port(kLoadWrite).accepted();
+    counts.work[kMatrix] += matrix_.row;
   }
 
   void count_work() {
@@ -205,11 +169,9 @@ class Core {
     for (int e = kLoad; e < kEngines; ++e)
       if (retired[e]) ++counts.retired[e];
     if (recorder_.wanted()) recorder_.note(retired, classes_, 1);
-    if (marks_) mark();
-    counts.work[kLoad] += port(kLoadWrite).accepted();
     counts.work[kStore] += port(kStoreRead).accepted();
-    counts.work[kMatrix] += matrix_.row;
     counts.work[kVector] += vector_.issued;
+    if (marks_) mark();
   }
 
   void mark() {
@@ -283,8 +245,12 @@ class Core {
   Mark* const marks_;
   const int64_t length_;
   int64_t marked_ = 0;
-  int64_t still_ = 0;
+  bool ready_[kEngines] = {};  // to take a command
+  bool gather_ = false;        // which would be one
+  int64_t rest_ = 0, still_ = 0;  // cycles since any of the others, any at all has moved
   bool steady_ = false;
 };
 
 }  // namespace cycle
+
+#include "leaps.h"

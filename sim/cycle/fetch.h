@@ -24,6 +24,7 @@ class Fetch {
     low_ = ahead_ = head_ = current_ = aligned(base_);
   }
 
+  bool waits() const { return bursts_ != 0; }
   int64_t beat_bytes() const { return chip_.axi_bytes; }
 
   // Before the mux decides: what is asked for.
