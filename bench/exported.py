@@ -40,6 +40,14 @@ _LATENT = {
 }
 _NEO = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_layers": 2, "num_heads": 4}
 _WINDOW = {"sliding_window": 16}
+_T5 = {
+    "vocab_size": VOCABULARY,
+    "d_model": 64,
+    "d_kv": 16,
+    "d_ff": 128,
+    "num_layers": 2,
+    "num_heads": 4,
+}
 _IMAGES = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
@@ -154,6 +162,9 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
         _LONG | {"pad_token_id": 1, "mask_token_id": 3, "position_embedding_type": "rotary"},
     ),
     "MPNet": ("MPNetModel", _LONG | {"pad_token_id": 1}),
+    "SqueezeBERT": ("SqueezeBertModel", _PLAIN | {"embedding_size": 64}),
+    "T5, encoder": ("T5EncoderModel", _T5),
+    "UMT5, encoder": ("UMT5EncoderModel", _T5),
 }
 VISION: dict[str, tuple[str, dict[str, Any]]] = {
     "ViT": ("ViTForImageClassification", _IMAGES | {"num_labels": 10}),
@@ -177,7 +188,7 @@ def export(name: str, exporter: str, folder: Path) -> None:
     inputs, names = [ids, ones], ["input_ids", "attention_mask"]
     if name in VISION:
         inputs, names = [torch.randn(1, 3, SIDE, SIDE)], ["pixel_values"]
-    outputs = ["logits"] if decodes else ["last_hidden_state", "pooled"]
+    outputs = ["logits"]
     axes = [1, 1] if name not in VISION else []
     if exporter == "dynamo-cache":
         layers = range(model.config.num_hidden_layers)
@@ -202,7 +213,7 @@ def export(name: str, exporter: str, folder: Path) -> None:
             tuple(inputs),
             str(folder / "model.onnx"),
             input_names=names,
-            output_names=outputs if name not in VISION else None,
+            output_names=outputs if decodes else None,
             opset_version=EXPORTERS[exporter],
             **how,
         )

@@ -36,6 +36,7 @@ from compiler.evaluate import Evaluator
 from compiler.evaluate_node import source_of
 from compiler.expand import COMPOSITES, expand
 from compiler.expand_contrib import expand_contrib
+from compiler.expand_convolutions import expand_convolutions
 from compiler.expand_images import expand_images
 from compiler.expand_integers import expand_integers
 from compiler.expand_quantised import expand_quantised
@@ -99,6 +100,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
     try:
         model = expand_integers(expand_contrib(expand_quantised(model)))
         model, images = expand_images(model)
+        model = expand_convolutions(model)
     except CompileError as error:
         raise CompileError(source, str(error)) from error
     model = _expanded(model, source)
