@@ -1,6 +1,7 @@
 """How fast `jalapeno sweep` is: decode of Llama-3-8B on chips that differ in their HBM.
 
-A few points are run, then more in the same folder, so that jcc's time and a point's are told apart.
+A few points are run, then more in the same folder, then still more, so that what jcc takes, what a
+sweep's processes take to begin, and a point are told apart.
 """
 
 import os
@@ -13,18 +14,18 @@ from measure import BIN, Line, command_cost
 
 MODEL, PAST = "llama-3-8b", 8000
 POINTS, WANTED_MINUTES, CORES = 1000, 10, 2
-GENERATIONS, DEPTHS = ("hbm3", "hbm3e"), ((64,), (4, 8, 16, 32, 64))  # of the controllers' queues
+GENERATIONS = ("hbm3", "hbm3e")
+DEPTHS = ((64,), (32, 64), (4, 8, 16, 32, 64))  # of the controllers' queues
 
 
 def measure() -> Iterator[Line]:
     """Minutes that so many points take on two cores, jcc included, from those that were run."""
     with tempfile.TemporaryDirectory() as folder:
-        costs = [_cost(Path(folder), depths) for depths in DEPTHS]
-    more = len(GENERATIONS) * (len(DEPTHS[1]) - len(DEPTHS[0]))
-    each = costs[1] / more
-    minutes = (costs[0] + (POINTS - len(GENERATIONS)) * each) / CORES / 60
-    note = f"{each:.1f} CPU s a point, {costs[0]:.0f} for jcc and the first {len(GENERATIONS)}"
-    what = f"{POINTS:,} points of decode of {MODEL}, from {more}"
+        first, few, more = (_cost(Path(folder), depths) for depths in DEPTHS)
+    each = (more - few) / (len(GENERATIONS) * (len(DEPTHS[2]) - 2 * len(DEPTHS[1]) + 1))
+    minutes = (first + (POINTS - len(GENERATIONS)) * each) / CORES / 60
+    note = f"{each:.1f} CPU s a point, {first:.0f} for jcc and the first {len(GENERATIONS)}"
+    what = f"{POINTS:,} points of decode of {MODEL}"
     yield Line("sweep", what, minutes, "minutes", WANTED_MINUTES, most=True, note=note)
 
 
