@@ -162,6 +162,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
         _LONG | {"pad_token_id": 1, "mask_token_id": 3, "position_embedding_type": "rotary"},
     ),
     "MPNet": ("MPNetModel", _LONG | {"pad_token_id": 1}),
+    "CLIP, texts": ("CLIPTextModel", _PLAIN | {"projection_dim": 32}),
     "SqueezeBERT": ("SqueezeBertModel", _PLAIN | {"embedding_size": 64}),
     "T5, encoder": ("T5EncoderModel", _T5),
     "UMT5, encoder": ("UMT5EncoderModel", _T5),

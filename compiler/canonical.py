@@ -45,6 +45,7 @@ from compiler.graph_rules import validate
 from compiler.importer import check_names, is_registered
 from compiler.importer_interface import check_shapes, check_types, find_interface
 from compiler.movement import CacheRoot, Moved, Past
+from compiler.picked_by_id import replace_picks
 
 Handler = Callable[[Context, onnx.NodeProto], None]
 
@@ -100,7 +101,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
     try:
         model = expand_integers(expand_contrib(expand_quantised(model)))
         model, images = expand_images(model)
-        model = expand_convolutions(model)
+        model, rule = replace_picks(expand_convolutions(model))
     except CompileError as error:
         raise CompileError(source, str(error)) from error
     model = _expanded(model, source)
@@ -111,7 +112,7 @@ def canonicalise(model: onnx.ModelProto, max_context: int | None, source: str) -
     check_types(model, interface, source)
     check_shapes(model, interface, source)
     try:
-        context = Context(evaluator, max_context)
+        context = Context(evaluator, max_context, rule)
         _define_inputs(context)
         for node in evaluator.live:
             if not evaluator.activations.isdisjoint(node.output):

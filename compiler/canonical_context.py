@@ -16,7 +16,7 @@ from compiler.evaluate import Evaluator
 from compiler.evaluate_node import source_of
 from compiler.evaluate_sample import Shape
 from compiler.evaluate_shapes import Sized
-from compiler.graph import Cache, Constant, Op, Operand, Scalar, Source, Table, Tensor
+from compiler.graph import Cache, Constant, Op, Operand, Rule, Scalar, Source, Table, Tensor
 from compiler.importer_interface import IDS
 from compiler.movement import FeatureMap, Moved, feature_map, rotation
 from compiler.token_axis import context_of, token_axis
@@ -75,8 +75,11 @@ def is_ids(value: object) -> bool:
 class Context:
     """Values by ONNX name, operators by output tensor, and the samples they are read from."""
 
-    def __init__(self, evaluator: Evaluator, max_context: int | None) -> None:
+    def __init__(
+        self, evaluator: Evaluator, max_context: int | None, rule: Rule | None = None
+    ) -> None:
         self.evaluator = evaluator
+        self.rule = rule  # of a token that is picked by its id
         self.samples = evaluator.interface.samples
         self.runs = evaluator.learn_shapes(self.samples)
         self.max_context = context_of(evaluator, max_context)
@@ -86,7 +89,7 @@ class Context:
         self.constants: dict[str, Array] = {}
         self.tables: dict[str, np.ndarray] = {}
         self.by_position: dict[tuple[str, int, int], np.ndarray] = {}  # name, rank, token axis
-        # Values of one token, "first" or "last", and the tensors that are computed from them.
+        # Values of one token, which one, and the tensors that are computed from them.
         self.picked: dict[str, str] = {}
         self.picked_tensors: dict[str, str] = {}
         self.flags: set[str] = set()  # tensors of zeros and ones

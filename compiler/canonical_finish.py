@@ -78,7 +78,8 @@ def _output(context: Context, name: str) -> Output:
             f"it must be [batch, tokens, features], or one token's alone, not of shape {shape}"
         )
         raise CompileError(where, problem)
-    return Output(name, tensor, context.evaluator.interface.outputs[name], pick, squeezed)
+    number = context.rule[1] if context.rule and pick == context.rule[0] else 0
+    return Output(name, tensor, context.evaluator.interface.outputs[name], pick, number, squeezed)
 
 
 def _live(ops: dict[str, Op], outputs: Sequence[Output]) -> tuple[Op, ...]:

@@ -20,8 +20,9 @@ class Sample:
         return self.past + self.new
 
     def place(self, pick: str) -> int:
-        """Which of the new tokens is the "first" or the "last"."""
-        return 0 if pick == "first" else self.new - 1
+        """Which of the new tokens is the "first" or the "last", or stands for one that is picked by
+        its id: the one in the middle."""
+        return {"first": 0, "last": self.new - 1}.get(pick, self.new // 2)
 
     def position_array(self) -> np.ndarray:
         """[1, new] int64."""

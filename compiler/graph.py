@@ -186,18 +186,22 @@ class Image:
     order: tuple[int, ...]
 
 
+Rule = tuple[str, int]  # how a token is picked by its id, see `isa.iomap.picked_place`
+
+
 @dataclass(frozen=True)
 class Output:
     """A graph output that is a per-token tensor, with its ONNX name and element type.
 
-    ``pick``: "first" or "last" if it is one token's alone, [1, size]; else [1, tokens, size]. One
-    number a token may have no axis of its own.
+    ``pick``: "first" or "last", or with ``pick_id`` a `Rule`, if it is one token's alone,
+    [1, size]; else [1, tokens, size]. One number a token may have no axis of its own.
     """
 
     name: str
     tensor: Tensor
     elem_type: int
     pick: str = ""
+    pick_id: int = 0
     squeezed: bool = False
 
 

@@ -1,5 +1,6 @@
 """Read an ONNX file: parse, find its external data, check it, inline its functions."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -78,11 +79,20 @@ def _parse(path: Path) -> onnx.ModelProto:
             "not an ONNX file, or a truncated one: it holds no graph with an operator set",
             "export or copy it again",
         )
-    for node in model.graph.node:  # protobuf gives what is no UTF-8 as bytes
-        words = (node.name, node.op_type, node.domain, *node.input, *node.output)
+    for what, words in _texts(model.graph):  # protobuf gives what is no UTF-8 as bytes
         if strange := [word for word in words if not isinstance(word, str)]:
-            raise CompileError(str(path), f"a node's text {strange[0]!r} is no UTF-8")
+            raise CompileError(str(path), f"a {what}'s text {strange[0]!r} is no UTF-8")
     return model
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[tuple[str, Sequence[str]]]:
+    for node in graph.node:
+        names = (attribute.name for attribute in node.attribute)
+        yield "node", (node.name, node.op_type, node.domain, *node.input, *node.output, *names)
+    for tensor in graph.initializer:
+        yield "tensor", (tensor.name,)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        yield "value", (value.name, *(d.dim_param for d in value.type.tensor_type.shape.dim))
 
 
 def _without_absent(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -4,14 +4,11 @@ A chip's program computes every token; what follows the choice is computed for e
 host reads the row of the one that was meant.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx
 
 from compiler.canonical_context import Context, refuse
 from compiler.evaluate_node import results
-from compiler.evaluate_sample import Sample
 from compiler.graph import Tensor
 from compiler.movement import Moved
 
@@ -33,14 +30,15 @@ def recognise(context: Context, node: onnx.NodeProto) -> None:
         value = context.values.get(name)
         if isinstance(value, Moved) and isinstance(value.root, Tensor) and value.index is not None:
             known = context.picked_tensors.get(value.root.name)
-            if pick := known or _pick(value, value.root.size, context.samples):
+            if pick := known or _pick(context, value, value.root.size):
                 context.picked[name] = pick
 
 
-def _pick(value: Moved, size: int, samples: Sequence[Sample]) -> str:
-    """ "first" or "last" if it is that token's in every sample, [1, …], else nothing."""
-    found = {"first", "last"}
-    for index, sample in zip(value.indices(), samples, strict=True):
+def _pick(context: Context, value: Moved, size: int) -> str:
+    """ "first" or "last", or what the context has for a token that is picked by its id, if it is
+    that token's in every sample, [1, …], else nothing."""
+    found = {"first", "last"} | ({context.rule[0]} if context.rule else set())
+    for index, sample in zip(value.indices(), context.samples, strict=True):
         same_shape = index.shape == value.shapes[0] and index.shape[:1] == (1,)
         if not same_shape or not index.size:
             return ""

@@ -276,5 +276,6 @@ def _outputs(graph: Graph, lowered: Lowered) -> Iterator[Tensor]:
             layout.segments,
             F32_BYTES * layout.padded_width,
             pick=output.pick,
+            pick_id=output.pick_id,
             squeezed=output.squeezed,
         )

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 STORAGE_BYTES = {"int32": 4, "f32": 4, "bf16": 2, "e4m3": 1, "i8": 1}
 KINDS = ("tokens", "features", "positions", "mask", "kv", "output", "scratch")
-PICKS = ("", "first", "last")
+BY_ID = ("first id", "last other id", "largest")  # of the token ids of a launch
+PICKS = ("", "first", "last", *BY_ID)
 WORD_BYTES = 4
 STOPS = 4  # ids that end a launch which chooses tokens
 LARGEST_CODE = 127  # of an int8 cache with scales: as many to both sides of 0
@@ -28,8 +29,9 @@ class Tensor:
     positions of a model that has no input for them have no name: the host counts tokens), ``mask``
     (not in HBM: the host checks that it is all ones), ``kv`` (a layer's keys or values; ``output``
     names the present.* output that continues the past ``name``; both are empty where the model has
-    no such inputs and outputs), ``output`` (``pick``: "first" or "last" where the model gives that
-    token's row alone; ``squeezed`` where its one number has no axis), ``scratch`` (what the program
+    no such inputs and outputs), ``output`` (``pick``:
+    where the model gives one token's row alone, whose, see `picked_place` of ``pick_id``;
+    ``squeezed`` where its one number has no axis), ``scratch`` (what the program
     keeps between its passes). Of ``kv``
     with ``grids`` (scale, low, high), the ONNX side's values are rounded to one after the other: so
     many times the scale, low … high, ties to even; the elements are the last one's whole numbers.
@@ -53,6 +55,7 @@ class Tensor:
     limit: int = 0
     excluded: Sequence[int] = ()
     pick: str = ""
+    pick_id: int = 0
     squeezed: bool = False
     grids: Sequence[tuple[float, int, int]] = ()
     scales: Sequence[float] = ()
@@ -83,6 +86,20 @@ class Tensor:
     def group_step(self) -> int:
         """Distance of groups in bytes; packed where ``group_bytes`` is 0."""
         return self.group_bytes or self.width * STORAGE_BYTES[self.dtype]
+
+
+def picked_place(pick: str, number: int, ids: NDArray) -> int:
+    """Which of a launch's tokens is picked: the "first" or "last" one; or of BY_ID the first one
+    whose id is ``number``, the last one whose id is another, or the first one with the largest id,
+    token 0 if there is none."""
+    if pick == "last":
+        return len(ids) - 1
+    if pick == "largest":
+        return int(ids.argmax())
+    if pick == "first id":
+        return int((ids == number).argmax())
+    others = np.flatnonzero(ids != number)
+    return int(others[-1]) if pick == "last other id" and others.size else 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from isa import formats
 from isa.image import ProgramImage
-from isa.iomap import LARGEST_CODE, NO_STOP, STOPS, STORAGE_BYTES, WORD_BYTES, Tensor
+from isa.iomap import LARGEST_CODE, NO_STOP, STOPS, STORAGE_BYTES, WORD_BYTES, Tensor, picked_place
 from isa.numbers import to_bf16
 
 Arrays = dict[str, NDArray]
@@ -134,10 +134,10 @@ class Host:
         """After the run of ``count`` tokens: the outputs by name, as `read` gives them, but for
         those of the cache."""
         outputs: Arrays = {}
+        ids = self._view(self._ids[0], count)[:, 0, 0] if self._ids else np.zeros(count)
         for tensor in self.io.of_kind("output"):
             rows = self._view(tensor, count).reshape(1, count, -1).astype(tensor.onnx_dtype)
-            places = {"": rows, "first": rows[:, 0], "last": rows[:, -1]}
-            array = places[tensor.pick]
+            array = rows[:, picked_place(tensor.pick, tensor.pick_id, ids)] if tensor.pick else rows
             outputs[tensor.name] = array[..., 0] if tensor.squeezed else array
         return outputs
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compiler.graph import Constant, Graph, Grid, Op, Operand, Scalar, Table, Tensor
+from isa.iomap import picked_place
 
 BINARY = {
     "add": np.add,
@@ -55,8 +56,8 @@ class Interpreter:
                 self.values[op.output.name] = value
         for output in self.graph.outputs:
             rows = self.values[output.tensor.name].reshape(1, len(self.ids), -1)
-            places = {"": rows, "first": rows[:, 0], "last": rows[:, -1]}
-            array = places[output.pick]
+            place = picked_place(output.pick, output.pick_id, self.ids)
+            array = rows[:, place] if output.pick else rows
             self.outputs[output.name] = array[..., 0] if output.squeezed else array
         return self.outputs
 

@@ -197,3 +197,19 @@ def test_old_operator_sets(tmp_path):
 def test_weights_may_be_infinite_or_not_a_number():
     graph = canonicalise(decoder({"gain": np.array([np.inf, np.nan] * 12, np.float32)}), 8, "model")
     assert np.isnan(graph.constants["gain"]).sum() == 12
+
+
+@pytest.mark.parametrize("where", ["node", "tensor", "value"])
+def test_text_that_is_none(where, tmp_path):
+    """protobuf reads it as bytes, which no name is."""
+    model = decoder()
+    if where == "node":
+        model.graph.node[3].name = "STRANGE"
+    elif where == "tensor":
+        model.graph.initializer[0].name = "STRANGE"
+    else:
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "STRANGE"
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString().replace(b"STRANGE", b"\xff" * len("STRANGE")))
+    with pytest.raises(CompileError, match=rf"model\.onnx: a {where}'s text b'.*' is no UTF-8$"):
+        load_model(path)
