@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import onnx
+from large import WHOLE, without_weights
 from measure import BIN, ROOT, Line, command_cost
 from trained import TRAINED
 
@@ -27,7 +28,8 @@ from export_sizes import decoder
 from llama_graph import build_graph
 
 GROUP = "throughput"
-LARGE = "server,hbm_stacks=2,hbm_channels=32"
+MODEL = "llama-3-8b"
+LARGE = f"server,{WHOLE[MODEL]}"
 VOCABULARY = 512  # of the large layer: logits are not what is measured
 PROMPT, PAST, CONTEXT = 512, 500, 1024
 STREAM_PERCENT, PEAK_PERCENT, FASTER = 90, 90, 3.6
@@ -37,36 +39,44 @@ _STREAM_LOADS, _STREAM_BYTES = 16, 1 << 19
 @dataclass(frozen=True)
 class Rates:
     """Of one launch, in parts of 1: ``macs`` of the array's peak, ``port`` of the memory port's
-    beats; its ``cycles``, and the node that most of them belong to."""
+    beats; its ``cycles``, by how many they may be off, and the node that most of them belong to."""
 
     cycles: int
     macs: float
     port: float
     longest: str
+    bound: int
 
 
 def measure(folder: Path, quick: bool) -> Iterator[Line]:
-    """A small trained model, and with ``quick`` no more; a layer of Llama-3-8B in two formats."""
+    """A small trained model, and with ``quick`` no more; Llama-3-8B, a layer and all."""
     (glass,) = (model for model in TRAINED if model.name == "glass_en")
     small = _compiled(folder, glass.path, "small", "--max-context", str(glass.context))
     yield _decode("glass_en, decode on small", _rates(small, 1, 100), small.config)
     if quick:
         return
-    path = folder / "layer.onnx"
-    onnx.save(build_graph(decoder("llama-3-8b", 1, VOCABULARY)), path)
+    layer = folder / "layer.onnx"
+    onnx.save(build_graph(decoder(MODEL, 1, VOCABULARY)), layer)
+    yield from _large("a layer", folder, layer, exact=True)
+    yield from _large("whole", folder, without_weights(MODEL), exact=False)
+
+
+def _large(part: str, folder: Path, model: Path, exact: bool) -> Iterator[Line]:
+    """Prefill and decode of Llama-3-8B, or a part of it, in both formats; estimated unless
+    ``exact``."""
     decodes = []
     for kind in ("bf16", "mxfp4"):
         options = ("--max-context", str(CONTEXT), "--no-weights", "--weights", kind)
-        image = _compiled(folder, path, LARGE, *options)
-        name = f"Llama-3-8B, a layer, {kind}"
-        found = _rates(image, PROMPT, 0)
+        image = _compiled(folder, model, LARGE, *options)
+        name = f"Llama-3-8B, {part}, {kind}"
+        found = _rates(image, PROMPT, 0, exact)
         note = f"{image.meta['chunk']} tokens a pass; {_note(found)}"
         what = f"{name}, prefill of {PROMPT}"
         yield Line(GROUP, what, 100 * found.macs, "% of peak", PEAK_PERCENT, note=note)
-        decodes.append(_rates(image, 1, PAST))
+        decodes.append(_rates(image, 1, PAST, exact))
         yield _decode(f"{name}, decode", decodes[-1], image.config)
     ratio = decodes[0].cycles / decodes[1].cycles
-    yield Line(GROUP, "decode, mxfp4 against bf16", ratio, "times as fast", FASTER)
+    yield Line(GROUP, f"{part}, decode, mxfp4 against bf16", ratio, "times as fast", FASTER)
 
 
 def _compiled(folder: Path, model: Path, config: str, *options: str) -> ProgramImage:
@@ -84,15 +94,17 @@ def _decode(what: str, found: Rates, config: ChipConfig) -> Line:
 
 
 def _note(found: Rates) -> str:
-    return f"{found.cycles:,} cycles, most for {found.longest}"
+    near = f" ± {found.bound / found.cycles:.1%}" if found.bound else ""
+    return f"{found.cycles:,} cycles{near}, most for {found.longest}"
 
 
-def _rates(image: ProgramImage, tokens: int, past: int) -> Rates:
-    found: Profile = profile(image, tokens, past, "cycle", exact=True)
+def _rates(image: ProgramImage, tokens: int, past: int, exact: bool = True) -> Rates:
+    found: Profile = profile(image, tokens, past, "cycle", exact)
     macs = totals(costs(image, tokens, past))["macs"]
     peak = found.cycles * image.config.rows * image.config.cols
     longest = max(found.nodes, key=lambda node: node.cycles).name
-    return Rates(found.cycles, macs / peak, found.utilisation["memory port"], longest)
+    bound = found.estimate["bound"] if found.estimate else 0
+    return Rates(found.cycles, macs / peak, found.utilisation["memory port"], longest, bound)
 
 
 @lru_cache
