@@ -52,6 +52,7 @@ def test_of_one_token(attributes: str, sizes: tuple[int, ...], bias: bool):
     ("attributes", "sizes"),
     [
         ("pads = [1, 1]", (24, 24, 3)),
+        ('auto_pad = "SAME_UPPER"', (24, 24, 3)),
         ("strides = [2]", (24, 24, 1)),
         ("pads = [1, 0]", (24, 24, 1)),
     ],
