@@ -5,6 +5,7 @@ What decides is an ArgMax over something that is computed of the ids alone. It i
 and what it finds is compared with what each rule of `isa.iomap` would.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnx
 from compiler.contrib import attributes_of
 from compiler.errors import CompileError
 from compiler.evaluate_node import Nodes, results
+from compiler.expand import LARGEST_KEPT
 from compiler.graph import Rule
 from compiler.importer_data import array_of
 from compiler.importer_interface import IDS, PAST
@@ -27,18 +29,20 @@ def replace_picks(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Rule | None]
     and the rule by which it is another one. The model itself and None where there is none, where
     several differ, or where a launch has not all the ids: what they are made of is then refused."""
     graph = model.graph
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    made = {name: node for node in graph.node for name in results(node)}
     names = [value.name for value in graph.input]
-    given = IDS[0] in names and not any(PAST.fullmatch(name) for name in names)
-    chosen = [n for n in graph.node if n.op_type == "ArgMax" and not n.domain] if given else []
+    chosen = [node for node in graph.node if node.op_type == "ArgMax" and not node.domain]
+    if not chosen or IDS[0] not in names or any(PAST.fullmatch(name) for name in names):
+        return model, None
+    stored = {t.name: t for t in graph.initializer if math.prod(t.dims) <= LARGEST_KEPT}
     nodes = Nodes(model.opset_import, model.ir_version)
+    of_ids = _of_ids(graph, {IDS[0], *stored})
     found, before = dict[str, Rule](), set[str]()
     for node in chosen:
-        steps = _steps(node, made, stored)
-        if steps and (rule := _rule(steps, stored, nodes)):
-            found[node.output[0]] = rule
-            before |= {step.output[0] for step in steps}
+        if node.output[0] in of_ids:
+            steps = _steps(node, list(of_ids.values()))
+            if rule := _rule(steps, stored, nodes):
+                found[node.output[0]] = rule
+                before |= {step.output[0] for step in steps}
     if len(set(found.values())) != 1:
         return model, None
     result = onnx.ModelProto()
@@ -54,24 +58,26 @@ def replace_picks(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Rule | None]
     return result, next(iter(found.values()))
 
 
-def _steps(
-    last: onnx.NodeProto, made: dict[str, onnx.NodeProto], stored: dict[str, onnx.TensorProto]
-) -> list[onnx.NodeProto]:
-    """The nodes that lead from the ids to this one, in order; none if it needs anything else."""
-    order: dict[str, onnx.NodeProto] = {}
+def _of_ids(graph: onnx.GraphProto, known: set[str]) -> dict[str, onnx.NodeProto]:
+    """By its output each node with one that needs nothing but the ``known`` names, ids and a few
+    numbers each, and "" where an input is left out. Embeddings are more than a few."""
+    found: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
+        plain = len(node.output) == 1 and not any(a.HasField("g") for a in node.attribute)
+        few = all(math.prod(a.t.dims) <= LARGEST_KEPT for a in node.attribute)
+        if plain and few and all(n in known or n in found or not n for n in node.input):
+            found[node.output[0]] = node
+    return found
 
-    def visit(name: str) -> bool:
-        if name in stored or name == IDS[0] or name in order or not name:
-            return True
-        node = made.get(name)
-        if node is None or not all(visit(each) for each in node.input):
-            return False
-        order.update(dict.fromkeys(results(node), node))
-        return True
 
-    if not visit(last.output[0]):
-        return []
-    return list({id(node): node for node in order.values()}.values())
+def _steps(last: onnx.NodeProto, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Those of the nodes, which are in order, that lead to the last one, with it."""
+    found, needed = list[onnx.NodeProto](), set(last.output)
+    for node in reversed(nodes):
+        if node.output[0] in needed:
+            found.append(node)
+            needed |= set(node.input)
+    return found[::-1]
 
 
 def _rule(
@@ -80,9 +86,12 @@ def _rule(
     """The only one that finds the same places."""
     needed = {name for node in steps for name in node.input}
     constants = {name: array_of(tensor) for name, tensor in stored.items() if name in needed}
-    for node in steps:
-        if node.op_type == "Constant":
-            constants[node.output[0]] = nodes.run(node, [])[0]
+    try:
+        for node in steps:
+            if node.op_type == "Constant":
+                constants[node.output[0]] = nodes.run(node, [])[0]
+    except CompileError:
+        return None
     numbers = sorted({0, *_numbers(constants.values())})
     rules = [(pick, number) for pick in BY_ID for number in (numbers if "id" in pick else [0])]
     random = np.random.default_rng(0)

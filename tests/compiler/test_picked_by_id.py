@@ -7,6 +7,7 @@ from onnx import helper
 
 from compiler.canonical import canonicalise
 from compiler.errors import CompileError
+from compiler.picked_by_id import replace_picks
 from tests.compiler.agreement import difference
 from tests.compiler.decoder import decoder, decoder_without_cache, feeds
 from tests.compiler.test_compiled import TINY, compiled, reference
@@ -80,6 +81,21 @@ def test_the_row_is_that_tokens(case: str, uses: str):
 def test_rules_that_the_host_has_not(decides: str, refused: str):
     with pytest.raises(CompileError, match=refused):
         canonicalise(picking(decides), 64, "model")
+
+
+def test_a_choice_behind_the_whole_model_is_none():
+    """Deep graphs of nothing but ids, with an ArgMax at their end, are not evaluated."""
+    model = picking("f = Identity(input_ids)")
+    hidden, names = "y", []
+    for number in range(3000):
+        names.append(helper.make_node("Tanh", [hidden], [f"deep_{number}"]))
+        hidden = f"deep_{number}"
+    names.append(helper.make_node("ArgMax", [hidden], ["deepest"], axis=2))
+    model.graph.node.extend(names)
+    changed, rule = replace_picks(model)
+    assert rule == ("largest", 0)
+    assert [node.op_type for node in changed.graph.node].count("ArgMax") == 1
+    assert replace_picks(changed) == (changed, None)
 
 
 def test_where_a_launch_has_not_all_ids():
