@@ -21,6 +21,7 @@ from compiler.importer_interface import IDS, PAST
 from compiler.template import fill
 from isa.iomap import BY_ID, picked_place
 
+_MOST = 1 << 31  # of ids
 _LENGTHS = (*range(1, 17),)  # of the ids that are tried: even ones of two numbers, odd ones of any
 
 
@@ -119,8 +120,10 @@ def _place(steps: list[onnx.NodeProto], known: dict[str, np.ndarray], nodes: Nod
 def _numbers(arrays: Iterable[np.ndarray]) -> Iterator[int]:
     """Whole numbers that ids may be compared with."""
     for array in arrays:
-        if array.size == 1 and (value := float(array.reshape(-1)[0])) >= 0 and value.is_integer():
-            yield int(value)
+        if array.size == 1 and array.dtype.kind in "iuf":
+            value = float(array.reshape(-1)[0])
+            if value.is_integer() and 0 <= value < _MOST:
+                yield int(value)
 
 
 def _middle(node: onnx.NodeProto) -> list[onnx.NodeProto]:
