@@ -31,12 +31,24 @@ def load_model(path: str | Path, weights: bool = True) -> onnx.ModelProto:
         # The checker stops at the first foreign operator; canonicalise names them all.
         if all(is_registered(node) for node in model.graph.node):
             checker.check_model(path if weights and is_mapped(model) else _without_absent(model))
+        else:
+            _check_nodes(model)
         if model.functions:
             model = inliner.inline_local_functions(model)
     except (checker.ValidationError, RuntimeError, ValueError) as error:
         raise CompileError(str(path), f"not a valid ONNX model: {_first_line(error)}") from error
     _check_opset(model, path)
     return model
+
+
+def _check_nodes(model: onnx.ModelProto) -> None:
+    """Those of the ONNX standard, beside others: their inputs' and outputs' numbers, attributes."""
+    context = checker.C.CheckerContext()
+    context.ir_version = model.ir_version
+    context.opset_imports = {entry.domain: entry.version for entry in model.opset_import}
+    for node in model.graph.node:
+        if is_registered(node):
+            checker.check_node(node, context)
 
 
 def check_names(model: onnx.ModelProto, source: str) -> None:

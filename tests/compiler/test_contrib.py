@@ -43,6 +43,7 @@ def constants() -> dict[str, np.ndarray]:
         "rows_8": random.integers(0, 256, (19, 32), np.uint8),
         "row_zeros": random.integers(0, 256, (19, 1), np.uint8),
         "row_scales": random.random((19, 2), np.float32) / 8,
+        "row_scales_8": random.random((19, 2), np.float32) / 128,  # of codes 16 times as large
         "back": random.standard_normal((32, MODEL), np.float32),
         "as_rows": np.array([1, -1, MODEL]),
     }
@@ -72,11 +73,11 @@ EXPRESSIONS = [
     f"x = com.microsoft.MatMulNBits{N_BITS}(embedded, codes, scales, zeros_f)",
     *(
         f"r = com.microsoft.GatherBlockQuantized<bits = {bits}, block_size = 16, quantize_axis = 1>"
-        f"({codes}, input_ids, row_scales{zeros}) t = MatMul(r, back) x = Add(t, embedded)"
-        for bits, codes, zeros in (
-            (4, "rows_4", ""),
-            (4, "rows_4", ", row_zeros"),
-            (8, "rows_8", ""),
+        f"({codes}, input_ids, {scales}) t = MatMul(r, back) x = Add(t, embedded)"
+        for bits, codes, scales in (
+            (4, "rows_4", "row_scales"),
+            (4, "rows_4", "row_scales, row_zeros"),
+            (8, "rows_8", "row_scales_8"),
         )
     ),
 ]

@@ -213,3 +213,22 @@ def test_text_that_is_none(where, tmp_path):
     path.write_bytes(model.SerializeToString().replace(b"STRANGE", b"\xff" * len("STRANGE")))
     with pytest.raises(CompileError, match=rf"model\.onnx: a {where}'s text b'.*' is no UTF-8$"):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda node: node.input.pop(), "Tanh"),
+        (lambda node: node.attribute.add(name="more", type=onnx.AttributeProto.INT), "more"),
+    ],
+)
+def test_nodes_of_the_standard_are_checked_beside_foreign_ones(tmp_path, damage, message):
+    model = decoder(feature="t = Tanh(embedded) x = com.microsoft.Gelu(t)")
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    (node,) = (node for node in model.graph.node if node.op_type == "Tanh")
+    damage(node)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    told = refused(path)
+    assert told.startswith("not a valid ONNX model: ")
+    assert message in told
